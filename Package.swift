@@ -1,0 +1,74 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Every target is Swift 6 with asynchronous functions staying on their caller's executor,
+// so that nothing leaves the event loop by accident (docs/architecture.md).
+let swift: [SwiftSetting] = [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+
+let package = Package(
+  name: "hero-supervisor",
+  products: [
+    .executable(name: "hero-supervisor", targets: ["hero-supervisor"]),
+    .library(name: "SupervisorClient", targets: ["SupervisorClient"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "CLibUV", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
+    .systemLibrary(name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .target(name: "CLLHTTP"),
+
+    .target(
+      name: "EventLoop", dependencies: ["CLibUV", .product(name: "DequeModule", package: "swift-collections")],
+      swiftSettings: swift),
+    .target(name: "JSONRPC", dependencies: ["CJansson"], swiftSettings: swift),
+    .target(
+      name: "HTTPServer", dependencies: ["EventLoop", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: swift),
+    .target(
+      name: "Supervisor",
+      dependencies: [
+        "EventLoop", .product(name: "Logging", package: "swift-log"),
+        .product(name: "DequeModule", package: "swift-collections"),
+      ], swiftSettings: swift),
+    .target(
+      name: "SQLiteJobStore",
+      dependencies: [
+        "EventLoop", "Supervisor", .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "Logging", package: "swift-log"),
+      ], swiftSettings: swift),
+    .target(
+      name: "SupervisorAPI",
+      dependencies: [
+        "Supervisor", "JSONRPC", "HTTPServer", "COpenSSL", .product(name: "Logging", package: "swift-log"),
+      ], swiftSettings: swift),
+    .target(name: "SupervisorClient", dependencies: ["EventLoop", "CLLHTTP", "JSONRPC"], swiftSettings: swift),
+    .executableTarget(
+      name: "hero-supervisor",
+      dependencies: [
+        "EventLoop", "HTTPServer", "JSONRPC", "Supervisor", "SQLiteJobStore", "SupervisorAPI", "SupervisorClient",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ], swiftSettings: swift),
+
+    .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"], swiftSettings: swift),
+    .testTarget(
+      name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
+    .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),
+    .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "EventLoop"], swiftSettings: swift),
+    .testTarget(name: "SQLiteJobStoreTests", dependencies: ["SQLiteJobStore", "Supervisor"], swiftSettings: swift),
+    .testTarget(
+      name: "SupervisorAPITests", dependencies: ["SupervisorAPI", "SupervisorClient", "SQLiteJobStore"],
+      resources: [.copy("Fixtures")], swiftSettings: swift),
+    .testTarget(
+      name: "SupervisorClientTests", dependencies: ["SupervisorClient", "HTTPServer"], swiftSettings: swift),
+    .testTarget(
+      name: "HeroSupervisorTests", dependencies: ["hero-supervisor", "SupervisorClient"], swiftSettings: swift),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,2 @@
+/* Compiles a part of llhttp from the sources that Debian's package node-llhttp installs. */
+#include "/usr/share/llhttp/llhttp.c"

@@ -1,0 +1,29 @@
+/// What a client asks to be run: the contract's `Job` schema without its two timestamps, which the node sets.
+///
+/// Two jobs with equal fields are the same job, so creating one again is harmless; the same id with other fields is
+/// a conflict.
+public struct Job: Hashable, Sendable {
+  public let id: JobID
+  public let callerID: String
+  public let contextID: String
+  public let payload: String
+  public let runner: RunnerName
+  public let executor: ExecutorName
+  /// Seconds, fractions allowed; 0 means the runner's default.
+  public let timeoutSeconds: Double
+  public let environment: [String: String]
+
+  public init(
+    id: JobID, callerID: String, contextID: String, payload: String, runner: RunnerName, executor: ExecutorName,
+    timeoutSeconds: Double = 0, environment: [String: String] = [:]
+  ) {
+    self.id = id
+    self.callerID = callerID
+    self.contextID = contextID
+    self.payload = payload
+    self.runner = runner
+    self.executor = executor
+    self.timeoutSeconds = timeoutSeconds
+    self.environment = environment
+  }
+}

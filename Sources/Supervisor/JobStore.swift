@@ -1,0 +1,129 @@
+/// Where jobs live. What a call answers is on disk (fsync) before it returns, and reads answer only what is on disk.
+///
+/// Steps of one job are applied in the order in which they were asked for. All calls may be made from any actor.
+public protocol JobStore: Sendable {
+  /// Records a job in its first state, usually `created` or `queued`; a job that an in-process executor already ran
+  /// may come finished, with its `output`.
+  ///
+  /// - Returns: `.created`, or `.existed` with the present record when the same job was created before.
+  /// - Throws: `conflict` when the id belongs to a job with other fields; `unavailable` when it cannot be written
+  ///   (nothing was recorded then).
+  func create(_ record: JobRecord, output: JobOutput?) async throws(JobStoreError) -> JobCreation
+
+  /// Applies one step (`JobTransition.apply`).
+  ///
+  /// While the disk refuses writes, `finish` and `requeue` are kept in memory and written when it accepts them again
+  /// (the call waits for that); every other step fails with `unavailable` and has no effect.
+  /// - Throws: `notFound`, `wrongState`, `unavailable`.
+  func transition(_ id: JobID, _ step: JobTransition) async throws(JobStoreError) -> JobRecord
+
+  /// The record as it is on disk.
+  /// - Throws: `notFound`, `unavailable`.
+  func record(_ id: JobID) async throws(JobStoreError) -> JobRecord
+
+  /// Waits, without polling, until the job has its final result, and answers the record.
+  /// - Throws: `notFound` (also when it is deleted while waiting), `unavailable`; `cancelled` when the calling task is
+  ///   cancelled, which leaves no waiter behind.
+  func finished(_ id: JobID) async throws(JobStoreError) -> JobRecord
+
+  /// What a finished job wrote.
+  /// - Throws: `notFound`, `unavailable`.
+  func output(_ id: JobID) async throws(JobStoreError) -> JobOutput
+
+  /// Forgets a job that is not running.
+  /// - Throws: `notFound`, `wrongState` when it is running, `unavailable`.
+  func delete(_ id: JobID) async throws(JobStoreError)
+
+  /// The queued and running jobs of these runners, in the order in which they were queued. A running job that was
+  /// never finished because its node died comes first, in the order of its first queueing.
+  func unfinished() async throws(JobStoreError) -> [UnfinishedJob]
+
+  /// Jobs that match, newest first, a page at a time.
+  func query(_ query: JobQuery) async throws(JobStoreError) -> JobPage
+
+  /// Runners that were registered and not removed, in the order of their registration.
+  func registeredRunners() async throws(JobStoreError) -> [RegisteredRunner]
+  /// Records a registration or its new state.
+  func save(_ runner: RegisteredRunner) async throws(JobStoreError)
+  func forget(_ runner: RunnerName) async throws(JobStoreError)
+
+  /// Whether writes are accepted at present; `nil`, or the reason in words.
+  func unavailability() async -> String?
+}
+
+/// What `JobStore.create` did.
+public enum JobCreation: Hashable, Sendable {
+  case created
+  case existed(JobRecord)
+}
+
+/// What a queue must know of a job; the payload stays in the store until the job starts.
+public struct UnfinishedJob: Hashable, Sendable {
+  public let id: JobID
+  public let runner: RunnerName
+  public let executor: ExecutorName
+  public let status: JobStatus
+  public let attempt: Int
+  public let process: ProcessIdentity?
+
+  public init(
+    id: JobID, runner: RunnerName, executor: ExecutorName, status: JobStatus, attempt: Int, process: ProcessIdentity?
+  ) {
+    self.id = id
+    self.runner = runner
+    self.executor = executor
+    self.status = status
+    self.attempt = attempt
+    self.process = process
+  }
+}
+
+/// Which jobs to list. A `nil` field matches all.
+public struct JobQuery: Hashable, Sendable {
+  public var runner: RunnerName?
+  public var status: JobStatus?
+  public var callerID: String?
+  public var contextID: String?
+  /// Created at or after this instant.
+  public var createdFrom: Timestamp?
+  /// Created before this instant.
+  public var createdBefore: Timestamp?
+  /// What the page before answered as `next`.
+  public var cursor: String?
+  /// Jobs in a page, at least 1.
+  public var limit: Int
+  /// Stop a page early once its payloads and results exceed this many bytes (a page holds at least one job).
+  public var maximumBytes: Int
+
+  public init(limit: Int = 100, maximumBytes: Int = 4 << 20) {
+    self.limit = limit
+    self.maximumBytes = maximumBytes
+  }
+}
+
+/// One page of jobs; `next` is the cursor of the next page, `nil` on the last.
+public struct JobPage: Hashable, Sendable {
+  public let jobs: [JobRecord]
+  public let next: String?
+
+  public init(jobs: [JobRecord], next: String?) {
+    self.jobs = jobs
+    self.next = next
+  }
+}
+
+/// Why a store refused.
+public enum JobStoreError: Error, Hashable, Sendable {
+  /// No job of this id.
+  case notFound(JobID)
+  /// The id belongs to a job with other fields.
+  case conflict(JobID)
+  /// The step is not legal from the job's present status.
+  case wrongState(JobID, JobStatus)
+  /// The store cannot be written or read now; the reason in words. Worth another try after `retryAfterMilliseconds`.
+  case unavailable(String, retryAfterMilliseconds: Int)
+  /// A cursor that no page answered.
+  case invalidCursor(String)
+  /// The calling task was cancelled while it waited.
+  case cancelled
+}

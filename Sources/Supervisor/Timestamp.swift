@@ -1,0 +1,64 @@
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// An instant in UTC with millisecond resolution, written as RFC 3339: `2026-11-24T02:02:19.123Z`.
+public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
+  /// Milliseconds since 1970-01-01T00:00:00Z.
+  public let milliseconds: Int64
+
+  public init(milliseconds: Int64) { self.milliseconds = milliseconds }
+
+  /// The clock of this machine (`CLOCK_REALTIME`).
+  public static var now: Timestamp {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Timestamp(milliseconds: Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000)
+  }
+
+  public static func < (a: Timestamp, b: Timestamp) -> Bool { a.milliseconds < b.milliseconds }
+
+  public var description: String {
+    var days = milliseconds / 86_400_000
+    var rest = milliseconds % 86_400_000
+    if rest < 0 {
+      rest += 86_400_000
+      days -= 1
+    }
+    // Days to a date of the proleptic Gregorian calendar, by eras of 400 years that begin on 1 March.
+    let shifted = days + 719_468
+    let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+    let dayOfEra = shifted - era * 146_097
+    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let shiftedMonth = (5 * dayOfYear + 2) / 153
+    let day = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
+    let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
+    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+
+    return String(unsafeUninitializedCapacity: 24) { text in
+      func write(_ value: Int64, at start: Int, digits: Int) {
+        var value = value
+        for index in stride(from: start + digits - 1, through: start, by: -1) {
+          text[index] = UInt8(ascii: "0") + UInt8(value % 10)
+          value /= 10
+        }
+      }
+      write(year, at: 0, digits: 4)
+      text[4] = UInt8(ascii: "-")
+      write(month, at: 5, digits: 2)
+      text[7] = UInt8(ascii: "-")
+      write(day, at: 8, digits: 2)
+      text[10] = UInt8(ascii: "T")
+      write(rest / 3_600_000, at: 11, digits: 2)
+      text[13] = UInt8(ascii: ":")
+      write(rest / 60_000 % 60, at: 14, digits: 2)
+      text[16] = UInt8(ascii: ":")
+      write(rest / 1000 % 60, at: 17, digits: 2)
+      text[19] = UInt8(ascii: ".")
+      write(rest % 1000, at: 20, digits: 3)
+      text[23] = UInt8(ascii: "Z")
+      return 24
+    }
+  }
+}

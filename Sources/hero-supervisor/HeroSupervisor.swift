@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct HeroSupervisor: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "hero-supervisor")
+}
