@@ -1,0 +1,56 @@
+/// How an executor's child receives the payload.
+public enum PayloadPassing: String, Sendable, CaseIterable {
+  /// On standard input.
+  case stdin
+  /// As a file whose path replaces `{payload_file}` in the command.
+  case file
+  /// As the text that replaces `{payload}` in the command.
+  case argument
+}
+
+/// Limits of an executor's children, set by prlimit(1); `nil` leaves the node's own.
+public struct ResourceLimits: Hashable, Sendable {
+  /// Address space (`RLIMIT_AS`), bytes.
+  public var memoryBytes: Int?
+  /// CPU time (`RLIMIT_CPU`), seconds.
+  public var cpuSeconds: Int?
+  /// Open file descriptors (`RLIMIT_NOFILE`).
+  public var openFiles: Int?
+  /// Processes and threads of the user (`RLIMIT_NPROC`).
+  public var processes: Int?
+
+  public init(memoryBytes: Int? = nil, cpuSeconds: Int? = nil, openFiles: Int? = nil, processes: Int? = nil) {
+    self.memoryBytes = memoryBytes
+    self.cpuSeconds = cpuSeconds
+    self.openFiles = openFiles
+    self.processes = processes
+  }
+}
+
+/// An executor that runs a process, as the configuration names it.
+public struct ExecutorConfiguration: Hashable, Sendable {
+  public let name: ExecutorName
+  /// Program and arguments; `{payload_file}` and `{payload}` are replaced.
+  public var command: [String]
+  public var payload: PayloadPassing
+  /// Put before the command, e.g. `["bwrap", …]`.
+  public var wrapper: [String]
+  /// Set for every job of this executor; a job's own `env_vars` come later and win.
+  public var environment: [String: String]
+  /// The user that the child runs as; `nil` is the node's own.
+  public var user: String?
+  public var limits: ResourceLimits
+
+  public init(
+    name: ExecutorName, command: [String], payload: PayloadPassing = .stdin, wrapper: [String] = [],
+    environment: [String: String] = [:], user: String? = nil, limits: ResourceLimits = ResourceLimits()
+  ) {
+    self.name = name
+    self.command = command
+    self.payload = payload
+    self.wrapper = wrapper
+    self.environment = environment
+    self.user = user
+    self.limits = limits
+  }
+}
