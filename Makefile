@@ -1,0 +1,40 @@
+# The two commands of the README are `make run` and `make test`; `make help` lists the rest.
+BUILD ?= .build
+PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev pkg-config
+
+.PHONY: help run test build release deps lint format bench install clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: deps release  ## install, build, start a node, register a runner, run real jobs
+	@scripts/run $(BUILD)/release/hero-supervisor
+
+test: deps  ## install, build, lint, and pass every test
+	@scripts/test
+
+deps:  ## install the Debian packages that the build needs, if any is missing
+	@scripts/deps $(PACKAGES)
+
+build: deps  ## debug build
+	swift build
+
+release: deps  ## optimised build
+	swift build -c release --product hero-supervisor
+
+lint:  ## the checks that .ci/run fails on
+	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests Benchmarks
+
+format:  ## rewrite the sources in the repository's format
+	swift format format --in-place --recursive --configuration .swift-format Package.swift Sources Tests Benchmarks
+
+bench: deps  ## ratios against the ceilings of this machine
+	@Benchmarks/run
+
+install: release  ## install the binary and the systemd unit below $(DESTDIR)
+	install -D -m 755 $(BUILD)/release/hero-supervisor $(DESTDIR)/usr/local/bin/hero-supervisor
+	install -D -m 644 deploy/hero-supervisor.service $(DESTDIR)/etc/systemd/system/hero-supervisor.service
+	install -D -m 644 cluster.example.json $(DESTDIR)/etc/hero-supervisor/cluster.example.json
+
+clean:  ## remove what was built
+	rm -rf $(BUILD)

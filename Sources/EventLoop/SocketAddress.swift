@@ -1,0 +1,153 @@
+import CLibUV
+import Glibc
+
+/// A numeric IPv4 or IPv6 address with a port, written `127.0.0.1:8082` or `[::1]:8082`.
+public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
+  private enum Storage: Hashable, Sendable {
+    /// Address and port in network byte order.
+    case v4(UInt32, UInt16)
+    case v6(UInt64, UInt64, UInt16, scope: UInt32)
+  }
+  private let storage: Storage
+
+  /// - Parameters:
+  ///   - host: a numeric address, without brackets.
+  ///   - port: 0 lets the system choose.
+  /// - Throws: `UVError.invalid` when it is not numeric.
+  public init(host: String, port: UInt16) throws(UVError) {
+    var v4 = sockaddr_in()
+    if uv_ip4_addr(host, Int32(port), &v4) == 0 {
+      storage = .v4(v4.sin_addr.s_addr, v4.sin_port)
+      return
+    }
+    var v6 = sockaddr_in6()
+    try UVError.check(uv_ip6_addr(host, Int32(port), &v6), "read the address \"\(host)\"")
+    storage = Self.storage(v6)
+  }
+
+  /// From `HOST:PORT`, numeric.
+  public init(parsing text: String) throws(UVError) {
+    let failure = UVError(code: UVError.invalid, operation: "read the address \"\(text)\"")
+    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+      throw failure
+    }
+    var host = text[..<colon]
+    if host.first == "[" && host.last == "]" {
+      host = host.dropFirst().dropLast()
+    } else if host.contains(":") {
+      throw failure
+    }
+    do { try self.init(host: String(host), port: port) } catch { throw failure }
+  }
+
+  init?(_ address: UnsafePointer<sockaddr>?) {
+    guard let address else { return nil }
+    let raw = UnsafeRawPointer(address)
+    switch Int32(address.pointee.sa_family) {
+    case AF_INET:
+      let v4 = raw.loadUnaligned(as: sockaddr_in.self)
+      storage = .v4(v4.sin_addr.s_addr, v4.sin_port)
+    case AF_INET6: storage = Self.storage(raw.loadUnaligned(as: sockaddr_in6.self))
+    default: return nil
+    }
+  }
+
+  private static func storage(_ v6: sockaddr_in6) -> Storage {
+    withUnsafeBytes(of: v6.sin6_addr) {
+      .v6(
+        $0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self), v6.sin6_port,
+        scope: v6.sin6_scope_id)
+    }
+  }
+
+  public var port: UInt16 {
+    switch storage {
+    case .v4(_, let port), .v6(_, _, let port, _): UInt16(bigEndian: port)
+    }
+  }
+
+  /// The address without port and brackets.
+  public var host: String {
+    withSockaddr { address in
+      var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN) + 1)
+      uv_ip_name(address, &text, text.count)
+      return String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+  }
+
+  /// In 127.0.0.0/8, or ::1.
+  public var isLoopback: Bool {
+    switch storage {
+    case .v4(let address, _): UInt32(bigEndian: address) >> 24 == 127
+    case .v6(let high, let low, _, _): high == 0 && UInt64(bigEndian: low) == 1
+    }
+  }
+
+  public var description: String {
+    if case .v4 = storage { return "\(host):\(port)" }
+    return "[\(host)]:\(port)"
+  }
+
+  func withSockaddr<Result>(_ body: (UnsafePointer<sockaddr>) -> Result) -> Result {
+    var memory = sockaddr_storage()
+    return withUnsafeMutableBytes(of: &memory) { bytes in
+      switch storage {
+      case .v4(let address, let port):
+        var v4 = sockaddr_in()
+        v4.sin_family = sa_family_t(AF_INET)
+        v4.sin_addr.s_addr = address
+        v4.sin_port = port
+        bytes.storeBytes(of: v4, as: sockaddr_in.self)
+      case .v6(let high, let low, let port, let scope):
+        var v6 = sockaddr_in6()
+        v6.sin6_family = sa_family_t(AF_INET6)
+        withUnsafeMutableBytes(of: &v6.sin6_addr) {
+          $0.storeBytes(of: high, as: UInt64.self)
+          $0.storeBytes(of: low, toByteOffset: 8, as: UInt64.self)
+        }
+        v6.sin6_port = port
+        v6.sin6_scope_id = scope
+        bytes.storeBytes(of: v6, as: sockaddr_in6.self)
+      }
+      return body(bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self))
+    }
+  }
+
+  /// The addresses of a host name, by getaddrinfo(3) on the thread pool; a numeric address needs no look-up.
+  public static func resolve(host: String, port: UInt16, on loop: EventLoop) async throws(UVError) -> [SocketAddress] {
+    if let numeric = try? SocketAddress(host: host, port: port) { return [numeric] }
+    let operation = "look up the host \"\(host)\""
+    do {
+      return try await loop.blocking {
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        let error = getaddrinfo(host, String(port), &hints, &list)
+        guard error == 0 else { throw UVError(code: Self.code(ofLookup: error), operation: operation) }
+        defer { freeaddrinfo(list) }
+        var addresses: [SocketAddress] = []
+        var next = list
+        while let entry = next {
+          if let address = SocketAddress(entry.pointee.ai_addr), !addresses.contains(address) {
+            addresses.append(address)
+          }
+          next = entry.pointee.ai_next
+        }
+        return addresses
+      }
+    } catch let error as UVError {
+      throw error
+    } catch {
+      throw UVError(code: UV_EAI_FAIL.rawValue, operation: operation)
+    }
+  }
+
+  private static func code(ofLookup error: Int32) -> Int32 {
+    switch error {
+    case EAI_AGAIN: UV_EAI_AGAIN.rawValue
+    case EAI_NONAME: UV_EAI_NONAME.rawValue
+    case EAI_MEMORY: UV_EAI_MEMORY.rawValue
+    default: UV_EAI_FAIL.rawValue
+    }
+  }
+}

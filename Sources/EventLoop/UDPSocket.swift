@@ -1,0 +1,74 @@
+import CLibUV
+
+/// A datagram that arrived; `bytes` is valid until the handler returns.
+public struct Datagram: @unchecked Sendable {
+  // @unchecked: the bytes are borrowed from the loop, and used on its thread only.
+  public let bytes: UnsafeRawBufferPointer
+  public let sender: SocketAddress
+}
+
+/// Sends and receives datagrams.
+public final class UDPSocket: LoopHandle, @unchecked Sendable {
+  // @unchecked: as LoopHandle.
+
+  private var handler: ((Datagram) -> Void)?
+
+  /// - Parameter onDatagram: gets each datagram, on the loop.
+  public static func bind(
+    to address: SocketAddress, on loop: EventLoop,
+    onDatagram: @escaping (Datagram) -> Void
+  ) throws(UVError) -> UDPSocket {
+    let socket = UDPSocket(uv_udp_t.self, kind: "udp", on: loop)
+    let operation = "bind \(address)"
+    try UVError.check(uv_udp_init(loop.uv, socket.pointer()), operation)
+    socket.opened()
+    socket.handler = onDatagram
+    do throws(UVError) {
+      try UVError.check(address.withSockaddr { uv_udp_bind(socket.pointer(), $0, 0) }, operation)
+      try UVError.check(
+        uv_udp_recv_start(
+          socket.pointer(),
+          { handle, _, buffer in
+            let memory = EventLoop.of(handle!.pointee.loop).readBuffer
+            buffer!.pointee = uv_buf_init(memory.baseAddress!.assumingMemoryBound(to: CChar.self), UInt32(memory.count))
+          },
+          { handle, count, buffer, address, flags in
+            guard count >= 0, flags & UInt32(UV_UDP_PARTIAL.rawValue) == 0, let sender = SocketAddress(address) else {
+              return
+            }
+            let socket = UDPSocket.of(handle!)
+            let bytes = UnsafeRawBufferPointer(start: buffer!.pointee.base, count: count)
+            socket.loop.inside { _ in socket.handler?(Datagram(bytes: bytes, sender: sender)) }
+          }), operation)
+    } catch {
+      socket.close()
+      throw error
+    }
+    return socket
+  }
+
+  public var localAddress: SocketAddress? {
+    var memory = sockaddr_storage()
+    var size = Int32(MemoryLayout<sockaddr_storage>.size)
+    return withUnsafeMutableBytes(of: &memory) { bytes in
+      let address = bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self)
+      return uv_udp_getsockname(pointer(), address, &size) == 0 ? SocketAddress(address) : nil
+    }
+  }
+
+  /// Sends one datagram, or drops it when the system's buffer is full, as any network may.
+  /// - Throws: `UVError.messageTooLong` and other errors of sendmsg(2), except a full buffer.
+  public func send(_ bytes: [UInt8], to address: SocketAddress) throws(UVError) {
+    loop.preconditionCurrent()
+    guard !isClosed else { throw UVError(code: UVError.cancelled, operation: "send to \(address)") }
+    let code = bytes.withUnsafeBytes { raw -> Int32 in
+      // libuv only reads from it.
+      let base = raw.baseAddress.map { UnsafeMutablePointer(mutating: $0.assumingMemoryBound(to: CChar.self)) }
+      var buffer = uv_buf_init(base, UInt32(raw.count))
+      return address.withSockaddr { uv_udp_try_send(pointer(), &buffer, 1, $0) }
+    }
+    if code < 0 && code != UVError.tryAgain { throw UVError(code: code, operation: "send to \(address)") }
+  }
+
+  override func willClose() { handler = nil }
+}

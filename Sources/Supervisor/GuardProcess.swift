@@ -1,0 +1,35 @@
+import Glibc
+
+// The guard: a second, tiny process of the same binary that outlives its node by some milliseconds. It holds the read
+// end of a pipe over which the node names the process groups of its jobs. The pipe is closed on exec, so that it ends
+// exactly when the node is gone and every child that it was about to start has started: then the guard kills them all.
+
+public enum GuardProcess {
+  /// Runs until standard input ends, then kills what the node left, and returns.
+  ///
+  /// Input: lines `+PID` (a job started, its process group is PID) and `-PID` (it ended).
+  public static func run(instance: String) {
+    setsid()
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] { Glibc.signal(signal, SIG_IGN) }
+    var groups: Set<Int32> = []
+    var line: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = read(STDIN_FILENO, &chunk, chunk.count)
+      if count < 0 && errno == EINTR { continue }
+      if count <= 0 { break }
+      for byte in chunk[..<count] {
+        guard byte == UInt8(ascii: "\n") else {
+          line.append(byte)
+          continue
+        }
+        if let pid = Int32(String(decoding: line.dropFirst(), as: UTF8.self)), pid > 1 {
+          if line.first == UInt8(ascii: "+") { groups.insert(pid) } else { groups.remove(pid) }
+        }
+        line.removeAll(keepingCapacity: true)
+      }
+    }
+    for group in groups { Glibc.kill(-group, SIGKILL) }
+    Leftovers.kill(instance: instance)
+  }
+}

@@ -1,0 +1,145 @@
+import DequeModule
+import EventLoop
+
+// The FIFO that one or more runners drain. It holds ids only; payloads stay in the store until a job starts. The store
+// decides what a job's state is; an entry here whose job has meanwhile ended is dropped when its turn comes.
+
+public actor JobQueue {
+  nonisolated let loop: EventLoop
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  public nonisolated let name: QueueName
+
+  private struct Ticket {
+    let number: Int64
+    let id: JobID
+  }
+
+  private struct Slots {
+    let runner: Runner
+    var free: Int
+    var isOpen: Bool
+  }
+
+  /// One line an executor, since a runner may be restricted to some; numbers keep the order between lines.
+  private var lines: [ExecutorName: Deque<Ticket>] = [:]
+  /// The waiting jobs and the number of their valid ticket.
+  private var waiting: [JobID: Int64] = [:]
+  private var nextNumber: Int64 = 0
+  private var nextFrontNumber: Int64 = -1
+  private var runners: [RunnerName: Slots] = [:]
+  private var executing: [JobID: Runner] = [:]
+  /// No job starts: the store is away, or the node is stopping.
+  private var isHeld = false
+  private var isDraining = false
+
+  init(name: QueueName, loop: EventLoop) {
+    self.name = name
+    self.loop = loop
+  }
+
+  /// Jobs waiting.
+  var count: Int { waiting.count }
+  var isEmpty: Bool { waiting.isEmpty }
+  var runnerNames: [RunnerName] { runners.keys.sorted() }
+
+  /// Whether a job handed over now would start at once on this runner.
+  func isFree(for runner: RunnerName) -> Bool {
+    guard let slots = runners[runner] else { return false }
+    return waiting.isEmpty && slots.isOpen && slots.free > 0 && !isHeld && !isDraining
+  }
+
+  /// The last in line.
+  func append(_ id: JobID, executor: ExecutorName) {
+    guard waiting[id] == nil, executing[id] == nil else { return }
+    lines[executor, default: []].append(Ticket(number: nextNumber, id: id))
+    waiting[id] = nextNumber
+    nextNumber += 1
+    pump()
+  }
+
+  /// Back to the head of the line: it could not start. Nothing of this queue starts for a while.
+  func putBack(_ id: JobID, executor: ExecutorName, holding time: Duration) {
+    lines[executor, default: []].prepend(Ticket(number: nextFrontNumber, id: id))
+    waiting[id] = nextFrontNumber
+    nextFrontNumber -= 1
+    guard !isHeld else { return }
+    isHeld = true
+    Task {
+      try? await loop.sleep(for: time)
+      isHeld = false
+      pump()
+    }
+  }
+
+  /// Takes a waiting job out of the line; whether it was there.
+  @discardableResult
+  func withdraw(_ id: JobID) -> Bool { waiting.removeValue(forKey: id) != nil }
+
+  /// Takes all waiting jobs out, first come first.
+  func withdrawAll() -> [JobID] {
+    let ids = waiting.sorted { $0.value < $1.value }.map(\.key)
+    waiting.removeAll()
+    lines.removeAll()
+    return ids
+  }
+
+  /// The runner that executes this job now.
+  func executor(of id: JobID) -> Runner? { executing[id] }
+
+  // MARK: Runners
+
+  func add(_ runner: Runner, concurrency: Int, isOpen: Bool) {
+    runners[runner.name] = Slots(runner: runner, free: concurrency, isOpen: isOpen)
+    pump()
+  }
+
+  func remove(_ runner: RunnerName) { runners[runner] = nil }
+
+  /// Whether this runner takes jobs.
+  func setOpen(_ runner: RunnerName, _ isOpen: Bool) {
+    runners[runner]?.isOpen = isOpen
+    if isOpen { pump() }
+  }
+
+  /// No job of this queue starts any more.
+  func drain() { isDraining = true }
+
+  /// The runner is done with this job's process; its slot takes the next one.
+  func release(_ id: JobID, by runner: RunnerName) {
+    guard executing.removeValue(forKey: id) != nil else { return }
+    runners[runner]?.free += 1
+    pump()
+  }
+
+  // MARK: Matching
+
+  private func pump() {
+    guard !isHeld, !isDraining, !waiting.isEmpty else { return }
+    for name in runners.keys {
+      while let slots = runners[name], slots.isOpen, slots.free > 0, let (ticket, executor) = take(for: slots.runner) {
+        runners[name]!.free -= 1
+        executing[ticket.id] = slots.runner
+        Task { await slots.runner.execute(ticket.id, executor: executor) }
+      }
+    }
+  }
+
+  /// The first job in line that this runner may execute.
+  private func take(for runner: Runner) -> (Ticket, ExecutorName)? {
+    var first: (ticket: Ticket, executor: ExecutorName)?
+    for executor in Array(lines.keys) where runner.mayUse(executor) {
+      dropInvalid(executor)
+      if let head = lines[executor]?.first, head.number < first?.ticket.number ?? .max { first = (head, executor) }
+    }
+    guard let first else { return nil }
+    lines[first.executor]!.removeFirst()
+    waiting[first.ticket.id] = nil
+    return first
+  }
+
+  /// Withdrawn jobs leave their ticket behind; it is thrown away when it comes to the head.
+  private func dropInvalid(_ executor: ExecutorName) {
+    while let head = lines[executor]?.first, waiting[head.id] != head.number { lines[executor]!.removeFirst() }
+    if lines[executor]?.isEmpty == true { lines[executor] = nil }
+  }
+}

@@ -1,0 +1,51 @@
+import EventLoop
+import Logging
+
+/// What all runners of a node share.
+public struct JobSettings: Sendable {
+  public var node: NodeName
+  /// Identity of the data directory; every child carries it (`Leftovers`).
+  public var instance: String
+  /// Every job gets a directory of its own below this one.
+  public var workDirectory: String
+  /// Bytes kept of each of a job's two output streams.
+  public var maxOutputBytes: Int
+  /// Between SIGTERM and SIGKILL.
+  public var killGrace: Duration
+  /// What children inherit of the node's environment: `PATH`, `HOME`, `LANG`, `TZ`.
+  public var baseEnvironment: [String: String]
+
+  public init(
+    node: NodeName, instance: String, workDirectory: String, maxOutputBytes: Int = 1 << 20,
+    killGrace: Duration = .seconds(5), baseEnvironment: [String: String] = ["PATH": "/usr/local/bin:/usr/bin:/bin"]
+  ) {
+    self.node = node
+    self.instance = instance
+    self.workDirectory = workDirectory
+    self.maxOutputBytes = maxOutputBytes
+    self.killGrace = killGrace
+    self.baseEnvironment = baseEnvironment
+  }
+}
+
+/// The parts that a runner works with, put together once by the composition root.
+public struct RunnerContext: Sendable {
+  public let loop: EventLoop
+  public let store: any JobStore
+  public let executors: Executors
+  public let settings: JobSettings
+  public let processes: ProcessGuard
+  public let logger: Logger
+
+  public init(
+    loop: EventLoop, store: any JobStore, executors: Executors, settings: JobSettings, processes: ProcessGuard,
+    logger: Logger
+  ) {
+    self.loop = loop
+    self.store = store
+    self.executors = executors
+    self.settings = settings
+    self.processes = processes
+    self.logger = logger
+  }
+}

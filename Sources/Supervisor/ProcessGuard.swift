@@ -1,0 +1,131 @@
+import EventLoop
+import Glibc
+import Logging
+
+// Nothing of a job outlives it, and nothing outlives the node. While the node lives, a job's process group is killed at
+// its end, and descendants that left the group come back to the node as orphans (prctl(2), PR_SET_CHILD_SUBREAPER) and
+// are killed and reaped here. When the node dies, the guard process does it.
+
+public actor ProcessGuard {
+  nonisolated let loop: EventLoop
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+  private let command: [String]?
+  private let logger: Logger
+  /// Running main processes of jobs: their pid, which is also their process group.
+  private var jobs: [Int32: JobID] = [:]
+  private var guardian: ChildProcess?
+  private var childSignals: SignalSource?
+  private var isSweepDue = false
+  private var isClosed = false
+  /// Orphans seen alive whose job still runs.
+  private var hasOrphans = false
+
+  /// - Parameter command: program and arguments of the guard process (`GuardProcess.run`); `nil` for none.
+  public init(loop: EventLoop, command: [String]?, logger: Logger) {
+    self.loop = loop
+    self.command = command
+    self.logger = logger
+  }
+
+  /// Starts the guard process and adopts orphans from now on.
+  public func start() throws(UVError) {
+    ChildProcess.adoptOrphans()
+    childSignals = try SignalSource(SIGCHLD, on: loop) { [unowned self] in
+      self.assumeIsolated { $0.scheduleSweep() }
+    }
+    try startGuardian()
+  }
+
+  /// A job's main process exists.
+  func add(_ pid: Int32, job: JobID) {
+    jobs[pid] = job
+    guardian?.stdin?.write(Array("+\(pid)\n".utf8))
+  }
+
+  /// It has ended, and its group was killed.
+  func remove(_ pid: Int32) {
+    jobs[pid] = nil
+    guardian?.stdin?.write(Array("-\(pid)\n".utf8))
+  }
+
+  /// Ends the guard process. No job runs any more.
+  public func close() async {
+    isClosed = true
+    childSignals?.close()
+    if let guardian {
+      guardian.stdin?.close()
+      _ = await guardian.exit()
+      guardian.close()
+    }
+  }
+
+  private func startGuardian() throws(UVError) {
+    guard let command else { return }
+    let child = try ChildProcess.spawn(
+      ChildProcess.Options(
+        executable: command[0], arguments: Array(command.dropFirst()), environment: [], stdin: .pipe, stdout: .null,
+        stderr: .inherit, newSession: true), on: loop)
+    guardian = child
+    for pid in jobs.keys { child.stdin?.write(Array("+\(pid)\n".utf8)) }
+    Task { await replaceGuardian(after: child) }
+  }
+
+  /// The node does not stay without a guard.
+  private func replaceGuardian(after child: ChildProcess) async {
+    let status = await child.exit()
+    guard !isClosed else { return }
+    logger.error("the guard process ended, starting another", metadata: ["status": "\(status)"])
+    child.close()
+    guardian = nil
+    do { try startGuardian() } catch {
+      logger.error("cannot start the guard process, trying again in a second", metadata: ["error": "\(error)"])
+      try? await loop.sleep(for: .seconds(1))
+      if !isClosed { try? startGuardian() }
+    }
+  }
+
+  // MARK: Orphans
+
+  /// At most one look at the process table in 100 ms, however many children end.
+  private func scheduleSweep() {
+    guard !isSweepDue, !isClosed else { return }
+    isSweepDue = true
+    Task {
+      try? await loop.sleep(for: .milliseconds(100))
+      isSweepDue = false
+      await killOrphans()
+    }
+  }
+
+  /// Kills and reaps the descendants of ended jobs; their own children come back in the next round.
+  func killOrphans() async {
+    for _ in 0..<20 {
+      let found = (try? await loop.blocking { Self.childrenOfThisProcess() }) ?? []
+      var killed = false
+      for entry in found where jobs[entry.pid] == nil && entry.pid != guardian?.pid {
+        if entry.isZombie {
+          // Only ours: a child that libuv started is reaped by libuv, in this same thread.
+          waitpid(entry.pid, nil, WNOHANG)
+        } else if !isOfRunningJob(entry.pid), ProcessTable.entry(entry.pid)?.startTicks == entry.startTicks {
+          kill(entry.pid, SIGKILL)
+          killed = true
+          logger.info("killed a process that its job left behind", metadata: ["pid": "\(entry.pid)"])
+        }
+      }
+      if !killed { return }
+      try? await loop.sleep(for: .milliseconds(10))
+    }
+  }
+
+  /// A process that hid its environment may belong to any running job, so it lives as long as one runs.
+  private func isOfRunningJob(_ pid: Int32) -> Bool {
+    guard let id = ProcessTable.environment(of: pid, value: "HERO_JOB_ID") else { return !jobs.isEmpty }
+    return jobs.values.contains(JobID(trusted: id))
+  }
+
+  private nonisolated static func childrenOfThisProcess() -> [ProcessEntry] {
+    let me = getpid()
+    return ProcessTable.pids().compactMap(ProcessTable.entry).filter { $0.parent == me }
+  }
+}

@@ -1,0 +1,137 @@
+import EventLoop
+import Glibc
+import Logging
+
+// One process job on one runner: recorded as running, started, watched, and recorded as ended.
+
+extension Runner {
+  /// A child that lives longer than this is recorded with its pid; before that, its environment is enough to find it.
+  private static var timeUntilRecorded: Duration { .milliseconds(50) }
+
+  func execute(_ id: JobID, by executor: ProcessExecutor) async {
+    guard let record = await started(id) else { return }
+    if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
+    let workspace = Workspace(below: context.settings.workDirectory, for: executor)
+    do throws(UVError) {
+      let file = try await workspace.make(payload: record.job.payload, on: context.loop)
+      let process = try JobProcess(
+        options(for: record, executor, workspace, payloadFile: file),
+        maxOutputBytes: context.settings.maxOutputBytes, killGrace: context.settings.killGrace, on: context.loop)
+      await context.processes.add(process.pid, job: id)
+      running[id]?.process = process
+      if let reason = running[id]?.stopReason { await process.stop(reason) }
+      let recording = Task { await recordProcess(process.pid, of: id) }
+      let input = executor.configuration.payload == .stdin ? Array(record.job.payload.utf8) : nil
+      let ending = await process.run(input: input, timeout: timeout(of: record.job))
+      recording.cancel()
+      await context.processes.remove(process.pid)
+      // The next job's process may start now; this one's end is recorded before the next one's start.
+      await queue.release(id, by: name)
+      await end(record, ending, of: process)
+    } catch {
+      await cannotRun(record, executor, error)
+    }
+    await workspace.remove(on: context.loop)
+  }
+
+  private func options(
+    for record: JobRecord, _ executor: ProcessExecutor, _ workspace: Workspace, payloadFile: String?
+  ) -> ChildProcess.Options {
+    let words = executor.arguments(payload: record.job.payload, payloadFile: payloadFile)
+    return ChildProcess.Options(
+      executable: words[0], arguments: Array(words.dropFirst()),
+      environment: environment(of: record.job, executor), workingDirectory: workspace.path,
+      stdin: executor.configuration.payload == .stdin ? .pipe : .null, stdout: .pipe, stderr: .pipe, newSession: true,
+      uid: executor.account?.uid, gid: executor.account?.gid)
+  }
+
+  /// Later sources win, the node's own names last of all.
+  private func environment(of job: Job, _ executor: ProcessExecutor) -> [String] {
+    var variables = context.settings.baseEnvironment
+    if let home = executor.account?.home { variables["HOME"] = home }
+    variables.merge(executor.configuration.environment) { $1 }
+    variables.merge(job.environment) { $1 }
+    variables["HERO_JOB_ID"] = job.id.rawValue
+    variables["HERO_RUNNER"] = name.rawValue
+    variables["HERO_NODE"] = context.settings.node.rawValue
+    variables["HERO_CALLER_ID"] = job.callerID
+    variables["HERO_CONTEXT_ID"] = job.contextID
+    variables[Leftovers.instanceVariable] = context.settings.instance
+    return variables.map { "\($0.key)=\($0.value)" }
+  }
+
+  private func timeout(of job: Job) -> Duration? {
+    let seconds = job.timeoutSeconds > 0 ? job.timeoutSeconds : settings.defaultTimeoutSeconds
+    return seconds > 0 ? .milliseconds(Int64((seconds * 1000).rounded(.up))) : nil
+  }
+
+  private func recordProcess(_ pid: Int32, of id: JobID) async {
+    guard (try? await context.loop.sleep(for: Self.timeUntilRecorded)) != nil,
+      let found = try? await context.loop.blocking({ (ProcessTable.entry(pid), ProcessTable.bootID()) }),
+      let entry = found.0, !Task.isCancelled
+    else { return }
+    let identity = ProcessIdentity(pid: pid, startTicks: entry.startTicks, bootID: found.1)
+    _ = try? await context.store.transition(id, .spawned(identity, at: .now))
+  }
+
+  /// Records how it ended.
+  private func end(_ record: JobRecord, _ ending: JobEnding, of process: JobProcess?) async {
+    let id = record.job.id
+    let output = await process?.output
+    let stderr = await process?.errorEnd ?? ""
+    let explanation = stderr.isEmpty ? "" : ": \(stderr)"
+    switch ending {
+    case .exited(0): await finish(id, .completed, .success(await process?.text ?? ""), output)
+    case .exited(let code): await finish(id, .failed, "exit status \(code)\(explanation)", output)
+    case .signalled(let signal):
+      await finish(id, .failed, "killed by signal \(signal) (\(SignalName.of(signal)))\(explanation)", output)
+    case .timedOut:
+      let seconds = record.job.timeoutSeconds > 0 ? record.job.timeoutSeconds : settings.defaultTimeoutSeconds
+      await finish(id, .timeout, "timed out after \(seconds) s\(explanation)", output)
+    case .stopped where handsBack && settings.onNodeLoss == .requeue && record.attempt < settings.maxAttempts:
+      _ = try? await context.store.transition(id, .requeue(at: .now))
+    case .stopped(let reason): await finish(id, .failed, reason, output)
+    }
+  }
+
+  /// The child could not be started. When the machine is short of something, the job waits for better times.
+  private func cannotRun(_ record: JobRecord, _ executor: ProcessExecutor, _ error: UVError) async {
+    let id = record.job.id
+    let shortages = [
+      UVError.tryAgain, UVError.tooManyFiles, UVError.tooManyFilesInSystem, UVError.outOfMemory, UVError.noSpace,
+    ]
+    if shortages.contains(error.code), record.attempt < settings.maxAttempts,
+      (try? await context.store.transition(id, .requeue(at: .now))) != nil
+    {
+      context.logger.error("cannot start a job, it waits", metadata: ["job": "\(id)", "reason": "\(error)"])
+      return await queue.putBack(id, executor: record.job.executor, holding: .seconds(1))
+    }
+    let command = executor.configuration.command[0]
+    await finish(id, .failed, "cannot run executor \"\(executor.configuration.name)\" (\(command)): \(error)")
+  }
+}
+
+extension ProcessExecutor {
+  /// Whether the fields of a job can be handed to a process at all.
+  func check(_ job: Job) throws(SupervisorError) {
+    let passesArgument = configuration.payload == .argument
+    if passesArgument && job.payload.utf8.contains(0) {
+      throw .invalidJob(field: "payload", reason: "must not contain NUL, it is passed as an argument")
+    }
+    // execve(2): MAX_ARG_STRLEN, 32 pages with the final NUL.
+    if passesArgument && job.payload.utf8.count > 131_000 {
+      throw .invalidJob(field: "payload", reason: "must be at most 131000 bytes, it is passed as an argument")
+    }
+    for (field, text) in [("caller_id", job.callerID), ("context_id", job.contextID)] where text.utf8.contains(0) {
+      throw .invalidJob(field: field, reason: "must not contain NUL, it becomes an environment variable")
+    }
+    for (key, value) in job.environment {
+      if key.isEmpty || key.utf8.contains(UInt8(ascii: "=")) || key.utf8.contains(0) {
+        throw .invalidJob(field: "env_vars", reason: "names must not be empty or contain '=' or NUL")
+      }
+      if value.utf8.contains(0) || value.utf8.count + key.utf8.count > 131_000 {
+        throw .invalidJob(field: "env_vars.\(key)", reason: "must not contain NUL or exceed 131000 bytes")
+      }
+    }
+  }
+}

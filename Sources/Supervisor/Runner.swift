@@ -1,0 +1,237 @@
+import EventLoop
+import Logging
+
+// A runner executes jobs of its queue, `concurrency` at a time. What it does with one process job is in
+// `Runner+Process.swift`.
+
+public actor Runner {
+  public nonisolated let settings: RunnerSettings
+  public nonisolated var name: RunnerName { settings.name }
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { context.loop.asUnownedSerialExecutor() }
+  nonisolated let context: RunnerContext
+  nonisolated let queue: JobQueue
+  /// Grows with each change of owner.
+  nonisolated let epoch: UInt64
+
+  /// A job from the moment it leaves the queue until its end is on disk.
+  struct RunningJob {
+    var process: JobProcess?
+    /// Set when it is to be stopped.
+    var stopReason: String?
+  }
+
+  public private(set) var state: RunnerState
+  var running: [JobID: RunningJob] = [:]
+  /// The node is stopping: what is killed now goes back to the queue instead of failing.
+  var handsBack = false
+  private var counts: [JobStatus: Int] = [:]
+  private var idleWaiters: [CheckedContinuation<Void, Never>] = []
+
+  init(_ settings: RunnerSettings, queue: JobQueue, context: RunnerContext, isStopped: Bool, epoch: UInt64 = 1) {
+    self.settings = settings
+    self.queue = queue
+    self.context = context
+    self.epoch = epoch
+    state = isStopped ? .stopped : .running
+  }
+
+  /// Whether it is allowed to use this executor.
+  nonisolated func mayUse(_ executor: ExecutorName) -> Bool { settings.executors?.contains(executor) ?? true }
+
+  /// The executors that its jobs may name.
+  nonisolated var executors: [ExecutorName] { context.executors.names.filter(mayUse) }
+
+  // MARK: Jobs
+
+  /// Records a job for this runner without queueing it.
+  public func create(_ job: Job) async throws(SupervisorError) {
+    _ = try check(job)
+    _ = try await storing { () async throws(JobStoreError) in
+      try await context.store.create(JobRecord(job: job, createdAt: .now), output: nil)
+    }
+  }
+
+  /// Queues a created job. A job that is queued or running already stays as it is, so that a client may repeat the call.
+  public func start(_ id: JobID) async throws(SupervisorError) {
+    do {
+      let record = try await context.store.transition(id, .enqueue(at: .now))
+      await queue.append(id, executor: record.job.executor)
+    } catch .wrongState(_, let status) where !status.isFinal {
+      return
+    } catch {
+      throw .store(error)
+    }
+  }
+
+  /// Creates, starts and waits for the end; the same job again waits for the one that is there.
+  public func run(_ job: Job) async throws(SupervisorError) -> JobRecord {
+    let now = Timestamp.now
+    var first = JobRecord(job: job, status: .queued, createdAt: now)
+    var output: JobOutput?
+    // What the node does itself, and can do at once, has no state between its beginning and its end.
+    if case .echo = try check(job), await queue.isFree(for: name) {
+      output = JobOutput(stdout: Array(job.payload.utf8))
+      first.status = .completed
+      first.attempt = 1
+      first.startedAt = now
+      first.completedAt = now
+      first.result = .success(job.payload)
+    }
+    let record = first
+    let written = output
+    switch try await storing({ () async throws(JobStoreError) in
+      try await context.store.create(record, output: written)
+    }) {
+    case .created where record.status.isFinal:
+      counts[.completed, default: 0] += 1
+      return record
+    case .created:
+      await queue.append(job.id, executor: job.executor)
+    case .existed(let present) where present.status.isFinal:
+      return present
+    case .existed(let present):
+      if present.status == .created { try await start(job.id) }
+    }
+    return try await storing { () async throws(JobStoreError) in try await context.store.finished(job.id) }
+  }
+
+  /// Ends an unfinished job as `failed` with the error `stopped`; returns when that is on disk.
+  public func stop(_ id: JobID, reason: String = "stopped") async throws(SupervisorError) {
+    if let runner = await queue.executor(of: id) {
+      await runner.end(id, reason: reason)
+      _ = try await storing { () async throws(JobStoreError) in try await context.store.finished(id) }
+    } else {
+      let step = JobTransition.finish(.failed, .error(reason), nil, at: .now)
+      _ = try await storing { () async throws(JobStoreError) in try await context.store.transition(id, step) }
+      await queue.withdraw(id)
+    }
+  }
+
+  /// Forgets a job that is not running.
+  public func delete(_ id: JobID) async throws(SupervisorError) {
+    try await storing { () async throws(JobStoreError) in try await context.store.delete(id) }
+    await queue.withdraw(id)
+  }
+
+  /// What a job that is running here has written so far; `nil` when it is not running here.
+  public func liveOutput(_ id: JobID) async -> JobOutput? {
+    guard let runner = await queue.executor(of: id) else { return nil }
+    return await runner.running[id]?.process?.output
+  }
+
+  /// Tells a running job to end.
+  func end(_ id: JobID, reason: String) async {
+    guard let job = running[id] else { return }
+    if job.stopReason == nil { running[id]!.stopReason = reason }
+    await job.process?.stop(reason)
+  }
+
+  // MARK: State
+
+  public func startRunner() async {
+    state = .running
+    await queue.setOpen(name, true)
+    resumeIdleWaiters()
+  }
+
+  /// Takes no more jobs and returns when the running ones have ended; with `force` it stops them.
+  public func stopRunner(force: Bool, reason: String = "stopped") async throws(SupervisorError) {
+    if state == .running { state = .stopping }
+    await queue.setOpen(name, false)
+    if force { for id in Array(running.keys) { await end(id, reason: reason) } }
+    while state == .stopping && !running.isEmpty { await withCheckedContinuation { idleWaiters.append($0) } }
+    guard state != .running else { throw .runnerState(name, state, "it was started again while it was stopping") }
+    state = .stopped
+  }
+
+  /// The node is stopping: waits for the running jobs until the deadline, then kills the rest and queues them again as
+  /// `onNodeLoss` says.
+  func drain(for time: Duration) async {
+    let deadline = Task { [loop = context.loop] in
+      try? await loop.sleep(for: time)
+      if !Task.isCancelled { await self.handBack() }
+    }
+    while !running.isEmpty { await withCheckedContinuation { idleWaiters.append($0) } }
+    deadline.cancel()
+  }
+
+  private func handBack() async {
+    handsBack = true
+    for id in Array(running.keys) { await end(id, reason: "the node was stopped") }
+  }
+
+  public func status() async -> RunnerStatus {
+    RunnerStatus(
+      name: name, queue: settings.queue, node: context.settings.node, state: state, epoch: epoch,
+      concurrency: settings.concurrency, queued: await queue.count, running: running.count,
+      completed: counts[.completed] ?? 0, failed: counts[.failed] ?? 0, timeout: counts[.timeout] ?? 0)
+  }
+
+  // MARK: Execution
+
+  /// One job, handed over by the queue, from its start to its end on disk.
+  func execute(_ id: JobID, executor: ExecutorName) async {
+    running[id] = RunningJob()
+    switch context.executors[executor] {
+    case .echo: await echo(id)
+    case .process(let process): await execute(id, by: process)
+    case nil: await finish(id, .failed, "this node has no executor \"\(executor)\"")
+    }
+    await queue.release(id, by: name)
+    running[id] = nil
+    if running.isEmpty { resumeIdleWaiters() }
+  }
+
+  private func echo(_ id: JobID) async {
+    guard let record = await started(id) else { return }
+    let payload = record.job.payload
+    await finish(id, .completed, .success(payload), JobOutput(stdout: Array(payload.utf8)))
+  }
+
+  /// Records the start; `nil` when the job shall not run now.
+  func started(_ id: JobID) async -> JobRecord? {
+    do {
+      return try await context.store.transition(id, .start(at: .now))
+    } catch .unavailable(let reason, let milliseconds) {
+      context.logger.warning("cannot start a job, it stays queued", metadata: ["job": "\(id)", "reason": "\(reason)"])
+      if let executor = try? await context.store.record(id).job.executor {
+        await queue.putBack(id, executor: executor, holding: .milliseconds(milliseconds))
+      }
+    } catch {
+      // It was stopped or deleted while it waited.
+    }
+    return nil
+  }
+
+  func finish(_ id: JobID, _ status: JobStatus, _ error: String, _ output: JobOutput? = nil) async {
+    await finish(id, status, .error(error), output)
+  }
+
+  func finish(_ id: JobID, _ status: JobStatus, _ result: JobResult, _ output: JobOutput?) async {
+    do {
+      _ = try await context.store.transition(id, .finish(status, result, output, at: .now))
+    } catch {
+      context.logger.error("cannot record a job's end", metadata: ["job": "\(id)", "error": "\(error)"])
+      return
+    }
+    counts[status, default: 0] += 1
+    context.logger.log(
+      level: status == .completed ? .debug : .info, "job ended",
+      metadata: ["job": "\(id)", "runner": "\(name)", "status": "\(status.rawValue)"])
+  }
+
+  private func resumeIdleWaiters() {
+    let waiters = idleWaiters
+    idleWaiters = []
+    for waiter in waiters { waiter.resume() }
+  }
+
+  /// The executor of a job that a client hands over, if this runner may and can run it.
+  private func check(_ job: Job) throws(SupervisorError) -> Executor {
+    guard mayUse(job.executor), let executor = context.executors[job.executor] else {
+      throw .executorNotAllowed(job.executor, name, allowed: executors)
+    }
+    if case .process(let process) = executor { try process.check(job) }
+    return executor
+  }
+}
