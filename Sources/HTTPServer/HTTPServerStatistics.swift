@@ -1,0 +1,20 @@
+/// Counters of one server since it was made.
+public struct HTTPServerStatistics: Sendable {
+  /// Connections open now.
+  public var open = 0
+  /// Connections accepted, refused ones included.
+  public var accepted: UInt64 = 0
+  /// Requests that reached the handler.
+  public var requests: UInt64 = 0
+  /// Answers that the server gave by itself because it turned a request away, by status.
+  public var refused: [Int: UInt64] = [:]
+  public var bytesIn: UInt64 = 0
+  public var bytesOut: UInt64 = 0
+}
+
+/// What one connection counts by itself; the server adds it up, so that no request touches shared state.
+struct ConnectionCounters: Sendable {
+  var requests: UInt64 = 0
+  var bytesIn: UInt64 = 0
+  var bytesOut: UInt64 = 0
+}

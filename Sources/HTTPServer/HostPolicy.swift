@@ -1,0 +1,79 @@
+// Which names a client may have used to reach this server. A browser sends the name of the page's own site even when
+// that name suddenly resolves to 127.0.0.1 (DNS rebinding), so a server on loopback serves loopback names only.
+
+struct HostPolicy: Sendable {
+  private enum Rule: Sendable {
+    case all
+    case loopbackNames
+    /// In lower case, without a port: any port will do. With a port: that one only.
+    case names(Set<String>)
+  }
+
+  private let rule: Rule
+
+  /// - Parameter allowed: as `HTTPServerConfiguration.allowedHosts`.
+  init(allowed: [String], isLoopbackListener: Bool) {
+    if allowed.contains("*") {
+      rule = .all
+    } else if !allowed.isEmpty {
+      rule = .names(Set(allowed.map { $0.lowercased() }))
+    } else {
+      rule = isLoopbackListener ? .loopbackNames : .all
+    }
+  }
+
+  /// Whether a request for this authority (`name`, `name:port`, `[::1]:port`) is served.
+  func allows(_ authority: String) -> Bool {
+    switch rule {
+    case .all: return true
+    case .loopbackNames: return Self.isLoopback(Self.name(of: authority.lowercased()))
+    case .names(let names):
+      let authority = authority.lowercased()
+      return names.contains(authority) || names.contains(Self.name(of: authority))
+    }
+  }
+
+  /// Refuses what cannot be a name and a port: a list, user information, a path (RFC 9110 §7.2).
+  static func check(_ authority: String) throws(Refusal) {
+    for byte in authority.utf8 {
+      switch byte {
+      case 48...57, 65...90, 97...122: continue
+      case 45, 46, 58, 91, 93, 95, 126, 37: continue  // - . : [ ] _ ~ %
+      default: throw Refusal(400, "the host name is malformed")
+      }
+    }
+  }
+
+  /// The authority without its port and without the dot of a fully qualified name.
+  private static func name(of authority: String) -> String {
+    var name = Substring(authority)
+    if name.first == "[" {
+      guard let end = name.firstIndex(of: "]") else { return authority }
+      return String(name[...end])
+    }
+    if let colon = name.firstIndex(of: ":") { name = name[..<colon] }
+    if name.last == "." { name = name.dropLast() }
+    return String(name)
+  }
+
+  private static func isLoopback(_ name: String) -> Bool {
+    if name == "localhost" || name == "[::1]" { return true }
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+  }
+
+  /// The authority in an absolute-form target (`http://name:port/path`), which overrides `Host` (RFC 9112 §3.2.2);
+  /// nil for an origin-form target and for `*`.
+  /// - Throws: `Refusal` (400) for a target that is none of the three.
+  static func authority(inTarget target: String, method: HTTPMethod) throws(Refusal) -> String? {
+    if target.utf8.first == 47 { return nil }
+    if target == "*", method == .options { return nil }
+    for scheme in ["http://", "https://"] where target.lowercased().hasPrefix(scheme) {
+      let rest = target.utf8.dropFirst(scheme.utf8.count)
+      let authority = String(decoding: rest.prefix { $0 != 47 && $0 != 63 }, as: UTF8.self)
+      guard !authority.isEmpty, !authority.contains("@") else { break }
+      return authority
+    }
+    throw Refusal(400, "the request target is neither a path nor an http URL")
+  }
+}
