@@ -1,0 +1,120 @@
+// From the bytes of a request to the bytes of its answer (JSON-RPC 2.0). A single request, the usual case, is handled in
+// the caller's task without another allocation than its values and its answer.
+
+/// Knows the methods, and answers requests.
+public struct Dispatcher<Context: Sendable>: Sendable {
+  /// Called after each request with the method (`nil` when there is no such method) and the error code, if any.
+  public typealias Observer = @Sendable (_ method: String?, _ code: Int?) -> Void
+
+  private let methods: [String: Method<Context>]
+  private let maximumBatch: Int
+  private let maximumResponseBytes: Int
+  private let observer: Observer?
+
+  public init(
+    methods: [String: Method<Context>], maximumBatch: Int = 1000, maximumResponseBytes: Int = 10 << 20,
+    observer: Observer? = nil
+  ) {
+    self.methods = methods
+    self.maximumBatch = maximumBatch
+    self.maximumResponseBytes = maximumResponseBytes
+    self.observer = observer
+  }
+
+  /// Answers a request or a batch.
+  /// - Returns: `nil` when there is nothing to answer: all were notifications.
+  public func dispatch(_ body: [UInt8], context: Context) async -> [UInt8]? {
+    let value: JSON
+    do { value = try JSON.parse(body) } catch { return answer(.null, .failure(.parseError(error)), method: nil) }
+    guard case .array(let requests) = value else { return await answer(to: value, context) }
+    if requests.isEmpty { return answer(.null, .failure(.invalidRequest("the batch is empty")), method: nil) }
+    if requests.count > maximumBatch {
+      let error = JSONRPCError.batchTooBig(limit: maximumBatch, count: requests.count)
+      return answer(.null, .failure(error), method: nil)
+    }
+    return await answer(toBatch: requests, context)
+  }
+
+  /// An answer for a body that was refused before it was read.
+  public func refusal(_ error: JSONRPCError) -> [UInt8] { answer(.null, .failure(error), method: nil) }
+
+  /// All requests of a batch run concurrently; answers come in the order in which they are ready.
+  private func answer(toBatch requests: [JSON], _ context: Context) async -> [UInt8]? {
+    var answers: [UInt8] = []
+    var isTooBig = false
+    await withTaskGroup(of: [UInt8]?.self) { group in
+      for request in requests { group.addTask { await self.answer(to: request, context) } }
+      for await answer in group {
+        guard let answer, !isTooBig else { continue }
+        answers.append(answers.isEmpty ? UInt8(ascii: "[") : UInt8(ascii: ","))
+        answers.append(contentsOf: answer)
+        isTooBig = answers.count > maximumResponseBytes
+      }
+    }
+    if isTooBig {
+      let error = JSONRPCError.responseTooBig(limit: maximumResponseBytes, hint: "send smaller batches")
+      return answer(.null, .failure(error), method: nil)
+    }
+    if answers.isEmpty { return nil }
+    answers.append(UInt8(ascii: "]"))
+    return answers
+  }
+
+  private func answer(to request: JSON, _ context: Context) async -> [UInt8]? {
+    guard case .object(let object) = request else {
+      return answer(.null, .failure(.invalidRequest("a request is an object, got \(request.kind)")), method: nil)
+    }
+    let id = object["id"]
+    switch id {
+    case nil, .null?, .string?, .int?, .double?: break
+    case let other?:
+      let error = JSONRPCError.invalidRequest("id must be a string, a number or null, got \(other.kind)")
+      return answer(.null, .failure(error), method: nil)
+    }
+    guard object["jsonrpc"] == .string("2.0") else {
+      return answer(id ?? .null, .failure(.invalidRequest("jsonrpc must be \"2.0\"")), method: nil)
+    }
+    guard case .string(let name)? = object["method"] else {
+      return answer(id ?? .null, .failure(.invalidRequest("method must be a string")), method: nil)
+    }
+    switch object["params"] {
+    case nil, .array?, .object?: break
+    case let other?:
+      let error = JSONRPCError.invalidRequest("params must be an array or an object, got \(other.kind)")
+      return answer(id ?? .null, .failure(error), method: nil)
+    }
+    guard let method = methods[name] else {
+      observer?(nil, -32601)
+      return id.map { answer($0, .failure(.methodNotFound(name)), method: nil) }
+    }
+    do throws(JSONRPCError) {
+      let result = try await method.handler(try method.params(from: object["params"]), context)
+      observer?(name, nil)
+      return id.map { answer($0, .success(result), method: method) }
+    } catch {
+      observer?(name, error.code)
+      return id.map { answer($0, .failure(error), method: method) }
+    }
+  }
+
+  private func answer(_ id: JSON, _ result: Result<JSON, JSONRPCError>, method: Method<Context>?) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(256)
+    bytes.append(contentsOf: #"{"jsonrpc":"2.0","id":"#.utf8)
+    id.write(into: &bytes)
+    switch result {
+    case .success(let value):
+      bytes.append(contentsOf: #","result":"#.utf8)
+      value.write(into: &bytes)
+    case .failure(let error):
+      bytes.append(contentsOf: #","error":"#.utf8)
+      error.json.write(into: &bytes)
+    }
+    bytes.append(UInt8(ascii: "}"))
+    if bytes.count > maximumResponseBytes, case .success = result {
+      let hint = method?.tooBigHint ?? "ask for less"
+      return answer(id, .failure(.responseTooBig(limit: maximumResponseBytes, hint: hint)), method: method)
+    }
+    return bytes
+  }
+}

@@ -1,0 +1,48 @@
+/// A method that clients may call.
+public struct Method<Context: Sendable>: Sendable {
+  public typealias Handler =
+    nonisolated(nonsending) @Sendable (Params, Context) async throws(JSONRPCError) -> JSON
+
+  /// The names of its parameters, in order, as `openrpc.json` has them.
+  public let parameters: [String]
+  /// What to do when the answer is bigger than allowed.
+  public let tooBigHint: String
+  let handler: Handler
+
+  public init(parameters: [String] = [], tooBigHint: String = "ask for less", handler: @escaping Handler) {
+    self.parameters = parameters
+    self.tooBigHint = tooBigHint
+    self.handler = handler
+  }
+
+  /// Names the values of a request's `params`: by position, by name, or, for a method whose one parameter is the
+  /// object `params`, that object's fields directly.
+  ///
+  /// Methods with the one parameter `params` get the fields of that object.
+  func params(from value: JSON?) throws(JSONRPCError) -> Params {
+    let wrapsObject = parameters == ["params"]
+    switch value {
+    case nil, .null?: return wrapsObject ? Params(JSONObject(), path: "params") : Params(JSONObject())
+    case .array(let values)?:
+      guard values.count <= parameters.count else {
+        throw .invalidParams(
+          field: "params", expected: "at most \(parameters.count) values (\(parameters.joined(separator: ", ")))")
+      }
+      let named = JSONObject(members: zip(parameters, values).map { (key: $0, value: $1) })
+      if !wrapsObject { return Params(named) }
+      return values.isEmpty ? Params(JSONObject(), path: "params") : try Params(named).params("params")
+    case .object(let object)?:
+      if wrapsObject {
+        // `{"params": {…}}`, or the fields themselves.
+        return object.count == 1 && object["params"] != nil
+          ? try Params(object).params("params") : Params(object, path: "params")
+      }
+      for key in object.keys where !parameters.contains(key) {
+        throw .invalidParams(
+          field: key, expected: parameters.isEmpty ? "no parameters" : "one of \(parameters.joined(separator: ", "))")
+      }
+      return Params(object)
+    case let other?: throw .invalidRequest("params must be an array or an object, got \(other.kind)")
+    }
+  }
+}
