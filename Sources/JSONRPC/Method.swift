@@ -1,7 +1,7 @@
 /// A method that clients may call.
 public struct Method<Context: Sendable>: Sendable {
   public typealias Handler =
-    nonisolated(nonsending) @Sendable (Params, Context) async throws(JSONRPCError) -> JSON
+    @Sendable (Params, Context) async throws(JSONRPCError) -> JSON
 
   /// The names of its parameters, in order, as `openrpc.json` has them.
   public let parameters: [String]

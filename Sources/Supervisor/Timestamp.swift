@@ -62,3 +62,57 @@ public struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible
     }
   }
 }
+
+extension Timestamp {
+  /// Reads RFC 3339 (section 5.6): `2026-11-24T02:02:19Z`, with a fraction and an offset if need be. Digits beyond
+  /// milliseconds are ignored.
+  public init?(rfc3339 text: String) {
+    let bytes = Array(text.utf8)
+    guard bytes.count >= 20 else { return nil }
+    func number(_ range: Range<Int>) -> Int64? {
+      var value: Int64 = 0
+      for byte in bytes[range] {
+        guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) else { return nil }
+        value = value * 10 + Int64(byte - UInt8(ascii: "0"))
+      }
+      return value
+    }
+    func isAt(_ index: Int, _ characters: String) -> Bool { characters.utf8.contains(bytes[index]) }
+    guard isAt(4, "-"), isAt(7, "-"), isAt(10, "Tt "), isAt(13, ":"), isAt(16, ":"), let year = number(0..<4),
+      let month = number(5..<7), let day = number(8..<10), let hour = number(11..<13), let minute = number(14..<16),
+      let second = number(17..<19), (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60,
+      second <= 60
+    else { return nil }
+    var index = 19
+    var fraction: Int64 = 0
+    if isAt(index, ".") {
+      var scale: Int64 = 100
+      index += 1
+      let first = index
+      while index < bytes.count, let digit = number(index..<index + 1) {
+        fraction += digit * scale
+        scale /= 10
+        index += 1
+      }
+      guard index > first else { return nil }
+    }
+    guard index < bytes.count else { return nil }
+    var offsetMinutes: Int64 = 0
+    if isAt(index, "Zz") {
+      guard index + 1 == bytes.count else { return nil }
+    } else {
+      guard isAt(index, "+-"), index + 6 == bytes.count, isAt(index + 3, ":"),
+        let hours = number(index + 1..<index + 3), let minutes = number(index + 4..<index + 6), hours < 24, minutes < 60
+      else { return nil }
+      offsetMinutes = (isAt(index, "-") ? -1 : 1) * (hours * 60 + minutes)
+    }
+    // A date to days, by eras of 400 years that begin on 1 March.
+    let shiftedYear = month <= 2 ? year - 1 : year
+    let era = shiftedYear / 400
+    let yearOfEra = shiftedYear - era * 400
+    let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+    let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+    let seconds = days * 86_400 + hour * 3600 + (minute - offsetMinutes) * 60 + second
+    self.init(milliseconds: seconds * 1000 + fraction)
+  }
+}

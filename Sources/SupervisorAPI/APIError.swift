@@ -1,0 +1,55 @@
+import JSONRPC
+import Supervisor
+
+// The one place where the domain's errors become JSON-RPC errors.
+
+extension JSONRPCError {
+  init(_ error: SupervisorError) {
+    switch error {
+    case .runnerNotFound(let name): self = .notFound("runner", name.rawValue)
+    case .queueConflict(let name, let queue):
+      self = .conflict(
+        "Runner \"\(name)\" is registered with queue \"\(queue)\"",
+        data: ["runner": .string(name.rawValue), "queue": .string(queue.rawValue)])
+    case .runnerState(let name, let state, let reason):
+      self = .wrongState(
+        "Runner \"\(name)\" is \(state.rawValue): \(reason)",
+        data: ["runner": .string(name.rawValue), "state": .string(state.rawValue)])
+    case .executorNotAllowed(_, let runner, let allowed):
+      let names = allowed.map(\.rawValue).joined(separator: ", ")
+      self = .invalidParams(
+        field: "params.job.executor", expected: "an executor of runner \"\(runner)\" (\(names))")
+    case .invalidJob(let field, let reason):
+      self = JSONRPCError(
+        code: -32602, message: "Invalid params: params.job.\(field) \(reason)",
+        data: ["field": .string("params.job.\(field)"), "expected": .string(reason)])
+    case .draining: self = .unavailable("the node is stopping", retryAfterMilliseconds: 1000)
+    case .store(let error): self.init(error)
+    }
+  }
+
+  private init(_ error: JobStoreError) {
+    switch error {
+    case .notFound(let id): self = .notFound("job", id.rawValue)
+    case .conflict(let id):
+      self = .conflict(
+        "Job \"\(id)\" exists already with other fields", data: ["job": .string(id.rawValue)])
+    case .wrongState(let id, let status):
+      self = .wrongState(
+        "Job \"\(id)\" is \(status.rawValue)",
+        data: ["job": .string(id.rawValue), "status": .string(status.rawValue)])
+    case .unavailable(let reason, let milliseconds):
+      self = .unavailable(reason, retryAfterMilliseconds: milliseconds)
+    case .invalidCursor:
+      self = .invalidParams(field: "params.cursor", expected: "what an earlier page answered as next")
+    case .cancelled: self = .unavailable("the call was cancelled", retryAfterMilliseconds: 1000)
+    }
+  }
+}
+
+/// Runs a call of the domain and states its error as JSON-RPC does.
+func answering<Value>(
+  _ body: () async throws(SupervisorError) -> Value
+) async throws(JSONRPCError) -> Value {
+  do { return try await body() } catch { throw JSONRPCError(error) }
+}

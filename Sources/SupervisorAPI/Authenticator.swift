@@ -1,0 +1,80 @@
+import COpenSSL
+import JSONRPC
+
+/// What a key allows: `admin` includes the other two.
+public enum Scope: String, Sendable, CaseIterable {
+  case admin
+  /// Jobs.
+  case user
+  /// Runners.
+  case register
+
+  func includes(_ other: Scope) -> Bool { self == other || self == .admin }
+}
+
+/// Knows the keys, as digests only, and decides who may call what.
+public struct Authenticator: Sendable {
+  private let keys: [(scope: Scope, digest: [UInt8])]
+  /// Whether the seed's methods that take no secret are open to everyone who reaches the listener.
+  private let hasOpenMethods: Bool
+
+  public init(keys: [(scope: Scope, secret: String)], hasOpenMethods: Bool) {
+    self.keys = keys.map { ($0.scope, Self.digest($0.secret)) }
+    self.hasOpenMethods = hasOpenMethods
+  }
+
+  /// A method that takes a secret, as a parameter or as the request's bearer key.
+  func require(_ scope: Scope, secret: String?, _ call: APICall) throws(JSONRPCError) {
+    let given = secret.flatMap { $0.isEmpty ? nil : $0 } ?? call.bearer
+    guard let given else {
+      throw .unauthorized("params.secret or the header Authorization: Bearer is missing")
+    }
+    try check(given, scope)
+  }
+
+  /// A method of the seed that takes no secret: open, or with a bearer key.
+  /// - Parameter scope: `nil` when any key will do.
+  func requireBearer(_ scope: Scope?, _ call: APICall) throws(JSONRPCError) {
+    if let bearer = call.bearer { return try check(bearer, scope) }
+    if !hasOpenMethods { throw .unauthorized("this method needs the header Authorization: Bearer") }
+  }
+
+  private func check(_ secret: String, _ scope: Scope?) throws(JSONRPCError) {
+    let digest = Self.digest(secret)
+    var isKnown = false
+    var isAllowed = false
+    // All keys are compared, each in constant time: how long it takes says nothing about them.
+    for key in keys where CRYPTO_memcmp(key.digest, digest, digest.count) == 0 {
+      isKnown = true
+      isAllowed = isAllowed || scope.map { key.scope.includes($0) } ?? true
+    }
+    guard isKnown else { throw .unauthorized("the key is not known here") }
+    if let scope, !isAllowed { throw .unauthorized("the key does not have the scope \"\(scope.rawValue)\"") }
+  }
+
+  private static func digest(_ secret: String) -> [UInt8] {
+    var secret = secret
+    return secret.withUTF8 { bytes in
+      [UInt8](unsafeUninitializedCapacity: 32) { digest, count in
+        var size: UInt32 = 0
+        EVP_Digest(bytes.baseAddress, bytes.count, digest.baseAddress, &size, EVP_sha256(), nil)
+        count = Int(size)
+      }
+    }
+  }
+
+  /// A new random key: 256 bits, in hexadecimal.
+  public static func makeSecret() -> String {
+    var bytes = [UInt8](repeating: 0, count: 32)
+    precondition(RAND_bytes(&bytes, Int32(bytes.count)) == 1, "no random numbers")
+    return bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+}
+
+/// What a method knows of the request besides its parameters.
+public struct APICall: Sendable {
+  /// The key of `Authorization: Bearer`.
+  public let bearer: String?
+
+  public init(bearer: String?) { self.bearer = bearer }
+}

@@ -1,0 +1,105 @@
+import JSONRPC
+import Supervisor
+
+// Jobs as the contract writes them, both ways.
+
+extension Params {
+  /// A name of the domain.
+  func name<N: Name>(_ field: String, as type: N.Type = N.self) throws(JSONRPCError) -> N {
+    let text = try string(field)
+    do { return try N(text) } catch {
+      throw JSONRPCError(
+        code: -32602, message: "Invalid params: \(self.field(field)) \(error.reason)",
+        data: ["field": .string(self.field(field)), "expected": .string(error.reason)])
+    }
+  }
+
+  func optionalName<N: Name>(_ field: String, as type: N.Type = N.self) throws(JSONRPCError) -> N? {
+    optional(field) == nil ? nil : try name(field)
+  }
+
+  /// The `Job` in the field `job`; all ten fields of the schema are required, its timestamps are the node's to set.
+  func job() throws(JSONRPCError) -> Job {
+    let job = try params("job")
+    _ = try job.string("created_at")
+    _ = try job.string("updated_at")
+    return Job(
+      id: try job.name("id"), callerID: try job.string("caller_id"), contextID: try job.string("context_id"),
+      payload: try job.string("payload"), runner: try job.name("runner"), executor: try job.name("executor"),
+      timeoutSeconds: try job.timeout(), environment: try job.environment())
+  }
+
+  /// Seconds from 0; a bound that no clock of ours overflows.
+  private func timeout() throws(JSONRPCError) -> Double {
+    let expected = "a number of seconds from 0 to 31536000"
+    let value = try required("timeout", expected)
+    guard let seconds = value.doubleValue, seconds >= 0, seconds <= 31_536_000 else {
+      throw .invalidParams(field: field("timeout"), expected: expected, got: value)
+    }
+    return seconds
+  }
+
+  private func environment() throws(JSONRPCError) -> [String: String] {
+    let variables = try params("env_vars")
+    var environment: [String: String] = [:]
+    for (key, value) in variables.object.members {
+      guard case .string(let text) = value else {
+        throw .invalidParams(field: variables.field(key), expected: "a string", got: value)
+      }
+      environment[key] = text
+    }
+    return environment
+  }
+}
+
+extension JSON {
+  /// The contract's `Job`.
+  static func job(_ record: JobRecord) -> JSON { .object(jobObject(record)) }
+
+  /// With our fields besides: `status`, `attempt`, `started_at`, `completed_at`, and the result once there is one.
+  static func jobDetails(_ record: JobRecord) -> JSON {
+    var object = jobObject(record)
+    object["status"] = .string(record.status.rawValue)
+    object["attempt"] = .int(Int64(record.attempt))
+    object["started_at"] = time(record.startedAt)
+    object["completed_at"] = time(record.completedAt)
+    if let result = record.result { object["result"] = self.result(result) }
+    return .object(object)
+  }
+
+  private static func jobObject(_ record: JobRecord) -> JSONObject {
+    let job = record.job
+    let variables = job.environment.sorted { $0.key < $1.key }.map { (key: $0.key, value: JSON.string($0.value)) }
+    return [
+      "id": .string(job.id.rawValue), "caller_id": .string(job.callerID), "context_id": .string(job.contextID),
+      "payload": .string(job.payload), "runner": .string(job.runner.rawValue),
+      "executor": .string(job.executor.rawValue), "timeout": number(job.timeoutSeconds),
+      "env_vars": .object(JSONObject(members: variables)), "created_at": time(record.createdAt),
+      "updated_at": time(record.updatedAt),
+    ]
+  }
+
+  /// The answer of `job.status`.
+  static func jobStatus(_ record: JobRecord) -> JSON {
+    [
+      "job_id": .string(record.job.id.rawValue), "status": .string(record.status.rawValue),
+      "created_at": time(record.createdAt), "started_at": time(record.startedAt),
+      "completed_at": time(record.completedAt),
+    ]
+  }
+
+  /// The answer of `job.run` and `job.result`.
+  static func result(_ result: JobResult) -> JSON {
+    switch result {
+    case .success(let output): ["success": .string(output)]
+    case .error(let reason): ["error": .string(reason)]
+    }
+  }
+
+  private static func time(_ time: Timestamp?) -> JSON { time.map { .string($0.description) } ?? .null }
+
+  /// Whole seconds as an integer, as clients write them.
+  private static func number(_ seconds: Double) -> JSON {
+    seconds == seconds.rounded() ? .int(Int64(seconds)) : .double(seconds)
+  }
+}

@@ -1,0 +1,103 @@
+import JSONRPC
+import Supervisor
+
+// Methods about runners.
+
+extension SupervisorAPI {
+  var runnerMethods: [String: Method<APICall>] {
+    [
+      "list_runners": Method { (_, call) throws(JSONRPCError) in
+        try authenticator.requireBearer(nil, call)
+        return .array(await registry.list.map { .string($0.rawValue) })
+      },
+      "register_runner": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.require(.register, secret: try params.optionalString("secret"), call)
+        let name: RunnerName = try params.name("name")
+        let queue: QueueName = try params.name("queue")
+        try await answering { () async throws(SupervisorError) in try await registry.register(name, queue: queue) }
+        return .null
+      },
+      "remove_runner": runnerMethod(scope: .register) { (name, _) throws(SupervisorError) in
+        try await registry.remove(name)
+        return .null
+      },
+      "start_runner": runnerMethod(scope: .register) { (name, _) throws(SupervisorError) in
+        try await registry.start(name)
+        return .null
+      },
+      "stop_runner": runnerMethod(scope: .register, parameters: ["actor_id", "force"]) {
+        (name, force) throws(SupervisorError) in
+        try await registry.stop(name, force: force)
+        return .null
+      },
+      "get_runner_status": runnerMethod(scope: nil) { (name, _) throws(SupervisorError) in
+        .runnerStatus(try await registry.status(name))
+      },
+      "get_all_runner_status": Method { (_, call) async throws(JSONRPCError) in
+        try authenticator.requireBearer(nil, call)
+        return .array(await registry.statuses().map(JSON.runnerStatus))
+      },
+      "get_all_status": Method { (_, call) async throws(JSONRPCError) in
+        try authenticator.requireBearer(nil, call)
+        return .array(await registry.statuses().map { [.string($0.name.rawValue), .string($0.state.rawValue)] })
+      },
+      "start_all": Method { (_, call) async throws(JSONRPCError) in
+        try authenticator.requireBearer(.register, call)
+        return await forAll { (name) throws(SupervisorError) in try await registry.start(name) }
+      },
+      "stop_all": Method(parameters: ["force"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.requireBearer(.register, call)
+        let force = try params.bool("force", default: false)
+        return await forAll { (name) throws(SupervisorError) in try await registry.stop(name, force: force) }
+      },
+    ]
+  }
+
+  /// A method about the runner named `actor_id`.
+  private func runnerMethod(
+    scope: Scope?, parameters: [String] = ["actor_id"],
+    _ body: @escaping @Sendable (RunnerName, Bool) async throws(SupervisorError) -> JSON
+  ) -> Method<APICall> {
+    Method(parameters: parameters) { (params, call) async throws(JSONRPCError) in
+      try authenticator.requireBearer(scope, call)
+      let name: RunnerName = try params.name("actor_id")
+      let force = try params.bool("force", default: false)
+      return try await answering { () async throws(SupervisorError) in try await body(name, force) }
+    }
+  }
+
+  /// The same for every runner, at the same time; `[[name, "success" or the error]…]`.
+  private func forAll(
+    _ body: @escaping @Sendable (RunnerName) async throws(SupervisorError) -> Void
+  ) async -> JSON {
+    let names = await registry.list
+    var outcomes: [RunnerName: String] = [:]
+    await withTaskGroup(of: (RunnerName, String).self) { group in
+      for name in names {
+        group.addTask {
+          do throws(SupervisorError) {
+            try await body(name)
+            return (name, "success")
+          } catch {
+            return (name, JSONRPCError(error).message)
+          }
+        }
+      }
+      for await (name, outcome) in group { outcomes[name] = outcome }
+    }
+    return .array(names.map { [.string($0.rawValue), .string(outcomes[$0] ?? "")] })
+  }
+}
+
+extension JSON {
+  static func runnerStatus(_ status: RunnerStatus) -> JSON {
+    [
+      "name": .string(status.name.rawValue), "queue": .string(status.queue.rawValue),
+      "node": .string(status.node.rawValue), "state": .string(status.state.rawValue),
+      "epoch": .int(Int64(clamping: status.epoch)), "concurrency": .int(Int64(status.concurrency)),
+      "queued": .int(Int64(status.queued)), "running": .int(Int64(status.running)),
+      "completed": .int(Int64(status.completed)), "failed": .int(Int64(status.failed)),
+      "timeout": .int(Int64(status.timeout)),
+    ]
+  }
+}
