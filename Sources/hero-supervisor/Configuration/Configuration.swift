@@ -1,0 +1,102 @@
+import Logging
+import Supervisor
+
+/// What one node was told, valid by construction: `ConfigurationLoader` is the only place that makes one, from the
+/// file, the environment and the flags. docs/configuration.md explains every key.
+struct Configuration: Sendable {
+  /// This node's name: `--name`, `HERO_NODE_NAME`, or the host's name.
+  var nodeName: NodeName
+  /// Absolute path of the directory that holds the store, `admin.secret` and the jobs' working directories.
+  var dataDirectory: String
+  /// The file that was read, `nil` when there was none.
+  var file: String?
+  var cluster: ClusterConfiguration
+  var api: APIConfiguration
+  var auth: AuthConfiguration
+  var store: StoreConfiguration
+  /// Configured executors beside the built-in ones, in the order of their names in the file.
+  var executors: [ExecutorConfiguration]
+  /// Runners that exist from the start.
+  var runners: [RunnerSettings]
+  var jobs: JobsConfiguration
+  var retention: RetentionConfiguration
+  var log: LogConfiguration
+}
+
+/// The section `cluster`.
+struct ClusterConfiguration: Sendable {
+  /// Timing of membership, chosen by the network between the nodes.
+  enum Profile: String, CaseIterable, Sendable { case lan, wan, local }
+
+  var name: String
+  var listen: HostPort
+  /// What peers are told to use; `nil` is the address of `listen`.
+  var advertise: HostPort?
+  var seeds: [HostPort]
+  var profile: Profile
+  /// The first encrypts, all decrypt.
+  var keys: [Secret]
+  var joinTimeoutSeconds: Double
+  /// Whether anyone set a key of this section; a node of which nobody said so is alone.
+  var isConfigured: Bool
+}
+
+/// The section `api`.
+struct APIConfiguration: Sendable {
+  var listen: HostPort
+  /// Names accepted in `Host` beside those of the listener; against DNS rebinding.
+  var allowedHosts: [String]
+  /// Origins that browsers may call from; `*` is any.
+  var corsOrigins: [String]
+  var maxRequestBytes: Int
+  var maxResponseBytes: Int
+  /// Calls in one batch.
+  var maxBatch: Int
+  var maxConnections: Int
+}
+
+/// The section `auth`: keys by scope. With no key at all the node makes one (`AdminSecretFile`).
+struct AuthConfiguration: Sendable {
+  /// Whether methods that take no `secret` may be called without a key.
+  enum OpenMethods: String, Sendable { case always, never, loopback }
+
+  var adminSecrets: [Secret]
+  var userSecrets: [Secret]
+  var registerSecrets: [Secret]
+  var openMethods: OpenMethods
+
+  /// Whether a key of any scope is configured.
+  var hasKeys: Bool { !(adminSecrets.isEmpty && userSecrets.isEmpty && registerSecrets.isEmpty) }
+}
+
+/// The section `store`.
+enum StoreConfiguration: Sendable {
+  /// The database file, an absolute path.
+  case sqlite(path: String)
+  /// A connection URL, which may hold a password.
+  case postgres(url: Secret)
+}
+
+/// The section `jobs`.
+struct JobsConfiguration: Sendable {
+  /// How much of each of stdout and stderr is kept.
+  var maxOutputBytes: Int
+  /// Between SIGTERM and SIGKILL.
+  var killGraceSeconds: Double
+  /// How long a stopping node lets its running jobs run.
+  var drainSeconds: Double
+}
+
+/// The section `retention`: how long finished jobs are kept.
+struct RetentionConfiguration: Sendable {
+  var days: Double
+  var maxJobs: Int
+}
+
+/// The section `log`.
+struct LogConfiguration: Sendable {
+  enum Format: String, CaseIterable, Sendable { case text, json }
+
+  var level: Logger.Level
+  var format: Format
+}

@@ -1,0 +1,73 @@
+import Glibc
+import Supervisor
+
+/// What no key can be judged for alone: settings that contradict each other, and what this machine cannot do.
+enum ConfigurationChecks {
+  static func run(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
+    checkKeys(reading, findings)
+    checkStore(reading.store, findings)
+    checkRunners(reading, findings)
+    for executor in reading.executors { checkMachine(executor.configuration, findings) }
+  }
+
+  private static func checkKeys(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
+    guard !reading.api.listen.isLoopback else { return }
+    let source = findings.source(of: "api.listen")
+    let hasKeys = !(reading.adminSecrets + reading.userSecrets + reading.registerSecrets).isEmpty
+    if !hasKeys, !findings.problems.contains(where: { $0.path.hasPrefix("auth") }) {
+      findings.problem(
+        "api.listen",
+        "\(reading.api.listen) is reachable from other machines and no key is configured; "
+          + "set auth.admin_secrets, or listen on 127.0.0.1", source)
+    }
+    if reading.auth.openMethods == .always {
+      findings.warning(
+        "auth.open_methods", "anyone who reaches \(reading.api.listen) may stop and remove runners without a key",
+        findings.source(of: "auth.open_methods"))
+    }
+  }
+
+  private static func checkStore(_ store: StoreReading, _ findings: ConfigurationFindings) {
+    guard case .postgres = store.choice else { return }
+    findings.problem("store.postgres", "not available in this version; use \"sqlite\"", store.source)
+  }
+
+  private static func checkRunners(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
+    let known = ExecutorReading.builtIn + reading.executors.map(\.configuration.name.rawValue)
+    var seen: [RunnerName: SettingPath] = [:]
+    for runner in reading.runners {
+      let settings = runner.settings
+      if let first = seen[settings.name] {
+        let path = "\(runner.path + "name")"
+        let message = "\(quoted(settings.name.rawValue)) is the name of \(first) already"
+        findings.problem(path, message, findings.source(of: path))
+      }
+      seen[settings.name] = seen[settings.name] ?? runner.path
+      let path = "\(runner.path + "executors")"
+      for name in settings.executors?.sorted() ?? [] where !known.contains(name.rawValue) {
+        let hint = suggestion(for: name.rawValue, among: known).map { "did you mean \"\($0)\"?" }
+        let message = "no executor is called \(quoted(name.rawValue)); "
+        findings.problem(
+          path, message + (hint ?? "known: \(known.joined(separator: ", "))"), findings.source(of: path))
+      }
+    }
+  }
+
+  /// Hints only: the file may be checked on another machine than the one that will use it.
+  private static func checkMachine(_ executor: ExecutorConfiguration, _ findings: ConfigurationFindings) {
+    let path = "\(SettingPath.root + "executors" + executor.name.rawValue)"
+    if let user = executor.user {
+      let source = findings.source(of: "\(path).user")
+      if getpwnam(user) == nil {
+        findings.warning("\(path).user", "this machine has no user \(quoted(user))", source)
+      } else if geteuid() != 0, getpwnam(user).pointee.pw_uid != geteuid() {
+        findings.warning("\(path).user", "only a node that runs as root can start jobs as \(quoted(user))", source)
+      }
+    }
+    for (key, program) in [("wrapper", executor.wrapper.first), ("command", executor.command.first)] {
+      guard let program, program.hasPrefix("/"), access(program, X_OK) != 0 else { continue }
+      findings.warning(
+        "\(path).\(key)[0]", "\(program): \(errorText(errno))", findings.source(of: "\(path).\(key)"))
+    }
+  }
+}

@@ -1,0 +1,183 @@
+import Glibc
+import JSONRPC
+import Supervisor
+
+/// A flag of the command line that sets a key of the configuration.
+struct FlagSetting: Sendable {
+  /// As the user wrote it: `--api`.
+  var flag: String
+  /// The key it sets: `api.listen`.
+  var path: String
+  var values: [String]
+  /// Whether the key is a list.
+  var isList = false
+}
+
+/// Makes a `Configuration` from its layers: default < file < environment < flag.
+struct ConfigurationLoader {
+  /// What becomes of `env:` and `file:` secrets that are not there.
+  enum MissingSecrets { case areProblems, areWarnings }
+
+  /// The file, `nil` for none.
+  var file: String?
+  /// The variables of this process, for `HERO_…` and `env:NAME`.
+  var environment: [String: String]
+  /// Whether `HERO_…` variables count; `config check` looks at the file alone.
+  var appliesEnvironment = true
+  var flags: [FlagSetting] = []
+  var nodeName: String?
+  var dataDirectory: String?
+  var missingSecrets = MissingSecrets.areProblems
+
+  /// A valid configuration and what else is worth knowing of it.
+  struct Loaded: Sendable {
+    var configuration: Configuration
+    var warnings: [ConfigurationProblem]
+    /// Every setting as it is in force, in the order of the schema.
+    var effective: [EffectiveSetting]
+  }
+
+  /// Reads and judges all layers.
+  /// - Throws: every problem there is.
+  func load() throws(ConfigurationError) -> Loaded {
+    let findings = ConfigurationFindings()
+    var tree = try fileTree()
+    if appliesEnvironment { applyEnvironment(to: &tree, findings) }
+    for flag in flags where !flag.values.isEmpty { apply(flag, to: &tree) }
+
+    let reading = ConfigurationSchema.read(tree, findings: findings)
+    ConfigurationChecks.run(reading, findings)
+    let name = resolveNodeName(findings)
+    let directory = DataDirectory.absolute(dataDirectory ?? DataDirectory.standard(environment: environment))
+
+    func resolve(_ references: [SecretReference], _ path: String) -> [Secret] {
+      references.enumerated().flatMap { index, reference in
+        self.resolve(reference, "\(path)[\(index)]", findings.source(of: path), findings)
+      }
+    }
+    var cluster = reading.cluster
+    cluster.keys = resolve(reading.clusterKeys, "cluster.keys")
+    var auth = reading.auth
+    auth.adminSecrets = resolve(reading.adminSecrets, "auth.admin_secrets")
+    auth.userSecrets = resolve(reading.userSecrets, "auth.user_secrets")
+    auth.registerSecrets = resolve(reading.registerSecrets, "auth.register_secrets")
+    let store: StoreConfiguration =
+      switch reading.store.choice {
+      case .sqlite(let path): .sqlite(path: absolutePath(path, relativeTo: directory))
+      case .postgres(let url):
+        .postgres(url: self.resolve(url, "store.postgres.url", reading.store.source, findings).first ?? Secret(""))
+      }
+
+    guard findings.problems.isEmpty, let name else {
+      throw ConfigurationError(problems: findings.problems, warnings: findings.warnings)
+    }
+    let configuration = Configuration(
+      nodeName: name, dataDirectory: directory, file: file, cluster: cluster, api: reading.api, auth: auth,
+      store: store, executors: reading.executors.map { $0.resolved(environment) },
+      runners: reading.runners.map(\.settings),
+      jobs: reading.jobs, retention: reading.retention, log: reading.log)
+    return Loaded(configuration: configuration, warnings: findings.warnings, effective: findings.effective)
+  }
+
+  /// The file as a tree, empty without one.
+  private func fileTree() throws(ConfigurationError) -> SettingNode {
+    guard let file else { return SettingNode(.object([]), source: .builtIn) }
+    let source = SettingSource.file(file)
+    func failure(_ message: String) -> ConfigurationError {
+      ConfigurationError(problems: [ConfigurationProblem(path: "", message: message, source: source)])
+    }
+    let contents: FileBytes
+    do throws(FileBytes.Failure) { contents = try .read(file, limit: 16 << 20) } catch {
+      throw failure("cannot read the configuration: \(error.reason)")
+    }
+    do throws(JSONParseError) {
+      return SettingNode(try JSON.parse(contents.bytes), source: source)
+    } catch {
+      throw failure("not valid JSON: \(error)")
+    }
+  }
+
+  private func applyEnvironment(to tree: inout SettingNode, _ findings: ConfigurationFindings) {
+    let known = ConfigurationSchema.known.compactMap { setting in
+      setting.environmentName.map { (name: $0, path: setting.pattern.split(separator: ".").map(String.init)) }
+    }
+    for (name, path) in known {
+      // An empty variable is as good as none: compose files and units pass variables on that way.
+      guard let text = environment[name], !text.isEmpty else { continue }
+      tree.put(SettingNode(.text(text), source: .environment(name)), at: path[...])
+    }
+    let names = known.map(\.name) + Self.otherVariables
+    for name in environment.keys.sorted() where name.hasPrefix("HERO_") && !names.contains(name) {
+      guard let near = suggestion(for: String(name.dropFirst(5)), among: known.map { String($0.name.dropFirst(5)) })
+      else { continue }
+      findings.warning("", "sets nothing; did you mean HERO_\(near)?", .environment(name))
+    }
+  }
+
+  /// Variables with a meaning of their own, which set no key of the file.
+  private static let otherVariables = [
+    "HERO_CONFIG", "HERO_DATA_DIR", "HERO_NODE_NAME", "HERO_ENDPOINTS", "HERO_SECRET", "HERO_ADMIN",
+    // What a node sets for its jobs, in which this program may run as well.
+    "HERO_JOB_ID", "HERO_RUNNER", "HERO_NODE", "HERO_CALLER_ID", "HERO_CONTEXT_ID",
+  ]
+
+  private func apply(_ flag: FlagSetting, to tree: inout SettingNode) {
+    let source = SettingSource.flag(flag.flag)
+    let values = flag.values.map { SettingNode(.text($0), source: source) }
+    let path = flag.path.split(separator: ".").map(String.init)
+    tree.put(flag.isList ? SettingNode(.list(values), source: source) : values[values.count - 1], at: path[...])
+  }
+
+  private func resolveNodeName(_ findings: ConfigurationFindings) -> NodeName? {
+    var source = SettingSource.builtIn
+    var text = hostName()
+    if let variable = environment["HERO_NODE_NAME"], !variable.isEmpty {
+      (text, source) = (variable, .environment("HERO_NODE_NAME"))
+    }
+    if let nodeName { (text, source) = (nodeName, .flag("--name")) }
+    do throws(InvalidName) { return try NodeName(text) } catch {
+      findings.problem("", "the node's name \(error.reason), got \(quoted(text))", source)
+      return nil
+    }
+  }
+
+  private func hostName() -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    guard gethostname(&buffer, buffer.count - 1) == 0, buffer[0] != 0 else { return "localhost" }
+    return String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+
+  private func resolve(
+    _ reference: SecretReference, _ path: String, _ source: SettingSource, _ findings: ConfigurationFindings
+  ) -> [Secret] {
+    // A path in the file is relative to the file, so that the two can be moved together.
+    var directory = DataDirectory.workingDirectory
+    if case .file(let path) = source {
+      let absolute = DataDirectory.absolute(path)
+      directory = String(absolute[..<(absolute.lastIndex(of: "/") ?? absolute.startIndex)])
+      if directory.isEmpty { directory = "/" }
+    }
+    do throws(SecretReference.Failure) {
+      let resolution = try reference.resolve(relativeTo: directory, environment: environment)
+      if let warning = resolution.warning { findings.warning(path, warning, source) }
+      return resolution.secrets
+    } catch {
+      switch missingSecrets {
+      case .areProblems: findings.problem(path, error.reason, source)
+      case .areWarnings: findings.warning(path, error.reason, source)
+      }
+      return []
+    }
+  }
+}
+
+extension ExecutorReading {
+  /// The executor with the variables it passes on; what it sets itself wins.
+  func resolved(_ environment: [String: String]) -> ExecutorConfiguration {
+    var result = configuration
+    for name in passedVariables where result.environment[name] == nil {
+      if let value = environment[name] { result.environment[name] = value }
+    }
+    return result
+  }
+}

@@ -1,0 +1,52 @@
+import Glibc
+
+/// Where a node keeps its state when nobody says so. The command line looks in the same place for the local node's key.
+enum DataDirectory {
+  /// `HERO_DATA_DIR`; else for root `/var/lib/hero-supervisor` (hier(7)), and for others
+  /// `$XDG_STATE_HOME/hero-supervisor` or `~/.local/state/hero-supervisor` (XDG Base Directory Specification).
+  static func standard(environment: [String: String], isRoot: Bool = geteuid() == 0) -> String {
+    if let chosen = environment["HERO_DATA_DIR"], !chosen.isEmpty { return absolute(chosen) }
+    if isRoot { return "/var/lib/hero-supervisor" }
+    if let state = environment["XDG_STATE_HOME"], state.hasPrefix("/") { return "\(state)/hero-supervisor" }
+    if let home = environment["HOME"], home.hasPrefix("/") { return "\(home)/.local/state/hero-supervisor" }
+    return "/tmp/hero-supervisor-\(getuid())"
+  }
+
+  /// A path made absolute by the working directory.
+  static func absolute(_ path: String) -> String { absolutePath(path, relativeTo: workingDirectory) }
+
+  static var workingDirectory: String {
+    guard let path = getcwd(nil, 0) else { return "/" }
+    defer { free(path) }
+    return String(cString: path)
+  }
+
+  /// Makes the directory and those above it that are missing, for the owner alone (0700).
+  static func create(_ path: String) throws(FileBytes.Failure) {
+    var status = stat()
+    if stat(path, &status) == 0 {
+      guard status.st_mode & S_IFMT == S_IFDIR else {
+        throw FileBytes.Failure(path: path, reason: "is not a directory", code: ENOTDIR)
+      }
+      return
+    }
+    if let slash = path.lastIndex(of: "/"), slash != path.startIndex { try create(String(path[..<slash])) }
+    guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
+      throw FileBytes.Failure(path: path, reason: errorText(errno), code: errno)
+    }
+  }
+}
+
+/// The variables of this process.
+func processEnvironment() -> [String: String] {
+  var result: [String: String] = [:]
+  var entry = environ
+  while let pointer = entry.pointee {
+    let text = String(cString: pointer)
+    if let equals = text.firstIndex(of: "=") {
+      result[String(text[..<equals])] = String(text[text.index(after: equals)...])
+    }
+    entry += 1
+  }
+  return result
+}

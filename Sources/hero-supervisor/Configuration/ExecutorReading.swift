@@ -1,0 +1,119 @@
+import Supervisor
+
+/// One member of the section `executors`.
+struct ExecutorReading {
+  /// Names that the node itself provides.
+  static let builtIn = ["shell", "python", "echo"]
+
+  var configuration: ExecutorConfiguration
+  /// Variables that a job gets from the node's own environment, where they are set.
+  var passedVariables: [String]
+
+  init?(name: String, reader: SettingReader) {
+    var reader = reader
+    let findings = reader.findings
+    let path = "\(reader.path)"
+    let source = reader.node.source
+    var executorName: ExecutorName?
+    do throws(InvalidName) { executorName = try ExecutorName(name) } catch {
+      findings.problem(path, "an executor's name \(error.reason)", source)
+    }
+    if Self.builtIn.contains(name) {
+      findings.problem(path, "\"\(name)\" is built in; choose another name for this executor", source)
+    }
+
+    let command: [String]? = reader.required(
+      "command", .list(of: .argument, atLeast: 1, what: "strings (the program and its arguments)"))
+    let problemsBefore = findings.problems.count
+    let payload: PayloadPassing = reader.value("payload", .word, default: .stdin)
+    let payloadIsClear = findings.problems.count == problemsBefore
+    let wrapper = reader.value("wrapper", .list(of: .argument, what: "strings"), default: [])
+    let environment = reader.value("env", .variables, default: [:])
+    passedVariables = reader.value("pass_env", .list(of: .variableName, what: "names of variables"), default: [])
+    let user = reader.optional("user", .string("the name of a user"))
+    let limits = Self.limits(reader.section("limits"))
+    reader.finish()
+
+    if let command, payloadIsClear { Self.checkPlaceholders(command, payload, "\(path).command", findings, source) }
+    if wrapper.contains(where: { $0.contains("{payload}") || $0.contains("{payload_file}") }) {
+      findings.problem("\(path).wrapper", "{payload} and {payload_file} belong into \"command\"", source)
+    }
+    if command?.first?.isEmpty == true { findings.problem("\(path).command[0]", "must name a program", source) }
+    guard let executorName, let command else { return nil }
+    configuration = ExecutorConfiguration(
+      name: executorName, command: command, payload: payload, wrapper: wrapper, environment: environment, user: user,
+      limits: limits)
+  }
+
+  private static func limits(_ section: SettingReader) -> ResourceLimits {
+    var section = section
+    defer { section.finish() }
+    return ResourceLimits(
+      memoryBytes: section.optional("memory_bytes", .int((1 << 20)...(.max))),
+      cpuSeconds: section.optional("cpu_seconds", .int(1...(.max))),
+      openFiles: section.optional("open_files", .int(8...(1 << 30))),
+      processes: section.optional("processes", .int(1...(1 << 22))))
+  }
+
+  /// The way of passing the payload and the placeholders in the command must agree.
+  private static func checkPlaceholders(
+    _ command: [String], _ payload: PayloadPassing, _ path: String, _ findings: ConfigurationFindings,
+    _ source: SettingSource
+  ) {
+    let used = ["{payload_file}", "{payload}"].filter { placeholder in command.contains { $0.contains(placeholder) } }
+    let wanted: String? =
+      switch payload {
+      case .stdin: nil
+      case .file: "{payload_file}"
+      case .argument: "{payload}"
+      }
+    if let wanted, !used.contains(wanted) {
+      findings.problem(path, "with \"payload\": \"\(payload.rawValue)\" it must contain \(wanted)", source)
+    }
+    for other in used where other != wanted {
+      let needed = other == "{payload}" ? "argument" : "file"
+      findings.problem(
+        path, "\(other) needs \"payload\": \"\(needed)\", but it is \"\(payload.rawValue)\"", source)
+    }
+  }
+}
+
+extension SettingKind<String> {
+  /// The name of an environment variable.
+  static let variableName = simple(
+    "the name of a variable", show: { .string($0) },
+    parse: { node in
+      node.asString.flatMap { isVariableName($0) ? $0 : nil }
+    })
+}
+
+extension SettingKind<[String: String]> {
+  /// Environment variables and their values, which may be secret and are never shown.
+  static let variables = SettingKind(
+    expected: "an object of variables and their values", isSecret: true,
+    read: { node, path, findings in
+      guard case .object(let members) = node.value else {
+        findings.problem(path, "expected an object of variables and their values, got \(node.sort)", node.source)
+        return nil
+      }
+      var variables: [String: String] = [:]
+      for (name, member) in members {
+        if !isVariableName(name) {
+          findings.problem(path, "\(quoted(name)) cannot be the name of a variable", member.source)
+        } else if let value = member.asString, !value.utf8.contains(0) {
+          variables[name] = value
+        } else {
+          findings.problem("\(path).\(name)", "expected a string without NUL, got \(member.sort)", member.source)
+        }
+      }
+      return variables
+    },
+    show: { variables in
+      .object(variables.keys.sorted().map { ($0, SettingNode(SettingNode.Value.string("***"), source: .builtIn)) })
+    })
+}
+
+/// Whether a name can stand before `=` in an environment.
+private func isVariableName(_ name: String) -> Bool {
+  !name.isEmpty && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "=") }
+}

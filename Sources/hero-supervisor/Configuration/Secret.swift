@@ -1,0 +1,93 @@
+/// A key or a password that cannot slip into output: every way of printing it gives `***`.
+struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+  private let value: String
+
+  init(_ value: String) { self.value = value }
+
+  /// The secret itself, for the one place that compares or sends it.
+  func reveal() -> String { value }
+
+  var description: String { "***" }
+  var debugDescription: String { "***" }
+  var customMirror: Mirror { Mirror(self, children: []) }
+}
+
+/// How the configuration names a secret: the literal itself, `env:NAME`, or `file:PATH`.
+enum SecretReference: Hashable, Sendable, CustomStringConvertible {
+  case literal(Secret)
+  case environment(String)
+  case file(String)
+
+  init(_ text: String) {
+    if text.hasPrefix("env:") {
+      self = .environment(String(text.dropFirst(4)))
+    } else if text.hasPrefix("file:") {
+      self = .file(String(text.dropFirst(5)))
+    } else {
+      self = .literal(Secret(text))
+    }
+  }
+
+  /// The reference as it may be shown: where a secret comes from, never what it is.
+  var description: String {
+    switch self {
+    case .literal: "***"
+    case .environment(let name): "env:\(name)"
+    case .file(let path): "file:\(path)"
+    }
+  }
+
+  /// What resolving found.
+  struct Resolution {
+    /// One for a literal or a variable; one a line for a file.
+    var secrets: [Secret]
+    /// What an operator should change, though it works.
+    var warning: String?
+  }
+
+  /// Why a secret is not to be had; `reason` completes "<path>: …".
+  struct Failure: Error, Equatable { let reason: String }
+
+  /// Fetches the secret.
+  /// - Parameters:
+  ///   - directory: what a relative `file:` path is relative to.
+  ///   - environment: the variables of this process.
+  func resolve(relativeTo directory: String, environment: [String: String]) throws(Failure) -> Resolution {
+    switch self {
+    case .literal(let secret):
+      guard !secret.reveal().isEmpty else { throw Failure(reason: "must not be empty") }
+      return Resolution(secrets: [secret])
+    case .environment(let name):
+      guard let value = environment[name], !value.isEmpty else {
+        throw Failure(reason: "the environment variable \(name) is \(environment[name] == nil ? "not set" : "empty")")
+      }
+      return Resolution(secrets: [Secret(value)])
+    case .file(let path):
+      let path = absolutePath(path, relativeTo: directory)
+      let file: FileBytes
+      do throws(FileBytes.Failure) { file = try .read(path, limit: 1 << 20) } catch {
+        throw Failure(reason: "cannot read \(path): \(error.reason)")
+      }
+      guard let text = String(validating: file.bytes, as: UTF8.self) else {
+        throw Failure(reason: "\(path) is not UTF-8 text")
+      }
+      let secrets = text.split(whereSeparator: \.isNewline).map(trimmed).filter { !$0.isEmpty }.map { Secret($0) }
+      guard !secrets.isEmpty else { throw Failure(reason: "\(path) is empty") }
+      let mode = String(file.mode & 0o777, radix: 8)
+      let warning = "\(path) is readable by other users (mode \(mode)); do `chmod 600 \(path)`"
+      return Resolution(secrets: secrets, warning: file.isReadableByOthers ? warning : nil)
+    }
+  }
+}
+
+/// `text` without the white space at its ends.
+func trimmed(_ text: some StringProtocol) -> String {
+  let rest = text.drop(while: \.isWhitespace)
+  guard let last = rest.lastIndex(where: { !$0.isWhitespace }) else { return "" }
+  return String(rest[...last])
+}
+
+/// `path`, made absolute; `.` and `..` stay as they are.
+func absolutePath(_ path: String, relativeTo directory: String) -> String {
+  path.hasPrefix("/") ? path : directory.hasSuffix("/") ? directory + path : "\(directory)/\(path)"
+}

@@ -1,0 +1,186 @@
+import Testing
+
+@testable import hero_supervisor
+
+/// Every class of mistake, as an operator sees it.
+@Suite("A wrong configuration")
+struct ConfigurationErrorTests {
+  private func problems(_ json: String, environment: [String: String] = [:], flags: [FlagSetting] = []) -> [String] {
+    let directory = TemporaryDirectory()
+    let file = directory.write(json, to: "c.json")
+    let loader = ConfigurationLoader(file: file, environment: environment, flags: flags)
+    do throws(ConfigurationError) {
+      _ = try loader.load()
+      return []
+    } catch {
+      return error.problems.map { $0.description.replacing(file, with: "c.json") }
+    }
+  }
+
+  @Test("says which value was wrong, where, and what was expected")
+  func wrongType() {
+    #expect(
+      problems(#"{"jobs": {"kill_grace_seconds": "five"}}"#) == [
+        #"jobs.kill_grace_seconds: expected a number from 0 to 3600, got "five" (c.json)"#
+      ])
+  }
+
+  @Test("is refused for values that are out of range")
+  func impossibleValues() {
+    #expect(
+      problems(#"{"jobs": {"kill_grace_seconds": -1, "drain_seconds": 1e9}, "api": {"max_batch": 0}}"#) == [
+        "api.max_batch: expected a whole number from 1 to 1000000, got 0 (c.json)",
+        "jobs.kill_grace_seconds: expected a number from 0 to 3600, got -1 (c.json)",
+        "jobs.drain_seconds: expected a number from 0 to 86400, got 1000000000.0 (c.json)",
+      ])
+  }
+
+  @Test("is refused for fractions where a whole number is meant, but 5.0 is whole")
+  func fractions() {
+    #expect(
+      problems(#"{"api": {"max_batch": 1.5, "max_connections": 5.0}}"#) == [
+        "api.max_batch: expected a whole number from 1 to 1000000, got 1.5 (c.json)"
+      ])
+  }
+
+  @Test("names an unknown key and the key that was probably meant")
+  func unknownKeys() {
+    #expect(
+      problems(#"{"api": {"listten": "127.0.0.1:1"}, "apii": {}, "zzz": 1}"#) == [
+        #"api.listten: unknown key; did you mean "listen"? (c.json)"#,
+        #"apii: unknown key; did you mean "api"? (c.json)"#,
+        "zzz: unknown key; known here: cluster, api, auth, store, executors, runners, jobs, retention, log (c.json)",
+      ])
+  }
+
+  @Test("says so for every problem, not only for the first")
+  func allAtOnce() {
+    let json = #"{"log": {"level": "loud"}, "retention": {"days": []}, "runners": [{}], "api": 7}"#
+    #expect(problems(json).count == 4)
+  }
+
+  @Test(
+    "names the element of a list",
+    arguments: [
+      (#"{"cluster": {"seeds": ["10.0.0.1:7946", "nowhere"]}}"#, "cluster.seeds[1]: expected an address"),
+      (#"{"runners": [{"name": "a"}, {"name": "a"}]}"#, #"runners[1].name: "a" is the name of runners[0] already"#),
+      (
+        #"{"runners": [{"name": "a", "executors": ["shel"]}]}"#,
+        #"runners[0].executors: no executor is called "shel"; did"#
+      ),
+      (
+        #"{"runners": [{"name": "a", "on_node_loss": "requue"}]}"#,
+        #"runners[0].on_node_loss: expected "requeue" or "fail", got "requue"; did you mean"#
+      ),
+      (#"{"runners": [{"name": ""}]}"#, "runners[0].name: must not be empty"),
+      (#"{"runners": [{}]}"#, #"runners[0]: needs the key "name""#),
+      (#"{"runners": [7]}"#, "runners[0]: expected an object, got a number"),
+      (#"{"runners": {}}"#, "runners: expected a list of runners, got an object"),
+    ])
+  func lists(json: String, beginning: String) {
+    let found = problems(json)
+    #expect(found.count == 1 && found[0].hasPrefix(beginning), "\(found)")
+  }
+
+  @Test(
+    "is refused when the payload and the command do not agree",
+    arguments: [
+      (
+        #"{"command": ["x"], "payload": "file"}"#,
+        "executors.e.command: with \"payload\": \"file\" it must contain {payload_file}"
+      ),
+      (
+        #"{"command": ["x"], "payload": "argument"}"#,
+        "executors.e.command: with \"payload\": \"argument\" it must contain {payload}"
+      ),
+      (
+        #"{"command": ["x", "{payload_file}"]}"#,
+        "executors.e.command: {payload_file} needs \"payload\": \"file\", but it is \"stdin\""
+      ),
+      (
+        #"{"command": ["x", "--code={payload}"]}"#,
+        "executors.e.command: {payload} needs \"payload\": \"argument\", but it is \"stdin\""
+      ),
+      (
+        #"{"command": ["x"], "wrapper": ["w", "{payload}"]}"#,
+        "executors.e.wrapper: {payload} and {payload_file} belong into"
+      ),
+      (#"{"command": []}"#, "executors.e.command: expected a non-empty list"),
+      (#"{"command": [""]}"#, "executors.e.command[0]: must name a program"),
+      (#"{}"#, "executors.e: needs the key \"command\""),
+      (
+        #"{"command": ["x"], "payload": "stdni"}"#,
+        #"executors.e.payload: expected "stdin", "file" or "argument", got "stdni"; did you mean "stdin"?"#
+      ),
+      (#"{"command": ["x"], "limits": {"memory": 1}}"#, #"executors.e.limits.memory: unknown key"#),
+      (
+        #"{"command": ["x"], "limits": {"open_files": 1}}"#,
+        "executors.e.limits.open_files: expected a whole number from 8"
+      ),
+      (#"{"command": ["x"], "env": {"A=B": "c"}}"#, #"executors.e.env: "A=B" cannot be the name of a variable"#),
+      (#"{"command": ["x"], "pass_env": [""]}"#, "executors.e.pass_env[0]: expected the name of a variable"),
+    ])
+  func executors(json: String, beginning: String) {
+    let found = problems(#"{"executors": {"e": \#(json)}}"#)
+    #expect(found.count == 1 && found[0].hasPrefix(beginning), "\(found)")
+  }
+
+  @Test("is refused when an executor takes the name of a built-in one")
+  func builtInExecutor() {
+    let found = problems(#"{"executors": {"shell": {"command": ["x"]}}}"#)
+    #expect(found == [#"executors.shell: "shell" is built in; choose another name for this executor (c.json)"#])
+  }
+
+  @Test("is refused when it names both stores")
+  func twoStores() {
+    let found = problems(#"{"store": {"sqlite": {}, "postgres": {"url": "postgres://u:pw@h/d"}}}"#)
+    #expect(found.contains(#"store: "sqlite" and "postgres" exclude each other; remove one (c.json)"#), "\(found)")
+  }
+
+  @Test("is refused for the store that this version does not have")
+  func postgres() {
+    let found = problems(#"{"store": {"postgres": {"url": "postgres://u:pw@h/d"}}}"#)
+    #expect(found == [#"store.postgres: not available in this version; use "sqlite" (c.json)"#])
+  }
+
+  @Test(
+    "is refused when it listens beyond loopback without a key", arguments: ["0.0.0.0:80", "[::]:80", "10.1.2.3:80"])
+  func openToTheWorld(address: String) {
+    let found = problems(#"{"api": {"listen": "\#(address)"}}"#)
+    #expect(found.count == 1 && found[0].hasPrefix("api.listen: \(address) is reachable from other machines"))
+    #expect(problems(#"{"api": {"listen": "\#(address)"}, "auth": {"user_secrets": ["k"]}}"#).isEmpty)
+  }
+
+  @Test(
+    "is refused for addresses that cannot be",
+    arguments: ["localhost", ":80", "1.2.3:80", "a:b", "h:65536", "[1.2.3.4]:1", ""])
+  func addresses(address: String) {
+    let found = problems(#"{"api": {"listen": "\#(address)"}}"#)
+    #expect(found.count == 1 && found[0].hasPrefix("api.listen: expected an address of this machine"), "\(found)")
+  }
+
+  @Test("names the variable or the flag that was wrong")
+  func sources() {
+    let found = problems(
+      "{}", environment: ["HERO_JOBS_DRAIN_SECONDS": "soon"],
+      flags: [FlagSetting(flag: "--api", path: "api.listen", values: ["here"])])
+    #expect(found.count == 2)
+    #expect(found.contains { $0.hasSuffix(#"got "here" (flag --api)"#) }, "\(found)")
+    #expect(found.contains { $0.hasSuffix(#"got "soon" (environment variable HERO_JOBS_DRAIN_SECONDS)"#) }, "\(found)")
+  }
+
+  @Test("tells where a file is not JSON")
+  func notJSON() {
+    let found = problems("{\n  \"api\": }")
+    #expect(found.count == 1 && found[0].hasPrefix("not valid JSON:") && found[0].contains("line 2"), "\(found)")
+  }
+
+  @Test("tells that the file is not there")
+  func noFile() {
+    let loader = ConfigurationLoader(file: "/nonexistent/c.json", environment: [:])
+    #expect { try loader.load() } throws: { error in
+      (error as? ConfigurationError)?.problems.map(\.description)
+        == ["cannot read the configuration: no such file or directory (/nonexistent/c.json)"]
+    }
+  }
+}
