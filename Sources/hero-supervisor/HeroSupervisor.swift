@@ -1,6 +1,39 @@
 import ArgumentParser
 
-@main
-struct HeroSupervisor: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "hero-supervisor")
+/// The command line as a whole; each group of commands has its own file under `Commands/`.
+struct HeroSupervisor: ParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "hero-supervisor",
+    abstract: "Runs jobs on runners, and survives the machines it runs on.",
+    discussion: """
+      A node is started by `hero-supervisor node`; all other commands talk to a
+      running node.
+
+      EXAMPLES
+        hero-supervisor node
+        hero-supervisor runner register default
+        hero-supervisor job run --runner default 'echo hello'
+        hero-supervisor job list --status failed
+
+      WHICH NODE
+        --endpoint, or HERO_ENDPOINTS (separated by commas), or the local node
+        at 127.0.0.1:8082.
+
+      WHICH KEY
+        --secret-file, or HERO_SECRET, or, for a node on this machine,
+        admin.secret in the data directory.
+
+      EXIT STATUS
+        0 success; 1 failed; 2 wrong usage or configuration; 3 no node reached;
+        4 refused by the node; 124 the job ran into its timeout; 130 interrupted.
+
+      COMPLETION
+        hero-supervisor --generate-completion-script bash|zsh|fish
+      """,
+    version: version,
+    subcommands: [
+      NodeCommand.self, ConfigCommand.self,
+    ])
 }

@@ -1,0 +1,40 @@
+import ArgumentParser
+import Glibc
+
+/// Where the program starts. It parses the command line itself instead of leaving that to swift-argument-parser,
+/// so that the exit codes are ours (`ExitStatus`).
+@main
+enum EntryPoint {
+  static func main() async {
+    do {
+      var command = try HeroSupervisor.parseAsRoot()
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch {
+      end(error)
+    }
+  }
+
+  /// Says what went wrong, or prints what was asked for (`--help`, `--version`), and ends the program.
+  private static func end(_ error: any Error) -> Never {
+    if let failure = error as? CommandFailure {
+      StandardStreams.error(failure.rendered)
+      exit(failure.status.rawValue)
+    }
+    let code = HeroSupervisor.exitCode(for: error)
+    let message = HeroSupervisor.fullMessage(for: error)
+    if code.isSuccess {
+      StandardStreams.out(message + "\n")
+      exit(ExitStatus.success.rawValue)
+    }
+    if !message.isEmpty {
+      let prefix = "Error: "
+      StandardStreams.error(
+        "hero-supervisor: \(message.hasPrefix(prefix) ? String(message.dropFirst(prefix.count)) : message)\n")
+    }
+    exit(code == .validationFailure ? ExitStatus.usage.rawValue : code.rawValue)
+  }
+}
