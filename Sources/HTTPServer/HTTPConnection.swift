@@ -78,7 +78,8 @@ actor HTTPConnection {
   func start(refusing refusal: Refusal? = nil) {
     if let refusal { refuse(refusal) } else { awaitNextRequest() }
     startReading()
-    task = Task { await serve() }
+    // Without the preference Swift 6.3 resumes every continuation on the global executor first, and only then here.
+    task = Task(executorPreference: setup.loop) { [self] in await serve() }
   }
 
   /// Lets requests in flight be answered with `Connection: close`; an idle connection is closed at once.
