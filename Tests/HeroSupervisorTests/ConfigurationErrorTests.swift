@@ -125,12 +125,6 @@ struct ConfigurationErrorTests {
     #expect(found.count == 1 && found[0].hasPrefix(beginning), "\(found)")
   }
 
-  @Test("is refused when an executor takes the name of a built-in one")
-  func builtInExecutor() {
-    let found = problems(#"{"executors": {"shell": {"command": ["x"]}}}"#)
-    #expect(found == [#"executors.shell: "shell" is built in; choose another name for this executor (c.json)"#])
-  }
-
   @Test("is refused when it names both stores")
   func twoStores() {
     let found = problems(#"{"store": {"sqlite": {}, "postgres": {"url": "postgres://u:pw@h/d"}}}"#)

@@ -2,7 +2,7 @@ import Supervisor
 
 /// One member of the section `executors`.
 struct ExecutorReading {
-  /// Names that the node itself provides.
+  /// Names that the node itself provides; a configured executor of such a name replaces it.
   static let builtIn = ["shell", "python", "echo"]
 
   var configuration: ExecutorConfiguration
@@ -17,9 +17,6 @@ struct ExecutorReading {
     var executorName: ExecutorName?
     do throws(InvalidName) { executorName = try ExecutorName(name) } catch {
       findings.problem(path, "an executor's name \(error.reason)", source)
-    }
-    if Self.builtIn.contains(name) {
-      findings.problem(path, "\"\(name)\" is built in; choose another name for this executor", source)
     }
 
     let command: [String]? = reader.required(
