@@ -1,0 +1,33 @@
+import JSONRPC
+
+/// Why a call has no result. The description is a sentence for a terminal.
+public enum ClientError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// No node was reached, so nothing was done. Of several endpoints this is the last; the reason tells of the others.
+  case cannotConnect(endpoint: Endpoint, reason: String)
+  /// The node may have received the call, and may have carried it out.
+  case connectionLost(endpoint: Endpoint, reason: String)
+  /// What answered is not a node, or refused the request before it became a call.
+  case httpStatus(endpoint: Endpoint, status: Int, reason: String)
+  /// The node's own error (JSON-RPC 2.0 §5.1).
+  case rpc(code: Int, message: String, data: JSON?)
+  /// What answered does not speak JSON-RPC 2.0.
+  case invalidAnswer(endpoint: Endpoint, reason: String)
+  /// No answer within the time that the caller gave; the node may still carry the call out.
+  case timedOut(endpoint: Endpoint, after: Duration)
+  /// The caller's task was cancelled.
+  case cancelled
+
+  public var description: String {
+    switch self {
+    case .cannotConnect(let endpoint, let reason): "cannot reach a node at \(endpoint): \(reason)"
+    case .connectionLost(let endpoint, let reason):
+      "the connection to \(endpoint) was lost before the answer came: \(reason)"
+    case .httpStatus(let endpoint, let status, let reason):
+      "\(endpoint) answered with HTTP status \(status)\(reason.isEmpty ? "" : ": " + reason)"
+    case .rpc(let code, let message, _): "\(message) (code \(code))"
+    case .invalidAnswer(let endpoint, let reason): "\(endpoint) does not answer as a node does: \(reason)"
+    case .timedOut(let endpoint, let duration): "no answer from \(endpoint) within \(duration)"
+    case .cancelled: "the call was cancelled"
+    }
+  }
+}

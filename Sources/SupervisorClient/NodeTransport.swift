@@ -1,0 +1,158 @@
+// Requests to whichever node answers: a pool of connections per endpoint, and the rules of failover.
+import EventLoop
+
+/// Sends HTTP requests to the first of several endpoints that can be reached.
+///
+/// - A refused connection: the next endpoint is tried, since nothing was sent.
+/// - A connection lost under way: the next endpoint is tried only when the caller says that the request may be
+///   repeated.
+/// - The endpoint that answered last is asked first the next time.
+actor NodeTransport {
+  struct Request {
+    var method = "POST"
+    /// nil: the endpoint's own path.
+    var path: String?
+    var body: [UInt8] = []
+    var timeout: Duration?
+    var isIdempotent = false
+  }
+
+  nonisolated let loop: EventLoop
+  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  private let endpoints: [Endpoint]
+  private let secret: String?
+  private let limits: SupervisorClient.Limits
+  private var pool: [Endpoint: [HTTPClientConnection]] = [:]
+  private var open: [ObjectIdentifier: HTTPClientConnection] = [:]
+  private var preferred = 0
+  private var isClosed = false
+
+  init(endpoints: [Endpoint], secret: String?, loop: EventLoop, limits: SupervisorClient.Limits) {
+    precondition(!endpoints.isEmpty, "a client needs an endpoint")
+    self.endpoints = endpoints
+    self.secret = secret
+    self.loop = loop
+    self.limits = limits
+  }
+
+  /// Sends a request and returns the answer and the endpoint that gave it.
+  func send(_ request: Request) async throws(ClientError) -> (HTTPAnswer, Endpoint) {
+    var refusals: [String] = []
+    var failure = ClientError.cancelled
+    let first = preferred
+    for offset in endpoints.indices {
+      let index = (first + offset) % endpoints.count
+      let endpoint = endpoints[index]
+      do throws(ClientError) {
+        let answer = try await send(request, to: endpoint)
+        preferred = index
+        return (answer, endpoint)
+      } catch {
+        failure = error
+        switch error {
+        case .cannotConnect(_, let reason): refusals.append("\(endpoint): \(reason)")
+        case .connectionLost where request.isIdempotent: refusals.append("\(endpoint): connection lost")
+        default: throw error
+        }
+      }
+    }
+    if case .cannotConnect(let endpoint, let reason) = failure, refusals.count > 1 {
+      let others = refusals.dropLast().joined(separator: "; ")
+      throw .cannotConnect(endpoint: endpoint, reason: "\(reason) (tried before: \(others))")
+    }
+    throw failure
+  }
+
+  /// Ends calls under way and closes all connections; the loop has no handle of this client afterwards.
+  func close() async {
+    isClosed = true
+    pool = [:]
+    let connections = open.values
+    open = [:]
+    for connection in connections { await connection.close() }
+  }
+
+  private func send(_ request: Request, to endpoint: Endpoint) async throws(ClientError) -> HTTPAnswer {
+    let connection = try await connection(to: endpoint, within: request.timeout)
+    let outcome = await connection.exchange(bytes(of: request, for: endpoint), timeout: request.timeout)
+    if await connection.isUsable, !isClosed {
+      pool[endpoint, default: []].append(connection)
+    } else {
+      open[ObjectIdentifier(connection)] = nil
+      await connection.close()
+    }
+    switch outcome {
+    case .success(let answer): return answer
+    case .failure(.lost(let reason)): throw .connectionLost(endpoint: endpoint, reason: reason)
+    case .failure(.malformed(let reason)): throw .invalidAnswer(endpoint: endpoint, reason: reason)
+    case .failure(.timedOut): throw .timedOut(endpoint: endpoint, after: request.timeout ?? .zero)
+    case .failure(.cancelled): throw .cancelled
+    }
+  }
+
+  private func connection(
+    to endpoint: Endpoint, within timeout: Duration?
+  ) async throws(ClientError) -> HTTPClientConnection {
+    while let idle = pool[endpoint]?.popLast() {
+      if await idle.isUsable { return idle }
+      open[ObjectIdentifier(idle)] = nil
+      await idle.close()
+    }
+    let time = min(timeout ?? limits.connectTimeout, limits.connectTimeout)
+    let stream = try await connect(to: endpoint, within: time)
+    guard !isClosed else {
+      stream.close()
+      throw .cancelled
+    }
+    let connection = HTTPClientConnection(stream, on: loop, maxAnswerBytes: limits.maxAnswerBytes)
+    open[ObjectIdentifier(connection)] = connection
+    await connection.start()
+    return connection
+  }
+
+  /// Looks the name up and tries its addresses in turn, all of it within `timeout`.
+  private func connect(to endpoint: Endpoint, within timeout: Duration) async throws(ClientError) -> TCPStream {
+    let loop = loop
+    let attempt = Task(executorPreference: loop) { () -> Result<TCPStream, UVError> in
+      var failure = UVError(code: UVError.addressNotAvailable, operation: "connect to \(endpoint)")
+      do throws(UVError) {
+        for address in try await SocketAddress.resolve(host: endpoint.host, port: endpoint.port, on: loop) {
+          guard !Task.isCancelled else { break }
+          do throws(UVError) {
+            return .success(try await TCPStream.connect(to: address, on: loop))
+          } catch {
+            failure = error
+          }
+        }
+        return .failure(failure)
+      } catch {
+        return .failure(error)
+      }
+    }
+    let timer = Timer(on: loop)
+    timer.schedule(after: timeout) { attempt.cancel() }
+    let outcome = await withTaskCancellationHandler {
+      await attempt.value
+    } onCancel: {
+      attempt.cancel()
+    }
+    timer.close()
+    switch outcome {
+    case .success(let stream): return stream
+    case .failure(let error):
+      if Task.isCancelled { throw .cancelled }
+      let reason = attempt.isCancelled ? "no connection within \(timeout)" : error.message
+      throw .cannotConnect(endpoint: endpoint, reason: reason)
+    }
+  }
+
+  private func bytes(of request: Request, for endpoint: Endpoint) -> [UInt8] {
+    var head = "\(request.method) \(request.path ?? endpoint.path) HTTP/1.1\r\nHost: \(endpoint)\r\n"
+    if request.method == "POST" {
+      head += "Content-Type: application/json\r\nContent-Length: \(request.body.count)\r\n"
+    }
+    if let secret { head += "Authorization: Bearer \(secret)\r\n" }
+    head += "Accept: application/json\r\n\r\n"
+    return Array(head.utf8) + request.body
+  }
+}

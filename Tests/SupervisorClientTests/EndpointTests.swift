@@ -1,0 +1,39 @@
+import SupervisorClient
+import Testing
+
+struct EndpointTests {
+  @Test(
+    "an endpoint is read as people write it",
+    arguments: [
+      ("127.0.0.1:8082", "127.0.0.1", 8082, "/"),
+      ("node-1", "node-1", 8082, "/"),
+      ("node-1:9000", "node-1", 9000, "/"),
+      ("http://node-1:9000/", "node-1", 9000, "/"),
+      ("HTTP://node-1/rpc", "node-1", 8082, "/rpc"),
+      ("[::1]:8083", "::1", 8083, "/"),
+      ("http://[fe80::1]", "fe80::1", 8082, "/"),
+    ])
+  func reads(text: String, host: String, port: Int, path: String) throws {
+    #expect(try Endpoint(parsing: text) == Endpoint(host: host, port: UInt16(port), path: path))
+  }
+
+  @Test(
+    "what is no endpoint is refused with the text and the reason",
+    arguments: [
+      "", ":8082", "https://node-1", "node-1:", "node-1:0", "node-1:65536", "node-1:x", "[::1", "[::1]8082",
+      "user@node-1", "node 1:80", "http://", "node-1:80/a b", "node-1\r\nX: y",
+    ])
+  func refuses(text: String) {
+    do {
+      let endpoint = try Endpoint(parsing: text)
+      Issue.record("\(text) was read as \(endpoint)")
+    } catch {
+      #expect(error.description.contains("\"\(text)\""))
+    }
+  }
+
+  @Test("an IPv6 endpoint is shown with brackets")
+  func showsBrackets() {
+    #expect(Endpoint(host: "::1", port: 80).description == "[::1]:80")
+  }
+}
