@@ -1,0 +1,76 @@
+import HTTPServer
+import JSONRPC
+import Supervisor
+
+// Which path answers what. JSON-RPC by POST; for operators and their tools GET.
+
+/// Answers the HTTP requests of a node.
+public struct HTTPEndpoint: Sendable {
+  private let dispatcher: Dispatcher<APICall>
+  private let metrics: Metrics
+  private let document: [UInt8]
+  /// `nil` when the node takes work, else why not.
+  private let unreadiness: @Sendable () async -> String?
+
+  public init(
+    dispatcher: Dispatcher<APICall>, metrics: Metrics, document: JSON,
+    unreadiness: @escaping @Sendable () async -> String?
+  ) {
+    self.dispatcher = dispatcher
+    self.metrics = metrics
+    self.document = document.serialized()
+    self.unreadiness = unreadiness
+  }
+
+  public func answer(_ request: HTTPRequest) async -> HTTPResponse {
+    switch (request.method, request.path) {
+    case (.post, "/"), (.post, "/rpc"): await rpc(request)
+    case (.get, "/health"), (.head, "/health"): .text("alive\n")
+    case (.get, "/ready"), (.head, "/ready"): await readiness()
+    case (.get, "/metrics"), (.head, "/metrics"):
+      .bytes(await metrics.exposition(), contentType: "text/plain; version=0.0.4; charset=utf-8")
+    case (.get, "/openrpc.json"), (.head, "/openrpc.json"): .json(document)
+    case (.get, "/"), (.head, "/"): .bytes(Dashboard.page, contentType: "text/html; charset=utf-8")
+    case (_, "/"), (_, "/rpc"), (_, "/health"), (_, "/ready"), (_, "/metrics"), (_, "/openrpc.json"):
+      .text("this path does not answer that method\n", status: 405)
+    default: .text("there is nothing at this path; JSON-RPC is answered at / by POST\n", status: 404)
+    }
+  }
+
+  private func rpc(_ request: HTTPRequest) async -> HTTPResponse {
+    // A page of a foreign origin can send a form or plain text without asking; it cannot send this type.
+    guard request.headers.isMediaType("application/json") else {
+      return .text("the Content-Type of a JSON-RPC request must be application/json\n", status: 415)
+    }
+    guard let answer = await dispatcher.dispatch(request.body, context: APICall(bearer: Self.bearer(request))) else {
+      return .empty(204)
+    }
+    return .json(answer)
+  }
+
+  /// The key of `Authorization: Bearer KEY` (RFC 6750, section 2.1); the scheme's name in any case.
+  private static func bearer(_ request: HTTPRequest) -> String? {
+    guard let value = request.headers["authorization"], value.count > 7,
+      value.prefix(7).lowercased() == "bearer "
+    else { return nil }
+    return String(value.dropFirst(7).drop { $0 == " " })
+  }
+
+  private func readiness() async -> HTTPResponse {
+    if let reason = await unreadiness() { return .text("not ready: \(reason)\n", status: 503) }
+    return .text("ready\n")
+  }
+
+  /// The body of an answer that the server gives by itself: a JSON-RPC error where clients look for one.
+  public static func errorBody(
+    maxRequestBytes: Int
+  ) -> @Sendable (_ status: Int, _ reason: String) -> (contentType: String, bytes: [UInt8])? {
+    { status, _ in
+      guard status == 413 else { return nil }
+      let answer: JSON = [
+        "jsonrpc": "2.0", "id": nil, "error": JSONRPCError.requestTooBig(limit: maxRequestBytes).json,
+      ]
+      return ("application/json", answer.serialized())
+    }
+  }
+}
