@@ -23,9 +23,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .target(name: "CLLHTTP"),
 
-    .target(
-      name: "EventLoop", dependencies: ["CLibUV", .product(name: "DequeModule", package: "swift-collections")],
-      swiftSettings: swift),
+    .target(name: "EventLoop", dependencies: ["CLibUV"], swiftSettings: swift),
     .target(name: "JSONRPC", dependencies: ["CJansson"], swiftSettings: swift),
     .target(
       name: "HTTPServer", dependencies: ["EventLoop", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
@@ -46,7 +44,9 @@ let package = Package(
       name: "SupervisorAPI",
       dependencies: [
         "Supervisor", "JSONRPC", "HTTPServer", "COpenSSL", .product(name: "Logging", package: "swift-log"),
-      ], swiftSettings: swift),
+      ],
+      // A link to the file at the top; the binary carries it.
+      resources: [.embedInCode("openrpc.json")], swiftSettings: swift),
     .target(name: "SupervisorClient", dependencies: ["EventLoop", "CLLHTTP", "JSONRPC"], swiftSettings: swift),
     .executableTarget(
       name: "hero-supervisor",

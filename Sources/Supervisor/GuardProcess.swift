@@ -5,6 +5,9 @@ import Glibc
 // exactly when the node is gone and every child that it was about to start has started: then the guard kills them all.
 
 public enum GuardProcess {
+  /// What the binary is started with to become the guard; the instance follows.
+  public static let argument = "--guard-process"
+
   /// Runs until standard input ends, then kills what the node left, and returns.
   ///
   /// Input: lines `+PID` (a job started, its process group is PID) and `-PID` (it ended).

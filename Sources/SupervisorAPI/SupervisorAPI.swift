@@ -16,6 +16,13 @@ public struct SupervisorAPI: Sendable {
     self.document = document
   }
 
+  /// `openrpc.json` as the binary carries it.
+  public static var openRPCDocument: JSON {
+    do { return try JSON.parse(PackageResources.openrpc_json) } catch {
+      preconditionFailure("openrpc.json is not JSON: \(error)")
+    }
+  }
+
   /// All methods, by name.
   public var methods: [String: Method<APICall>] {
     let discover: [String: Method<APICall>] = ["rpc.discover": Method { [document] (_, _) in document }]

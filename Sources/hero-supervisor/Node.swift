@@ -1,6 +1,236 @@
-/// A stand-in until the composition root lands.
-enum Node {
+import EventLoop
+import Glibc
+import HTTPServer
+import JSONRPC
+import Logging
+import SQLiteJobStore
+import Supervisor
+import SupervisorAPI
+
+// The composition root: the only place that knows all the parts of a node, and the order in which they start and stop.
+
+actor Node {
+  nonisolated let loop: EventLoop
+  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  private let configuration: Configuration
+  private let logger: Logger
+  private var signals: [SignalSource] = []
+  private var stopRequests = 0
+  private var stopRequested: CheckedContinuation<Void, Never>?
+  private var server: HTTPServer?
+
+  /// Runs a node until SIGTERM or SIGINT, and drains it.
   static func run(_ configuration: Configuration) async throws {
-    throw CommandFailure(message: "the node is not built yet", status: .failed)
+    let logger = Logger(label: "node")
+    do throws(FileBytes.Failure) { try DataDirectory.create(configuration.dataDirectory) } catch {
+      throw CommandFailure(
+        message: "cannot use the data directory \(error.path): \(error.reason)",
+        hints: ["name another with --data-dir or HERO_DATA_DIR"], status: .usage)
+    }
+    let loop = try EventLoop()
+    loop.start()
+    let node = Node(configuration, loop: loop, logger: logger)
+    let result = await Task(executorPreference: loop) { try await node.live() }.result
+    await loop.stop()
+    try result.get()
+  }
+
+  private init(_ configuration: Configuration, loop: EventLoop, logger: Logger) {
+    self.configuration = configuration
+    self.loop = loop
+    self.logger = logger
+  }
+
+  private func live() async throws {
+    let auth = try authentication()
+    let store = try await openStore()
+    let processes = ProcessGuard(
+      loop: loop, command: ["/proc/self/exe", GuardProcess.argument, store.instance], logger: logger)
+    do {
+      let registry = try await startDomain(store, processes)
+      do {
+        let server = try await listen(registry, store, auth)
+        try watchSignals()
+        await withCheckedContinuation { stopRequested = $0 }
+        await stop(server, registry)
+      } catch {
+        closeSignals()
+        throw error
+      }
+    } catch {
+      await processes.close()
+      await store.close()
+      throw error
+    }
+    await processes.close()
+    await store.close()
+    logger.info("node stopped")
+  }
+
+  // MARK: Start
+
+  private func openStore() async throws -> SQLiteJobStore {
+    guard case .sqlite(let path) = configuration.store else {
+      throw CommandFailure(
+        message: "store.postgres is not available in this version",
+        hints: ["use {\"store\": {\"sqlite\": {\"path\": \"jobs.db\"}}}"], status: .usage)
+    }
+    var options = SQLiteJobStore.Options()
+    options.retentionDays = configuration.retention.days
+    options.retentionMaximumJobs = configuration.retention.maxJobs
+    do {
+      return try await SQLiteJobStore.open(path: path, loop: loop, options: options, logger: logger)
+    } catch {
+      throw CommandFailure(message: "cannot open the store \(path): \(error)", status: .failed)
+    }
+  }
+
+  private func startDomain(_ store: SQLiteJobStore, _ processes: ProcessGuard) async throws -> RunnerRegistry {
+    var settings = JobSettings(
+      node: configuration.nodeName, instance: store.instance, workDirectory: "\(configuration.dataDirectory)/work",
+      maxOutputBytes: configuration.jobs.maxOutputBytes,
+      killGrace: .milliseconds(Int64(configuration.jobs.killGraceSeconds * 1000)))
+    let inherited = processEnvironment()
+    for name in ["PATH", "HOME", "LANG", "TZ"] {
+      if let value = inherited[name] { settings.baseEnvironment[name] = value }
+    }
+    do throws(UVError) { try await processes.start() } catch {
+      throw CommandFailure(message: "cannot start the guard process: \(error)", status: .failed)
+    }
+    let executors: Executors
+    do throws(InvalidExecutor) { executors = try Executors(configuration.executors) } catch {
+      throw CommandFailure(message: "executors.\(error.executor): \(error.reason)", status: .usage)
+    }
+    let registry = RunnerRegistry(
+      context: RunnerContext(
+        loop: loop, store: store, executors: executors, settings: settings, processes: processes, logger: logger),
+      configured: configuration.runners)
+    do { try await registry.recover() } catch {
+      throw CommandFailure(message: "cannot recover the jobs of this node: \(error)", status: .failed)
+    }
+    return registry
+  }
+
+  private func listen(
+    _ registry: RunnerRegistry, _ store: SQLiteJobStore, _ auth: Authenticator
+  ) async throws -> HTTPServer {
+    let api = configuration.api
+    let document = SupervisorAPI.openRPCDocument
+    let methods = SupervisorAPI(
+      registry: registry, authenticator: auth, maximumResponseBytes: api.maxResponseBytes, document: document)
+    let metrics = Metrics(registry: registry) { [weak self] in await self?.families(store) ?? [] }
+    let dispatcher = Dispatcher(
+      methods: methods.methods, maximumBatch: api.maxBatch, maximumResponseBytes: api.maxResponseBytes,
+      observer: { metrics.count(method: $0, code: $1) })
+    let endpoint = HTTPEndpoint(dispatcher: dispatcher, metrics: metrics, document: document) {
+      if await registry.isDraining { return "the node is stopping" }
+      return await store.unavailability()
+    }
+    var limits = HTTPServerConfiguration()
+    limits.maxRequestBytes = api.maxRequestBytes
+    limits.maxConnections = api.maxConnections
+    limits.allowedHosts = api.allowedHosts
+    limits.corsOrigins = api.corsOrigins
+    limits.errorBody = HTTPEndpoint.errorBody(maxRequestBytes: api.maxRequestBytes)
+    let server = HTTPServer(loop: loop, configuration: limits, logger: logger) { await endpoint.answer($0) }
+    do {
+      let host = api.listen.host == "localhost" ? "127.0.0.1" : api.listen.host
+      let address = try await server.listen(on: SocketAddress(host: host, port: api.listen.port))
+      self.server = server
+      logger.info(
+        "node ready",
+        metadata: [
+          "node": "\(configuration.nodeName)", "api": "http://\(address)/", "data": "\(configuration.dataDirectory)",
+          "pid": "\(getpid())",
+        ])
+      return server
+    } catch {
+      await server.shutdown(grace: .zero)
+      throw CommandFailure(
+        message: "cannot listen on \(api.listen): \((error as? UVError)?.message ?? "\(error)")",
+        hints: ["name another address with --api or HERO_API_LISTEN"], status: .failed)
+    }
+  }
+
+  /// The keys, and a new one when none is configured.
+  private func authentication() throws -> Authenticator {
+    let auth = configuration.auth
+    let isLoopback = configuration.api.listen.isLoopback
+    var admins = auth.adminSecrets
+    if !auth.hasKeys {
+      guard isLoopback else {
+        throw CommandFailure(
+          message: "api.listen is \(configuration.api.listen), which other machines can reach, and no key is configured",
+          hints: ["set auth.admin_secrets, e.g. [\"file:admin.secret\"], or listen on 127.0.0.1"], status: .usage)
+      }
+      do throws(FileBytes.Failure) {
+        admins = [try AdminSecretFile.loadOrCreate(in: configuration.dataDirectory)]
+      } catch {
+        throw CommandFailure(message: "cannot make a key: \(error.path): \(error.reason)", status: .failed)
+      }
+    }
+    let isOpen =
+      switch auth.openMethods {
+      case .always: true
+      case .never: false
+      case .loopback: isLoopback
+      }
+    let keys: [(Scope, [Secret])] = [
+      (.admin, admins), (.user, auth.userSecrets), (.register, auth.registerSecrets),
+    ]
+    return Authenticator(
+      keys: keys.flatMap { scope, secrets in secrets.map { (scope: scope, secret: $0.reveal()) } },
+      hasOpenMethods: isOpen)
+  }
+
+  // MARK: Stop
+
+  private func watchSignals() throws {
+    signals = try [SIGTERM, SIGINT].map { signal in
+      try SignalSource(signal, on: loop) { [unowned self] in self.assumeIsolated { $0.requestStop() } }
+    }
+  }
+
+  private func closeSignals() {
+    for signal in signals { signal.close() }
+    signals = []
+  }
+
+  private func requestStop() {
+    stopRequests += 1
+    if let stopRequested {
+      self.stopRequested = nil
+      stopRequested.resume()
+    } else if stopRequests > 1 {
+      // Asked twice: not waiting any longer. The guard ends the jobs, and the next start brings them back.
+      logger.warning("stopped at once, running jobs are killed")
+      _exit(1)
+    }
+  }
+
+  private func stop(_ server: HTTPServer, _ registry: RunnerRegistry) async {
+    let seconds = configuration.jobs.drainSeconds
+    logger.info("node stopping, running jobs may end", metadata: ["drain_seconds": "\(seconds)"])
+    await registry.drain(for: .milliseconds(Int64(seconds * 1000)))
+    // Callers that wait for jobs which ended just now still get their answer.
+    await server.shutdown(grace: .seconds(1))
+    closeSignals()
+  }
+
+  // MARK: Metrics
+
+  private func families(_ store: SQLiteJobStore) async -> [Metrics.Family] {
+    guard let server else { return [] }
+    let http = await server.statistics
+    return [
+      .init("hero_http_connections", "gauge", "Open connections.", Double(http.open)),
+      .init("hero_http_connections_total", "counter", "Accepted connections.", Double(http.accepted)),
+      .init("hero_http_requests_total", "counter", "Requests that reached the API.", Double(http.requests)),
+      .init("hero_http_received_bytes_total", "counter", "Bytes from clients.", Double(http.bytesIn)),
+      .init("hero_http_sent_bytes_total", "counter", "Bytes to clients.", Double(http.bytesOut)),
+      .init(
+        "hero_http_refused_total", "counter", "Requests that the server turned away, by status.",
+        http.refused.sorted { $0.key < $1.key }.map { ([("status", String($0.key))], Double($0.value)) }),
+    ]
   }
 }

@@ -1,0 +1,232 @@
+"""Loads a node and the ceilings of this machine in turn, and prints ratios against the aims.
+
+Every figure that is compared comes from the same round, seconds apart. Nothing here passes or fails: it prints.
+"""
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(port, process):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            return
+        except OSError:
+            if process.poll() is not None:
+                raise SystemExit("a server ended before it listened")
+            time.sleep(0.005)
+    raise SystemExit("a server did not listen within 10 s")
+
+
+class Node:
+    """A node of its own, in a temporary directory."""
+
+    def __init__(self, binary, runners=None):
+        self.directory = tempfile.mkdtemp(prefix="hero-bench-")
+        self.port = free_port()
+        config = {
+            "api": {"listen": f"127.0.0.1:{self.port}"},
+            "executors": {"true": {"command": ["/bin/true"], "payload": "stdin"}},
+            "runners": runners or [
+                {"name": "bench", "queue": "bench", "concurrency": 16},
+                {"name": "runner-1", "queue": "q1"}, {"name": "runner-2", "queue": "q2"},
+                {"name": "runner-44", "queue": "q44"},
+            ],
+        }
+        path = os.path.join(self.directory, "cluster.json")
+        with open(path, "w") as f:
+            json.dump(config, f)
+        started = time.monotonic()
+        self.process = subprocess.Popen(
+            [binary, "node", "--config", path, "--data-dir", os.path.join(self.directory, "data")],
+            stderr=open(os.path.join(self.directory, "log"), "w"))
+        wait_for(self.port, self.process)
+        self.ready_ms = (time.monotonic() - started) * 1000
+        with open(os.path.join(self.directory, "data", "admin.secret")) as f:
+            self.secret = f.read().strip()
+
+    def rpc(self, method, params):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/", json.dumps(
+                {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Bearer {self.secret}"})
+        answer = json.load(urllib.request.urlopen(request))
+        if "error" in answer:
+            raise SystemExit(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def resident_mib(self):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) / 1024
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        shutil.rmtree(self.directory)
+
+
+def job(identifier, executor, payload=""):
+    return {
+        "id": identifier, "caller_id": "bench", "context_id": "bench", "payload": payload, "runner": "bench",
+        "executor": executor, "timeout": 60, "env_vars": {}, "created_at": "", "updated_at": ""}
+
+
+def wrk(port, script, seconds, connections):
+    """Requests a second and the 99th percentile in milliseconds."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as f:
+        f.write(script)
+        f.flush()
+        out = subprocess.run(
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", f.name, f"http://127.0.0.1:{port}/"],
+            capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in out or "Socket errors" in out:
+        print(out)
+    value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", out).groups()
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
+
+
+def lua(body):
+    return f"wrk.method='POST'; wrk.headers['Content-Type']='application/json'\nwrk.body=[==[{json.dumps(body)}]==]\n"
+
+
+def lua_run(secret, executor, tag):
+    """Every request runs a new job."""
+    template = json.dumps({
+        "jsonrpc": "2.0", "id": 1, "method": "job.run",
+        "params": {"secret": secret, "job": job("IDENTIFIER", executor)}})
+    before, after = template.split("IDENTIFIER")
+    return (
+        "wrk.method='POST'; wrk.headers['Content-Type']='application/json'\nlocal n=0\n"
+        f"request=function() n=n+1; return wrk.format(nil,nil,nil,[==[{before}]==]..'{tag}-'..n..[==[{after}]==]) end\n")
+
+
+async def run_processes(node, total, in_flight, tag):
+    """Runs `total` process jobs, `in_flight` at a time, over keep-alive connections; jobs a second."""
+    remaining = iter(range(total))
+
+    async def client():
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        for n in remaining:
+            body = json.dumps({
+                "jsonrpc": "2.0", "id": 1, "method": "job.run",
+                "params": {"secret": node.secret, "job": job(f"{tag}-{n}", "true")}}).encode()
+            writer.write(
+                b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                % len(body) + body)
+            head = await reader.readuntil(b"\r\n\r\n")
+            answer = await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", head).group(1)))
+            if b'"success"' not in answer:
+                raise SystemExit(answer)
+        writer.close()
+
+    started = time.monotonic()
+    await asyncio.gather(*(client() for _ in range(in_flight)))
+    return total / (time.monotonic() - started)
+
+
+def row(name, values, aim, unit=""):
+    low, middle, high = min(values), statistics.median(values), max(values)
+    print(f"{name:<58} {middle:>10.3g}{unit}   ({low:.3g} to {high:.3g})   aim {aim}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--ceilings", required=True)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    seconds = options.seconds
+    listing = lua({"jsonrpc": "2.0", "id": 1, "method": "list_runners", "params": []})
+
+    limit_port = free_port()
+    limit = subprocess.Popen([os.path.join(options.ceilings, "http_limit"), str(limit_port)])
+    wait_for(limit_port, limit)
+    node = Node(options.binary)
+    time.sleep(0.5)
+    idle = node.resident_mib()
+    figures = {key: [] for key in ("ceiling", "list", "status", "echo", "process", "p99", "list_rate", "echo_rate")}
+    try:
+        node.rpc("job.run", {"secret": node.secret, "job": job("known", "echo", "hello")})
+        status = lua({"jsonrpc": "2.0", "id": 1, "method": "job.status", "params": ["known"]})
+        for n in range(options.rounds):
+            ceiling, _ = wrk(limit_port, listing, seconds, 32)
+            listed, _ = wrk(node.port, listing, seconds, 32)
+            known, _ = wrk(node.port, status, seconds, 32)
+            echo, p99 = wrk(node.port, lua_run(node.secret, "echo", f"e{n}"), seconds, 64)
+            out = subprocess.run(
+                [os.path.join(options.ceilings, "spawn_limit"), "3000", "16", "0"], capture_output=True, text=True).stdout
+            spawned = float(re.search(r"([\d.]+) per second", out).group(1))
+            ran = asyncio.run(run_processes(node, 3000, 16, f"p{n}"))
+            for key, value in {
+                "ceiling": ceiling, "list": listed / ceiling, "status": known / ceiling, "echo": echo / listed,
+                "process": ran / spawned, "p99": p99, "list_rate": listed, "echo_rate": echo}.items():
+                figures[key].append(value)
+    finally:
+        limit.terminate()
+        limit.wait()
+        node.stop()
+
+    row("http_limit (C), requests/s at 32 connections", figures["ceiling"], "-")
+    row("list_runners, requests/s at 32 connections", figures["list_rate"], "-")
+    row("list_runners / http_limit", figures["list"], "0.5, better 0.75")
+    row("job.status / http_limit", figures["status"], "0.45")
+    row("job.run echo, jobs/s at 64 connections", figures["echo_rate"], "10000 where list_runners does 60000")
+    row("job.run echo / list_runners", figures["echo"], "0.167")
+    row("job.run echo, 99th percentile", figures["p99"], "20", " ms")
+    row("job.run /bin/true / spawn_limit, 16 in flight", figures["process"], "0.8")
+    row("resident when idle", [idle], "25", " MiB")
+
+    starts = []
+    for _ in range(options.rounds):
+        fresh = Node(options.binary)
+        starts.append(fresh.ready_ms)
+        fresh.stop()
+    row("exec to ready, a new data directory", starts, "150", " ms")
+
+    queued = Node(options.binary, runners=[{"name": "bench", "queue": "bench", "concurrency": 1}])
+    try:
+        queued.rpc("stop_runner", ["bench", False])
+        payload = "x" * 100
+        for start in range(0, 100_000, 500):
+            batch = []
+            for n in range(start, start + 500):
+                batch.append({"jsonrpc": "2.0", "id": n, "method": "jobs.create",
+                              "params": {"secret": queued.secret, "job": job(f"q-{n:06}-{'i' * 28}", "echo", payload)}})
+            post(queued, batch)
+            post(queued, [{"jsonrpc": "2.0", "id": n["id"], "method": "job.start",
+                           "params": {"secret": queued.secret, "job_id": n["params"]["job"]["id"]}} for n in batch])
+        waiting = queued.rpc("get_runner_status", ["bench"])["queued"]
+        row(f"resident with {waiting} queued jobs", [queued.resident_mib()], "100", " MiB")
+    finally:
+        queued.stop()
+
+
+def post(node, batch):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{node.port}/", json.dumps(batch).encode(), {"Content-Type": "application/json"})
+    for answer in json.load(urllib.request.urlopen(request)):
+        if "error" in answer:
+            raise SystemExit(str(answer))
+
+
+if __name__ == "__main__":
+    main()
