@@ -37,7 +37,7 @@ let package = Package(
     .target(
       name: "SQLiteJobStore",
       dependencies: [
-        "EventLoop", "Supervisor", .product(name: "GRDB", package: "GRDB.swift"),
+        "EventLoop", "JSONRPC", "Supervisor", .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: swift),
     .target(

@@ -1,5 +1,5 @@
-import Synchronization
 import Supervisor
+import Synchronization
 
 // What an operator's monitoring reads, in Prometheus' text format.
 
@@ -57,7 +57,9 @@ public final class Metrics: Sendable {
         (labels: [("runner", status.name.rawValue), ("status", $0.0)], value: Double($0.1))
       }
     }
-    let counted = calls.withLock { $0 }.sorted { ($0.key.method ?? "", $0.key.code ?? 0) < ($1.key.method ?? "", $1.key.code ?? 0) }
+    let counted = calls.withLock { $0 }.sorted {
+      ($0.key.method ?? "", $0.key.code ?? 0) < ($1.key.method ?? "", $1.key.code ?? 0)
+    }
     var families = [
       Family("hero_runners", "gauge", "Registered runners.", Double(statuses.count)),
       Family("hero_runner_up", "gauge", "1 while the runner takes jobs.", perRunner { $0.state == .running ? 1 : 0 }),

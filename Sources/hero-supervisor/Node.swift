@@ -160,7 +160,8 @@ actor Node {
     if !auth.hasKeys {
       guard isLoopback else {
         throw CommandFailure(
-          message: "api.listen is \(configuration.api.listen), which other machines can reach, and no key is configured",
+          message:
+            "api.listen is \(configuration.api.listen), which other machines can reach, and no key is configured",
           hints: ["set auth.admin_secrets, e.g. [\"file:admin.secret\"], or listen on 127.0.0.1"], status: .usage)
       }
       do throws(FileBytes.Failure) {

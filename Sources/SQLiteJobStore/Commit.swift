@@ -1,0 +1,112 @@
+import GRDB
+import Supervisor
+
+// What one transaction writes: many steps of many jobs, at most one row write a job.
+
+/// One accepted step that is not on disk yet, with whoever waits for it.
+struct PendingStep {
+  enum Kind {
+    case create(JobRecord, JobOutput?)
+    case transition(JobTransition)
+    case delete
+  }
+  let id: JobID
+  let kind: Kind
+  let continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>
+
+  /// Whether it is kept until the disk takes it: the end of a job cannot be refused.
+  var isEssential: Bool {
+    switch kind {
+    case .transition(.finish), .transition(.requeue), .transition(.spawned): true
+    default: false
+    }
+  }
+
+  /// The record after this step; `nil` when there is none any more.
+  func apply(to record: JobRecord?) throws(JobStoreError) -> JobRecord? {
+    switch (kind, record) {
+    case (.create(let new, _), nil): return new
+    case (.create, .some): throw .conflict(id)
+    case (_, nil): throw .notFound(id)
+    case (.transition(let step), .some(let record)): return try step.apply(to: record)
+    case (.delete, .some(let record)):
+      if record.status == .running { throw .wrongState(id, .running) }
+      return nil
+    }
+  }
+}
+
+/// A registration to write, with whoever waits for it.
+struct PendingRunner {
+  enum Kind {
+    case save(RegisteredRunner)
+    case forget(RunnerName)
+  }
+  let kind: Kind
+  let continuation: CheckedContinuation<JobStoreError?, Never>
+}
+
+/// The sum of one job's steps in a transaction.
+struct JobChange: Sendable {
+  let id: JobID
+  /// Whether the row exists before the transaction.
+  let exists: Bool
+  /// `nil` deletes it.
+  var record: JobRecord?
+  var output: JobOutput?
+  /// Set when the job is queued for the first time.
+  var order: Int64?
+  /// The row on disk is of a job that was deleted, then created anew.
+  var replaces = false
+}
+
+/// Everything that one transaction writes.
+struct Commit: Sendable {
+  var changes: [JobChange] = []
+  var runners: [RunnerChange] = []
+
+  enum RunnerChange: Sendable {
+    case save(RegisteredRunner)
+    case forget(RunnerName)
+  }
+
+  func write(to database: Database) throws {
+    try database.inTransaction(.immediate) {
+      for change in changes { try write(change, to: database) }
+      for runner in runners { try write(runner, to: database) }
+      return .commit
+    }
+  }
+
+  private func write(_ change: JobChange, to database: Database) throws {
+    if change.exists && (change.record == nil || change.replaces) {
+      try database.cachedStatement(sql: "DELETE FROM jobs WHERE id = ?").execute(arguments: [change.id.rawValue])
+    }
+    guard let record = change.record else { return }
+    if change.exists && !change.replaces {
+      let statement = try database.cachedStatement(sql: JobRow.update)
+      statement.setUncheckedArguments(JobRow.updateArguments(record, order: change.order))
+      try statement.execute()
+    } else {
+      let statement = try database.cachedStatement(sql: JobRow.insert)
+      statement.setUncheckedArguments(JobRow.insertArguments(record, order: change.order))
+      try statement.execute()
+    }
+    if let output = change.output, let arguments = JobRow.outputArguments(record, output) {
+      try database.cachedStatement(sql: JobRow.insertOutput).execute(arguments: arguments)
+    }
+  }
+
+  private func write(_ change: RunnerChange, to database: Database) throws {
+    switch change {
+    case .save(let runner):
+      try database.execute(
+        sql: """
+          INSERT INTO runners (name, queue, is_stopped) VALUES (?, ?, ?)
+          ON CONFLICT (name) DO UPDATE SET queue = excluded.queue, is_stopped = excluded.is_stopped
+          """, arguments: [runner.name.rawValue, runner.queue.rawValue, runner.isStopped])
+    case .forget(let name):
+      try database.execute(sql: "DELETE FROM runners WHERE name = ?", arguments: [name.rawValue])
+    }
+  }
+}

@@ -1,0 +1,24 @@
+import Glibc
+
+/// Says that a live process has a store open: flock(2) on a file beside it, which the kernel releases with the process,
+/// however it ends.
+struct FileLock {
+  private let descriptor: Int32
+
+  /// - Throws: `inUse` while another process holds it.
+  init(path: String) throws(SQLiteJobStoreError) {
+    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw .cannotOpen("\(path): \(String(cString: strerror(errno)))") }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      var text = [UInt8](repeating: 0, count: 64)
+      let count = max(0, read(descriptor, &text, text.count))
+      close(descriptor)
+      throw .inUse(by: String(decoding: text[..<count], as: UTF8.self))
+    }
+    let holder = Array("pid \(getpid())".utf8)
+    ftruncate(descriptor, 0)
+    write(descriptor, holder, holder.count)
+  }
+
+  func release() { close(descriptor) }
+}

@@ -1,0 +1,122 @@
+import Foundation
+import GRDB
+import JSONRPC
+import Supervisor
+
+// A job record as columns, both ways.
+
+extension JobStatus {
+  /// As the column `status` has it; the schema's partial index counts on 1 and 2 being the unfinished states of a queue.
+  var number: Int {
+    switch self {
+    case .created: 0
+    case .queued: 1
+    case .running: 2
+    case .completed: 3
+    case .failed: 4
+    case .timeout: 5
+    }
+  }
+
+  init(number: Int) {
+    guard let status = Self.allCases.first(where: { $0.number == number }) else {
+      preconditionFailure("no status has number \(number)")
+    }
+    self = status
+  }
+}
+
+enum JobRow {
+  static let insert = """
+    INSERT INTO jobs (id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt,
+      created_at, updated_at, started_at, completed_at, queue_order, result, pid, start_ticks, boot_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    """
+
+  static let update = """
+    UPDATE jobs SET status = ?, attempt = ?, updated_at = ?, started_at = ?, completed_at = ?,
+      queue_order = coalesce(queue_order, ?), result = ?, pid = ?, start_ticks = ?, boot_id = ? WHERE id = ?
+    """
+
+  static let insertOutput = """
+    INSERT OR REPLACE INTO outputs (seq, stdout, stderr, stdout_dropped, stderr_dropped)
+    SELECT seq, ?, ?, ?, ? FROM jobs WHERE id = ?
+    """
+
+  static func insertArguments(_ record: JobRecord, order: Int64?) -> StatementArguments {
+    let job = record.job
+    return [
+      job.id.rawValue, job.runner.rawValue, job.executor.rawValue, job.callerID, job.contextID,
+      Data(job.payload.utf8), job.timeoutSeconds, encode(job.environment), record.status.number, record.attempt,
+      record.createdAt.milliseconds, record.updatedAt.milliseconds, record.startedAt?.milliseconds,
+      record.completedAt?.milliseconds, order, encode(record.result), record.process?.pid,
+      record.process.map { Int64(bitPattern: $0.startTicks) }, record.process?.bootID,
+    ]
+  }
+
+  static func updateArguments(_ record: JobRecord, order: Int64?) -> StatementArguments {
+    [
+      record.status.number, record.attempt, record.updatedAt.milliseconds, record.startedAt?.milliseconds,
+      record.completedAt?.milliseconds, order, encode(record.result), record.process?.pid,
+      record.process.map { Int64(bitPattern: $0.startTicks) }, record.process?.bootID, record.job.id.rawValue,
+    ]
+  }
+
+  /// `nil` when the result says it all.
+  static func outputArguments(_ record: JobRecord, _ output: JobOutput) -> StatementArguments? {
+    let isResult = isSuccess(record.result, of: output.stdout)
+    if isResult && output.stderr.isEmpty && output.stdoutDropped + output.stderrDropped == 0 { return nil }
+    return [
+      isResult ? nil : Data(output.stdout), Data(output.stderr), output.stdoutDropped, output.stderrDropped,
+      record.job.id.rawValue,
+    ]
+  }
+
+  private static func isSuccess(_ result: JobResult?, of stdout: [UInt8]) -> Bool {
+    if case .success(let text)? = result { return text.utf8.elementsEqual(stdout) }
+    return stdout.isEmpty
+  }
+
+  private static func encode(_ environment: [String: String]) -> Data? {
+    if environment.isEmpty { return nil }
+    return Data(
+      JSON.object(JSONObject(members: environment.map { (key: $0.key, value: .string($0.value)) })).serialized())
+  }
+
+  private static func encode(_ result: JobResult?) -> Data? {
+    switch result {
+    case nil: nil
+    case .success(let text), .error(let text): Data(text.utf8)
+    }
+  }
+
+  static let columns = """
+    seq, id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt, created_at,
+    updated_at, started_at, completed_at, result, pid, start_ticks, boot_id
+    """
+
+  static func record(_ row: Row) throws -> JobRecord {
+    let status = JobStatus(number: row["status"])
+    let result = (row["result"] as Data?).map { String(decoding: $0, as: UTF8.self) }
+    let environment = try (row["environment"] as Data?).map { try JSON.parse(Array($0)) }
+    let job = Job(
+      id: JobID(trusted: row["id"]), callerID: row["caller_id"], contextID: row["context_id"],
+      payload: String(decoding: row["payload"] as Data, as: UTF8.self), runner: RunnerName(trusted: row["runner"]),
+      executor: ExecutorName(trusted: row["executor"]), timeoutSeconds: row["timeout"],
+      environment: Dictionary(
+        uniqueKeysWithValues: (environment?.objectValue?.members ?? []).map { ($0.key, $0.value.stringValue ?? "") }))
+    return JobRecord(
+      job: job, status: status, attempt: row["attempt"], createdAt: Timestamp(milliseconds: row["created_at"]),
+      updatedAt: Timestamp(milliseconds: row["updated_at"]),
+      startedAt: (row["started_at"] as Int64?).map(Timestamp.init(milliseconds:)),
+      completedAt: (row["completed_at"] as Int64?).map(Timestamp.init(milliseconds:)),
+      result: result.flatMap { status == .completed ? .success($0) : status.isFinal ? .error($0) : nil },
+      process: process(row))
+  }
+
+  static func process(_ row: Row) -> ProcessIdentity? {
+    guard let pid = row["pid"] as Int32? else { return nil }
+    return ProcessIdentity(
+      pid: pid, startTicks: UInt64(bitPattern: row["start_ticks"] as Int64), bootID: row["boot_id"])
+  }
+}

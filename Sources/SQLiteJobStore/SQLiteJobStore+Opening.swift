@@ -1,0 +1,70 @@
+import EventLoop
+import Foundation
+import GRDB
+import Logging
+import Supervisor
+
+// Opening: the lock, the pragmas, the migrations, and a look at the file when the last process did not close it.
+
+/// What opening found; handed to the actor.
+struct OpenedDatabase: Sendable {
+  let pool: DatabasePool
+  let lock: FileLock
+  let instance: String
+  let nextOrder: Int64
+}
+
+extension SQLiteJobStore {
+  /// A file up to this size is checked (`PRAGMA quick_check`) before it is used after a crash; it reads all of it.
+  private static let checkedBytes = 64 << 20
+
+  /// Opens the file, or makes it.
+  public static func open(
+    path: String, loop: EventLoop, options: Options = Options(), logger: Logger
+  ) async throws -> SQLiteJobStore {
+    let opened = try await loop.blocking { try open(path) }
+    let store = SQLiteJobStore(opened, loop: loop, options: options, logger: logger)
+    await store.retain()
+    return store
+  }
+
+  private nonisolated static func open(_ path: String) throws -> OpenedDatabase {
+    let lock = try FileLock(path: "\(path).lock")
+    do {
+      var configuration = GRDB.Configuration()
+      configuration.maximumReaderCount = 2
+      configuration.prepareDatabase { database in
+        // 512 KiB of page cache a connection: the records that are asked for again are in `RecordCache`.
+        try database.execute(sql: "PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY")
+      }
+      let pool = try DatabasePool(path: path, configuration: configuration)
+      return try pool.writeWithoutTransaction { database in
+        try database.execute(sql: "PRAGMA synchronous = FULL")
+        try Schema.migrate(database)
+        try check(database, path)
+        try database.execute(sql: "INSERT OR REPLACE INTO meta VALUES ('is_open', '1')")
+        let last = try Int64.fetchOne(database, sql: "SELECT max(queue_order) FROM jobs WHERE status IN (1, 2)")
+        let instance = try String.fetchOne(database, sql: "SELECT value FROM meta WHERE key = 'instance'")
+        return OpenedDatabase(pool: pool, lock: lock, instance: instance ?? "", nextOrder: (last ?? 0) + 1)
+      }
+    } catch {
+      lock.release()
+      guard let failure = error as? DatabaseError else { throw error }
+      switch failure.resultCode {
+      case .SQLITE_NOTADB: throw SQLiteJobStoreError.foreignFile
+      case .SQLITE_CORRUPT: throw SQLiteJobStoreError.corrupt(failure.message ?? "SQLite cannot read it")
+      default: throw SQLiteJobStoreError.cannotOpen(reason(failure))
+      }
+    }
+  }
+
+  /// After a crash only: a store that was closed was whole.
+  private nonisolated static func check(_ database: Database, _ path: String) throws {
+    guard try String.fetchOne(database, sql: "SELECT value FROM meta WHERE key = 'is_open'") != nil else { return }
+    let pages = try Int.fetchOne(database, sql: "PRAGMA page_count") ?? 0
+    let size = try Int.fetchOne(database, sql: "PRAGMA page_size") ?? 0
+    guard pages * size <= checkedBytes else { return }
+    let finding = try String.fetchOne(database, sql: "PRAGMA quick_check(1)")
+    if let finding, finding != "ok" { throw SQLiteJobStoreError.corrupt(finding) }
+  }
+}

@@ -1,0 +1,156 @@
+import EventLoop
+import Foundation
+import GRDB
+import Supervisor
+
+// Reads answer what is on disk: from memory when it is there, else by a reader connection off the loop.
+
+extension SQLiteJobStore {
+  public func record(_ id: JobID) async throws(JobStoreError) -> JobRecord {
+    if let record = cache[id] { return record }
+    guard let record = try await load(id) else { throw .notFound(id) }
+    return record
+  }
+
+  /// The record on disk, `nil` when there is none.
+  func load(_ id: JobID) async throws(JobStoreError) -> JobRecord? {
+    if let active = active[id] {
+      if let record = active.onDisk { cache.insert(record) }
+      return active.onDisk
+    }
+    if let record = cache[id] { return record }
+    return try await withCheckedContinuation { (continuation: CheckedContinuation<LoadResult, Never>) in
+      loads[id, default: []].append(continuation)
+      guard loads[id]!.count == 1 else { return }
+      read({ database in
+        try Row.fetchOne(
+          database.cachedStatement(sql: "SELECT \(JobRow.columns) FROM jobs WHERE id = ?"),
+          arguments: [id.rawValue]
+        ).map(JobRow.record)
+      }) { (store, result: LoadResult) in
+        guard let waiters = store.loads.removeValue(forKey: id) else { return }
+        if case .success(let record?) = result { store.cache.insert(record) }
+        for waiter in waiters { waiter.resume(returning: result) }
+      }
+    }.get()
+  }
+
+  /// A commit was faster than a read of the same job: the read would answer the past.
+  func overtake(_ id: JobID, with record: JobRecord?) {
+    guard let waiters = loads.removeValue(forKey: id) else { return }
+    for waiter in waiters { waiter.resume(returning: .success(record)) }
+  }
+
+  public func output(_ id: JobID) async throws(JobStoreError) -> JobOutput {
+    let record = try await record(id)
+    let kept = try await reading { database in
+      try Row.fetchOne(
+        database,
+        sql: """
+          SELECT stdout, stderr, stdout_dropped, stderr_dropped FROM outputs
+          WHERE seq = (SELECT seq FROM jobs WHERE id = ?)
+          """, arguments: [id.rawValue]
+      ).map { row in
+        (row["stdout"] as Data?, row["stderr"] as Data, row["stdout_dropped"] as Int, row["stderr_dropped"] as Int)
+      }
+    }
+    var result: [UInt8] = []
+    if case .success(let text)? = record.result { result = Array(text.utf8) }
+    guard let kept else { return JobOutput(stdout: result) }
+    return JobOutput(
+      stdout: kept.0.map { [UInt8]($0) } ?? result, stderr: [UInt8](kept.1), stdoutDropped: kept.2,
+      stderrDropped: kept.3)
+  }
+
+  public func unfinished() async throws(JobStoreError) -> [UnfinishedJob] {
+    try await reading { database in
+      try Row.fetchAll(
+        database,
+        sql: """
+          SELECT id, runner, executor, status, attempt, pid, start_ticks, boot_id FROM jobs
+          WHERE status IN (1, 2) ORDER BY queue_order
+          """
+      ).map { row in
+        UnfinishedJob(
+          id: JobID(trusted: row["id"]), runner: RunnerName(trusted: row["runner"]),
+          executor: ExecutorName(trusted: row["executor"]), status: JobStatus(number: row["status"]),
+          attempt: row["attempt"], process: JobRow.process(row))
+      }
+    }
+  }
+
+  public func registeredRunners() async throws(JobStoreError) -> [RegisteredRunner] {
+    try await reading { database in
+      try Row.fetchAll(database, sql: "SELECT name, queue, is_stopped FROM runners ORDER BY seq").map { row in
+        RegisteredRunner(
+          name: RunnerName(trusted: row["name"]), queue: QueueName(trusted: row["queue"]), isStopped: row["is_stopped"])
+      }
+    }
+  }
+
+  public func query(_ query: JobQuery) async throws(JobStoreError) -> JobPage {
+    var conditions: [String] = []
+    var arguments: [(any DatabaseValueConvertible)?] = []
+    func add(_ condition: String, _ value: (any DatabaseValueConvertible)?) {
+      guard let value else { return }
+      conditions.append(condition)
+      arguments.append(value)
+    }
+    add("runner = ?", query.runner?.rawValue)
+    add("status = ?", query.status?.number)
+    add("caller_id = ?", query.callerID)
+    add("context_id = ?", query.contextID)
+    add("created_at >= ?", query.createdFrom?.milliseconds)
+    add("created_at < ?", query.createdBefore?.milliseconds)
+    if let cursor = query.cursor {
+      guard let before = Int64(cursor), before > 0 else { throw .invalidCursor(cursor) }
+      add("seq < ?", before)
+    }
+    let filter = conditions.isEmpty ? "" : "WHERE \(conditions.joined(separator: " AND "))"
+    let sql = "SELECT \(JobRow.columns) FROM jobs \(filter) ORDER BY seq DESC LIMIT \(query.limit + 1)"
+    let values = StatementArguments(arguments)
+    return try await reading { database in
+      var jobs: [JobRecord] = []
+      var bytes = 0
+      var last: Int64 = 0
+      let rows = try Row.fetchCursor(database, sql: sql, arguments: values)
+      while let row = try rows.next() {
+        if jobs.count == query.limit || (bytes > query.maximumBytes && !jobs.isEmpty) {
+          return JobPage(jobs: jobs, next: String(last))
+        }
+        jobs.append(try JobRow.record(row))
+        last = row["seq"]
+        bytes += 300 + row.dataNoCopyCount("payload") + row.dataNoCopyCount("result")
+      }
+      return JobPage(jobs: jobs, next: nil)
+    }
+  }
+
+  // MARK: Readers
+
+  private func reading<Value: Sendable>(
+    _ body: @escaping @Sendable (Database) throws -> Value
+  ) async throws(JobStoreError) -> Value {
+    try await withCheckedContinuation { (continuation: CheckedContinuation<Result<Value, JobStoreError>, Never>) in
+      read(body) { _, result in continuation.resume(returning: result) }
+    }.get()
+  }
+
+  /// Reads on one of GRDB's reader connections, and answers on the loop.
+  private func read<Value: Sendable>(
+    _ body: @escaping @Sendable (Database) throws -> Value,
+    _ answer: @escaping @Sendable (isolated SQLiteJobStore, Result<Value, JobStoreError>) -> Void
+  ) {
+    pool.asyncRead { [self] access in
+      let result: Result<Value, JobStoreError>
+      do { result = .success(try body(try access.get())) } catch {
+        result = .failure(.unavailable(Self.reason(error), retryAfterMilliseconds: 1000))
+      }
+      loop.execute { self.assumeIsolated { answer($0, result) } }
+    }
+  }
+}
+
+extension Row {
+  fileprivate func dataNoCopyCount(_ column: String) -> Int { (self[column] as Data?)?.count ?? 0 }
+}

@@ -1,0 +1,402 @@
+import EventLoop
+import Foundation
+import GRDB
+import Logging
+import Supervisor
+
+// The embedded store: one SQLite file (WAL, synchronous=FULL) in the data directory.
+//
+// Group commit: a step is checked against the newest state in memory and joins the pending ones; while one transaction is
+// written, the next gathers. So the cost of fsync is shared by all callers, and nobody is answered before it.
+//
+// Three states of a job matter: what is on disk (`onDisk`, answered to readers), what is being written, and the newest
+// (`newest`, checked by new steps). A job that has no step under way is in none of these tables, at most in the cache.
+
+public actor SQLiteJobStore: JobStore {
+  public struct Options: Sendable {
+    /// Finished jobs older than this are deleted; 0 keeps them.
+    public var retentionDays: Double = 7
+    /// The newest finished jobs that are kept.
+    public var retentionMaximumJobs = 1_000_000
+    /// Memory for records that are on disk.
+    public var cacheBytes = 4 << 20
+
+    public init() {}
+  }
+
+  nonisolated let loop: EventLoop
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  /// Identity of this database, random, made with it.
+  public nonisolated let instance: String
+
+  nonisolated let pool: DatabasePool
+  nonisolated let logger: Logger
+  let options: Options
+  private let lock: FileLock
+
+  /// A job with steps that are not on disk yet.
+  struct Active {
+    /// `nil`: no such job.
+    var onDisk: JobRecord?
+    var newest: JobRecord?
+    var steps: Int
+  }
+
+  var active: [JobID: Active] = [:]
+  var cache: RecordCache
+  private var pending: [PendingStep] = []
+  private var pendingRunners: [PendingRunner] = []
+  private var isCommitScheduled = false
+  private var isCommitting = false
+  private var isClosed = false
+  /// Why the last commit failed.
+  private var outage: String?
+  private var idleWaiters: [CheckedContinuation<Void, Never>] = []
+  private var nextOrder: Int64
+  /// Reads under way, by job; a commit that overtakes one says what it should have found.
+  var loads: [JobID: [CheckedContinuation<LoadResult, Never>]] = [:]
+  var finishWaiters: [JobID: [UInt64: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>]] = [:]
+  var nextWaiter: UInt64 = 0
+  /// Rows, once `retain` has counted them.
+  var jobCount = 0
+  var isCounted = false
+  var finishedSinceRetention = 0
+  var isRetaining = false
+  public private(set) var statistics = Statistics()
+
+  /// Counts since the store was opened.
+  public struct Statistics: Sendable {
+    public var commits = 0
+    public var steps = 0
+    public var failedCommits = 0
+    public var lastCommitMilliseconds: UInt64 = 0
+  }
+
+  typealias LoadResult = Result<JobRecord?, JobStoreError>
+
+  init(_ opened: OpenedDatabase, loop: EventLoop, options: Options, logger: Logger) {
+    self.loop = loop
+    self.options = options
+    self.logger = logger
+    pool = opened.pool
+    lock = opened.lock
+    instance = opened.instance
+    nextOrder = opened.nextOrder
+    cache = RecordCache(maximumBytes: options.cacheBytes)
+  }
+
+  /// Writes what is pending, and lets go of the file. Nobody uses the store any more.
+  public func close() async {
+    isClosed = true
+    while isCommitting || isRetaining || (!pending.isEmpty && outage == nil) {
+      await withCheckedContinuation { idleWaiters.append($0) }
+    }
+    fail(pending, .unavailable("the store was closed", retryAfterMilliseconds: 1000))
+    pending = []
+    let pool = self.pool
+    _ = try? await loop.blocking {
+      pool.writeWithoutTransaction { try? $0.execute(sql: "DELETE FROM meta WHERE key = 'is_open'") }
+      try pool.close()
+    }
+    lock.release()
+  }
+
+  // MARK: Steps
+
+  public func create(_ record: JobRecord, output: JobOutput?) async throws(JobStoreError) -> JobCreation {
+    let id = record.job.id
+    var present = active[id]?.newest
+    if active[id] == nil { present = try await load(id) }
+    if let present {
+      guard present.job == record.job else { throw .conflict(id) }
+      // Whoever creates it at this moment may still fail; only what is on disk exists.
+      if let onDisk = active[id], onDisk.onDisk == nil { return try await settled(record, output) }
+      return .existed(present)
+    }
+    let written = await submit(id, .create(record, output), base: nil)
+    switch written {
+    case .success: return .created
+    case .failure(.conflict): return try await create(record, output: output)
+    case .failure(let error): throw error
+    }
+  }
+
+  /// Waits until another creation of the same job is decided, then tries again.
+  private func settled(_ record: JobRecord, _ output: JobOutput?) async throws(JobStoreError) -> JobCreation {
+    await withCheckedContinuation { idleWaiters.append($0) }
+    return try await create(record, output: output)
+  }
+
+  public func transition(_ id: JobID, _ step: JobTransition) async throws(JobStoreError) -> JobRecord {
+    try await submit(id, .transition(step), base: try await newest(id)).get()
+  }
+
+  public func delete(_ id: JobID) async throws(JobStoreError) {
+    _ = try await submit(id, .delete, base: try await newest(id)).get()
+  }
+
+  private func newest(_ id: JobID) async throws(JobStoreError) -> JobRecord {
+    if let active = active[id] {
+      guard let newest = active.newest else { throw .notFound(id) }
+      return newest
+    }
+    guard let record = try await load(id) else { throw .notFound(id) }
+    return record
+  }
+
+  /// Checks a step against the newest state, and returns when it is on disk.
+  /// - Parameter base: what `load` found, unless another step came first.
+  private func submit(
+    _ id: JobID, _ kind: PendingStep.Kind, base: JobRecord?
+  ) async -> Result<JobRecord, JobStoreError> {
+    await withCheckedContinuation { continuation in
+      let step = PendingStep(id: id, kind: kind, continuation: continuation)
+      guard !isClosed else {
+        return continuation.resume(
+          returning: .failure(.unavailable("the store is closed", retryAfterMilliseconds: 1000)))
+      }
+      var job = active[id] ?? Active(onDisk: base, newest: base, steps: 0)
+      do throws(JobStoreError) { job.newest = try step.apply(to: job.newest) } catch {
+        return continuation.resume(returning: .failure(error))
+      }
+      job.steps += 1
+      active[id] = job
+      pending.append(step)
+      scheduleCommit()
+    }
+  }
+
+  // MARK: Runners
+
+  public func save(_ runner: RegisteredRunner) async throws(JobStoreError) { try await submit(.save(runner)) }
+  public func forget(_ runner: RunnerName) async throws(JobStoreError) { try await submit(.forget(runner)) }
+
+  private func submit(_ kind: PendingRunner.Kind) async throws(JobStoreError) {
+    let error = await withCheckedContinuation { continuation in
+      pendingRunners.append(PendingRunner(kind: kind, continuation: continuation))
+      scheduleCommit()
+    }
+    if let error { throw error }
+  }
+
+  // MARK: Group commit
+
+  /// One commit for all steps of this turn of the loop, and of the time that the present commit takes.
+  private func scheduleCommit() {
+    guard !isCommitting, !isCommitScheduled else { return }
+    isCommitScheduled = true
+    Task { commit() }
+  }
+
+  private func commit() {
+    isCommitScheduled = false
+    guard !isCommitting, !pending.isEmpty || !pendingRunners.isEmpty else { return resumeIdleWaiters() }
+    isCommitting = true
+    let steps = pending
+    let runners = pendingRunners
+    pending.removeAll(keepingCapacity: steps.count < 1024)
+    pendingRunners = []
+    let commit = sum(steps, runners)
+    let start = loop.nowMilliseconds
+    pool.asyncWriteWithoutTransaction { [self] database in
+      let failure: String?
+      do {
+        try commit.write(to: database)
+        failure = nil
+      } catch {
+        failure = Self.reason(error)
+      }
+      loop.execute { self.assumeIsolated { $0.committed(steps, runners, commit, failure, since: start) } }
+    }
+  }
+
+  /// The steps of each job as one change.
+  private func sum(_ steps: [PendingStep], _ runners: [PendingRunner]) -> Commit {
+    var commit = Commit()
+    var places: [JobID: Int] = [:]
+    commit.changes.reserveCapacity(steps.count)
+    for step in steps {
+      let place: Int
+      if let known = places[step.id] {
+        place = known
+      } else {
+        place = commit.changes.count
+        places[step.id] = place
+        let onDisk = active[step.id]!.onDisk
+        commit.changes.append(JobChange(id: step.id, exists: onDisk != nil, record: onDisk))
+      }
+      guard let record = try? step.apply(to: commit.changes[place].record) else {
+        preconditionFailure("a pending step of job \(step.id) is not legal any more")
+      }
+      commit.changes[place].record = record
+      switch step.kind {
+      case .create(let record, let output):
+        commit.changes[place].output = output
+        commit.changes[place].replaces = commit.changes[place].exists
+        if record.status == .queued { commit.changes[place].order = takeOrder() }
+      case .transition(.enqueue): commit.changes[place].order = takeOrder()
+      case .transition(.finish(_, _, let output?, _)): commit.changes[place].output = output
+      default: break
+      }
+    }
+    commit.runners = runners.map {
+      switch $0.kind {
+      case .save(let runner): .save(runner)
+      case .forget(let name): .forget(name)
+      }
+    }
+    return commit
+  }
+
+  private func takeOrder() -> Int64 {
+    defer { nextOrder += 1 }
+    return nextOrder
+  }
+
+  private func committed(
+    _ steps: [PendingStep], _ runners: [PendingRunner], _ commit: Commit, _ failure: String?, since start: UInt64
+  ) {
+    isCommitting = false
+    statistics.lastCommitMilliseconds = loop.nowMilliseconds - start
+    if let failure {
+      statistics.failedCommits += 1
+      rollBack(steps, runners, failure)
+    } else {
+      statistics.commits += 1
+      statistics.steps += steps.count
+      if outage != nil { logger.notice("the store accepts writes again") }
+      outage = nil
+      publish(steps, commit)
+      for runner in runners { runner.continuation.resume(returning: nil) }
+    }
+    resumeIdleWaiters()
+    if outage == nil && (!pending.isEmpty || !pendingRunners.isEmpty) { self.commit() }
+  }
+
+  /// What was written is what readers see from now on.
+  private func publish(_ steps: [PendingStep], _ commit: Commit) {
+    for change in commit.changes {
+      let id = change.id
+      jobCount += (change.record == nil ? 0 : 1) - (change.exists ? 1 : 0)
+      active[id]!.onDisk = change.record
+      if let record = change.record {
+        cache.insert(record)
+        if record.status.isFinal {
+          finishedSinceRetention += 1
+          wake(id, .success(record))
+        }
+      } else {
+        cache.remove(id)
+        wake(id, .failure(.notFound(id)))
+      }
+      overtake(id, with: change.record)
+    }
+    for step in steps {
+      active[step.id]!.steps -= 1
+      let job = active[step.id]!
+      if job.steps == 0 { active[step.id] = nil }
+      // A later step of the same transaction may have gone further; the caller gets the state that is on disk.
+      switch (step.kind, job.onDisk) {
+      case (.create(let record, _), _): step.continuation.resume(returning: .success(record))
+      case (_, let record?): step.continuation.resume(returning: .success(record))
+      case (_, nil): step.continuation.resume(returning: .success(Self.deleted(step.id)))
+      }
+    }
+    if finishedSinceRetention >= 1000 { retain() }
+  }
+
+  /// Stands for the record of a job that the same transaction deleted; nobody looks at it.
+  private static func deleted(_ id: JobID) -> JobRecord {
+    JobRecord(
+      job: Job(
+        id: id, callerID: "", contextID: "", payload: "", runner: RunnerName(trusted: "-"),
+        executor: ExecutorName(trusted: "-")), createdAt: .now)
+  }
+
+  // MARK: Outage
+
+  /// The disk refused. Essential steps stay and are tried again; all others have no effect, nor have those that were
+  /// built on them.
+  private func rollBack(_ steps: [PendingStep], _ runners: [PendingRunner], _ reason: String) {
+    if outage == nil { logger.error("the store refuses writes", metadata: ["reason": "\(reason)"]) }
+    outage = reason
+    let error = JobStoreError.unavailable(reason, retryAfterMilliseconds: 1000)
+    for runner in runners + pendingRunners { runner.continuation.resume(returning: error) }
+    pendingRunners = []
+    let all = steps + pending
+    pending = []
+    for id in Set(all.map(\.id)) {
+      active[id]!.newest = active[id]!.onDisk
+      active[id]!.steps = 0
+    }
+    for step in all {
+      guard step.isEssential, let next = try? step.apply(to: active[step.id]!.newest) else {
+        step.continuation.resume(returning: .failure(error))
+        continue
+      }
+      active[step.id]!.newest = next
+      active[step.id]!.steps += 1
+      pending.append(step)
+    }
+    for id in Set(all.map(\.id)) where active[id]!.steps == 0 { active[id] = nil }
+    if !pending.isEmpty && !isClosed { retryLater() }
+  }
+
+  private func retryLater() {
+    Task {
+      try? await loop.sleep(for: .milliseconds(200))
+      if !isCommitting { commit() }
+    }
+  }
+
+  private func fail(_ steps: [PendingStep], _ error: JobStoreError) {
+    for step in steps { step.continuation.resume(returning: .failure(error)) }
+  }
+
+  private func resumeIdleWaiters() {
+    let waiters = idleWaiters
+    idleWaiters = []
+    for waiter in waiters { waiter.resume() }
+  }
+
+  func retentionEnded() {
+    isRetaining = false
+    resumeIdleWaiters()
+  }
+
+  /// Whether the last write was refused. A store that is asked while it is out tries by itself.
+  public func unavailability() async -> String? {
+    if outage != nil && !isCommitting && !isClosed {
+      let pool = self.pool
+      let reason: String? =
+        (try? await loop.blocking {
+          do {
+            try pool.writeWithoutTransaction { database in
+              try database.inTransaction(.immediate) {
+                try database.execute(sql: "INSERT OR REPLACE INTO meta VALUES ('probe', lower(hex(randomblob(2048))))")
+                return .commit
+              }
+            }
+            return nil
+          } catch {
+            return Self.reason(error)
+          }
+        }) ?? nil
+      if outage != nil && reason == nil { logger.notice("the store accepts writes again") }
+      outage = reason
+    }
+    return outage
+  }
+
+  /// SQLite's error in words for an operator.
+  nonisolated static func reason(_ error: any Error) -> String {
+    guard let error = error as? DatabaseError else { return "\(error)" }
+    return switch error.resultCode {
+    case .SQLITE_FULL: "the disk is full"
+    case .SQLITE_READONLY, .SQLITE_CANTOPEN, .SQLITE_PERM: "the data directory cannot be written"
+    case .SQLITE_IOERR: "the disk reports an input/output error"
+    case .SQLITE_CORRUPT, .SQLITE_NOTADB: "the database file is damaged"
+    default: error.message ?? "SQLite error \(error.resultCode.rawValue)"
+    }
+  }
+}
