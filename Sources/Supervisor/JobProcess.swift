@@ -28,9 +28,6 @@ actor JobProcess {
   private var openStreams = 0
   private var streamsEnded: CheckedContinuation<Void, Never>?
 
-  /// How long the output may stay open after the process and its group are gone.
-  private static let outputGrace = Duration.milliseconds(500)
-
   /// Starts the child in its own session. On the loop.
   init(_ options: ChildProcess.Options, maxOutputBytes: Int, killGrace: Duration, on loop: EventLoop) throws(UVError) {
     self.loop = loop
@@ -42,7 +39,7 @@ actor JobProcess {
     clock = Timer(on: loop)
   }
 
-  /// Feeds `input`, collects the output, and answers when the process, its group and its output have ended.
+  /// Feeds `input`, collects the output, and answers when the process has ended and its group was killed.
   /// - Parameter timeout: from now until SIGTERM; `nil` for no limit.
   func run(input: [UInt8]?, timeout: Duration?) async -> JobEnding {
     collect(child.stdout, isError: false)
@@ -50,26 +47,32 @@ actor JobProcess {
     if let timeout, cause == nil {
       clock.schedule(after: timeout) { [unowned self] in self.assumeIsolated { $0.end(.timedOut) } }
     }
-    if let stdin = child.stdin {
-      if let input, !input.isEmpty { stdin.write(input) }
-      Task {
-        // A child that does not read its input is no error.
-        try? await stdin.shutdownWrite()
-        stdin.close()
-      }
-    }
+    if let input, !input.isEmpty { child.stdin?.write(input) }
+    Task { await self.endInput() }
     let status = await child.exit()
     // The group may have other members, which hold on to the output: a job ends with its main process.
     Glibc.kill(-pid, SIGKILL)
+    clock.cancel()
     child.stdin?.close()
-    if openStreams > 0 {
-      clock.schedule(after: Self.outputGrace) { [unowned self] in self.assumeIsolated { $0.closeStreams() } }
-      await withCheckedContinuation { streamsEnded = $0 }
-    }
-    clock.close()
-    child.close()
     if let cause { return cause }
     return status.signal != 0 ? .signalled(status.signal) : .exited(status.code)
+  }
+
+  /// After `run`: waits until nobody can write output any more.
+  /// - Returns: whether that was so in time; something outside the group may still hold the output.
+  func outputEnded(within time: Duration) async -> Bool {
+    guard openStreams > 0 else { return true }
+    clock.schedule(after: time) { [unowned self] in self.assumeIsolated { $0.resumeStreamsEnded() } }
+    await withCheckedContinuation { streamsEnded = $0 }
+    clock.cancel()
+    return openStreams == 0
+  }
+
+  /// The last call: lets go of everything.
+  func close() {
+    for stream in [child.stdout, child.stderr] { stream?.close() }
+    clock.close()
+    child.close()
   }
 
   /// Ends it early: SIGTERM to the group, then SIGKILL after the grace. The first reason stays.
@@ -92,6 +95,12 @@ actor JobProcess {
   /// The end of standard error, which explains a failure.
   var errorEnd: String { stderr.end() }
 
+  /// A child that does not read its input is no error.
+  private func endInput() async {
+    try? await child.stdin?.shutdownWrite()
+    child.stdin?.close()
+  }
+
   private func collect(_ stream: PipeStream?, isError: Bool) {
     guard let stream else { return }
     openStreams += 1
@@ -107,14 +116,11 @@ actor JobProcess {
     guard !stream.isClosed else { return }
     stream.close()
     openStreams -= 1
-    if openStreams == 0, let streamsEnded {
-      self.streamsEnded = nil
-      streamsEnded.resume()
-    }
+    if openStreams == 0 { resumeStreamsEnded() }
   }
 
-  /// Something outside the group still holds the output; it is not waited for.
-  private func closeStreams() {
-    for stream in [child.stdout, child.stderr] { if let stream { ended(stream) } }
+  private func resumeStreamsEnded() {
+    streamsEnded?.resume()
+    streamsEnded = nil
   }
 }

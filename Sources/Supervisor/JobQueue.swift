@@ -119,7 +119,7 @@ public actor JobQueue {
       while let slots = runners[name], slots.isOpen, slots.free > 0, let (ticket, executor) = take(for: slots.runner) {
         runners[name]!.free -= 1
         executing[ticket.id] = slots.runner
-        Task { await slots.runner.execute(ticket.id, executor: executor) }
+        Task(executorPreference: loop) { await slots.runner.execute(ticket.id, executor: executor) }
       }
     }
   }

@@ -47,6 +47,7 @@ public actor ProcessGuard {
   func remove(_ pid: Int32) {
     jobs[pid] = nil
     guardian?.stdin?.write(Array("-\(pid)\n".utf8))
+    if hasOrphans { scheduleSweep() }
   }
 
   /// Ends the guard process. No job runs any more.
@@ -103,11 +104,14 @@ public actor ProcessGuard {
     for _ in 0..<20 {
       let found = (try? await loop.blocking { Self.childrenOfThisProcess() }) ?? []
       var killed = false
+      hasOrphans = false
       for entry in found where jobs[entry.pid] == nil && entry.pid != guardian?.pid {
         if entry.isZombie {
           // Only ours: a child that libuv started is reaped by libuv, in this same thread.
           waitpid(entry.pid, nil, WNOHANG)
-        } else if !isOfRunningJob(entry.pid), ProcessTable.entry(entry.pid)?.startTicks == entry.startTicks {
+        } else if isOfRunningJob(entry.pid) {
+          hasOrphans = true
+        } else if ProcessTable.entry(entry.pid)?.startTicks == entry.startTicks {
           kill(entry.pid, SIGKILL)
           killed = true
           logger.info("killed a process that its job left behind", metadata: ["pid": "\(entry.pid)"])

@@ -7,6 +7,8 @@ import Logging
 extension Runner {
   /// A child that lives longer than this is recorded with its pid; before that, its environment is enough to find it.
   private static var timeUntilRecorded: Duration { .milliseconds(50) }
+  /// How long output may stay open after the process and its group are gone.
+  private static var timeForOutput: Duration { .milliseconds(50) }
 
   func execute(_ id: JobID, by executor: ProcessExecutor) async {
     guard let record = await started(id) else { return }
@@ -25,6 +27,12 @@ extension Runner {
       let ending = await process.run(input: input, timeout: timeout(of: record.job))
       recording.cancel()
       await context.processes.remove(process.pid)
+      if await !process.outputEnded(within: Self.timeForOutput) {
+        // A descendant that left the group holds it.
+        await context.processes.killOrphans()
+        _ = await process.outputEnded(within: Self.timeForOutput)
+      }
+      await process.close()
       // The next job's process may start now; this one's end is recorded before the next one's start.
       await queue.release(id, by: name)
       await end(record, ending, of: process)

@@ -1,11 +1,16 @@
 import ArgumentParser
 import Glibc
+import Supervisor
 
 /// Where the program starts. It parses the command line itself instead of leaving that to swift-argument-parser,
 /// so that the exit codes are ours (`ExitStatus`).
 @main
 enum EntryPoint {
   static func main() async {
+    // The guard stays small: nothing else of the program is touched.
+    if CommandLine.arguments.count == 3 && CommandLine.arguments[1] == GuardProcess.argument {
+      return GuardProcess.run(instance: CommandLine.arguments[2])
+    }
     do {
       var command = try HeroSupervisor.parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {

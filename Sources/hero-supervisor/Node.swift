@@ -147,7 +147,7 @@ actor Node {
     } catch {
       await server.shutdown(grace: .zero)
       throw CommandFailure(
-        message: "cannot listen on \(api.listen): \((error as? UVError)?.message ?? "\(error)")",
+        message: "cannot listen on \(api.listen): \(error.message)",
         hints: ["name another address with --api or HERO_API_LISTEN"], status: .failed)
     }
   }
