@@ -34,6 +34,6 @@ struct HeroSupervisor: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      NodeCommand.self, ConfigCommand.self,
+      NodeCommand.self, RunnerCommand.self, JobCommand.self, ConfigCommand.self, RPCCommand.self,
     ])
 }

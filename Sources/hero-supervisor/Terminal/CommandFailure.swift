@@ -24,6 +24,8 @@ struct CommandFailure: Error, Equatable {
   /// Sentences without a full stop, each on a line of its own below.
   var hints: [String] = []
   var status: ExitStatus
+  /// The code of the JSON-RPC error, when a node refused.
+  var code: Int?
 
   /// What standard error gets.
   var rendered: String {

@@ -1,0 +1,60 @@
+import EventLoop
+import Glibc
+import JSONRPC
+import SupervisorClient
+
+/// The command line's way to a node: a client of `SupervisorClient` on a loop of its own, whose errors are said the way
+/// a person at a prompt needs them. It lasts as long as the program.
+struct NodeConnection: Sendable {
+  private let loop: EventLoop
+  private let client: SupervisorClient
+  private let endpoints: [Endpoint]
+  private let hasKey: Bool
+
+  /// Calls that do no harm when they reach two nodes: they change nothing, or name what they make.
+  private static let repeatable: Set<String> = [
+    "list_runners", "get_all_status", "get_all_runner_status", "get_runner_status", "register_runner", "job.run",
+    "job.status", "job.result", "job.logs", "jobs.create", "jobs.query", "jobs.list", "rpc.discover",
+  ]
+
+  /// Prepares the connection; nothing is sent before the first call.
+  static func open(_ options: ClientOptions) throws(CommandFailure) -> NodeConnection {
+    let environment = processEnvironment()
+    var endpoints: [Endpoint] = []
+    for text in options.endpoints(environment) {
+      do throws(EndpointError) { endpoints.append(try Endpoint(parsing: text)) } catch {
+        throw CommandFailure(message: "\(error)", status: .usage)
+      }
+    }
+    let staysLocal = endpoints.allSatisfy { HostPort(host: $0.host, port: $0.port).isLoopback }
+    let secret = try options.secret(environment, staysLocal: staysLocal)
+    let loop: EventLoop
+    do throws(UVError) { loop = try EventLoop(name: "hero-client") } catch {
+      throw CommandFailure(message: "cannot make an event loop: \(error.message)", status: .failed)
+    }
+    loop.start()
+    let client = SupervisorClient(endpoints: endpoints, secret: secret?.reveal(), loop: loop)
+    return NodeConnection(loop: loop, client: client, endpoints: endpoints, hasKey: secret != nil)
+  }
+
+  /// Calls a method; several calls may be under way. Without a timeout it waits as long as it takes.
+  func call(_ method: String, _ params: JSON, timeout: Duration? = nil) async throws(CommandFailure) -> JSON {
+    do throws(ClientError) {
+      return try await client.call(
+        method, params, timeout: timeout, isIdempotent: Self.repeatable.contains(method))
+    } catch {
+      throw CommandFailure(error, calling: method, endpoints: endpoints.map { "\($0)" }, hasKey: hasKey)
+    }
+  }
+
+  /// Has Ctrl-C call `handler`, on the loop, instead of ending the program.
+  func onInterrupt(_ handler: @escaping @Sendable () -> Void) async {
+    await withCheckedContinuation { continuation in
+      loop.execute { [loop] in
+        // The loop keeps the source alive; it lasts as long as the program. Without it Ctrl-C ends the program as ever.
+        _ = try? SignalSource(SIGINT, on: loop, handler)
+        continuation.resume()
+      }
+    }
+  }
+}
