@@ -41,9 +41,21 @@ final class CommandLineTool {
   @discardableResult
   func write(_ text: String, to name: String) -> String { directory.write(text, to: name) }
 
+  deinit {
+    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+  }
+
+  /// The program's working directory, home and data directory.
+  var directoryPath: String { directory.path }
+
   func start() throws { try process.run() }
 
   func interrupt() { process.interrupt() }
+  func terminate() { process.terminate() }
+  var isRunning: Bool { process.isRunning }
+
+  /// What it wrote to standard error so far.
+  var errorSoFar: String { read("err") }
 
   /// Waits for the end, at most 30 seconds.
   func outcome() async -> Outcome {

@@ -34,7 +34,7 @@ extension CommandFailure {
       hints.append("the key is not one that may do this; use another by --secret-file or HERO_SECRET")
     case -32001: hints.append("give a key by --secret-file or HERO_SECRET")
     case -32601: hints.append("`hero-supervisor rpc rpc.discover` lists the methods of this node")
-    case -32002 where method.hasPrefix("job"): hints.append("`hero-supervisor job list` shows the jobs there are")
+    case -32002 where data?["job"] != nil: hints.append("`hero-supervisor job list` shows the jobs there are")
     case -32002: hints.append("`hero-supervisor runner list` shows the runners there are")
     default: break
     }

@@ -1,0 +1,58 @@
+import JSONRPC
+import Testing
+
+@testable import hero_supervisor
+
+/// The program as people use it: a node of its own, and the commands that talk to it.
+@Suite("A node and the commands")
+struct NodeCommandTests {
+  /// Starts a node on a free port and waits until it says that it is ready.
+  private func startNode(_ arguments: String...) async throws -> (node: CommandLineTool, environment: [String: String])
+  {
+    let node = try CommandLineTool(["node", "--api", "127.0.0.1:0", "--name", "n1"] + arguments)
+    try node.start()
+    let deadline = ContinuousClock.now + .seconds(20)
+    while node.isRunning, ContinuousClock.now < deadline {
+      if let match = node.errorSoFar.firstMatch(of: /api=http:\/\/([0-9.:]+)/) {
+        return (node, ["HERO_ENDPOINTS": String(match.1), "HERO_DATA_DIR": node.directoryPath])
+      }
+      try await Task.sleep(for: .milliseconds(5))
+    }
+    Issue.record("the node is not ready: \(node.errorSoFar)")
+    return (node, [:])
+  }
+
+  @Test("run a job with the node's own key, and end as the job ends")
+  func jobs() async throws {
+    let (node, environment) = try await startNode()
+    func run(_ arguments: String...) async throws -> CommandLineTool.Outcome {
+      let tool = try CommandLineTool(arguments, environment: environment)
+      try tool.start()
+      return await tool.outcome()
+    }
+    #expect(try await run("runner", "register", "r").output == "registered r\n")
+    #expect(try await run("runner", "list").output == "NAME  STATE\nr     running\n")
+    let hello = try await run("job", "run", "-r", "r", "--env", "WHO=world", "echo hello $WHO")
+    #expect(hello.status == 0 && hello.output == "hello world\n" && hello.error == "")
+    let failed = try await run("job", "run", "-r", "r", "--id", "j1", "echo oops >&2; exit 3")
+    #expect(failed.status == 1 && failed.error.contains("job j1 failed: ") && failed.error.contains("oops"))
+    let slow = try await run("job", "run", "-r", "r", "--timeout", "0.2", "sleep 20")
+    #expect(slow.status == 124 && slow.error.contains("ran into its timeout"))
+    #expect(try await run("job", "logs", "j1").error == "oops\n")
+    #expect(try await run("job", "list", "--status", "failed", "-q").output == "j1\n")
+    #expect(try await run("job", "run", "-r", "nobody", "x").status == 4)
+    node.terminate()
+    let end = await node.outcome()
+    #expect(end.status == 0, "\(end.error)")
+  }
+
+  @Test("refuse a key that the node does not know")
+  func wrongKey() async throws {
+    let (node, environment) = try await startNode()
+    let outcome = try await CommandLineTool.run(
+      "runner", "register", "r", environment: environment.merging(["HERO_SECRET": "guess"]) { $1 })
+    #expect(outcome.status == 4 && outcome.error.contains("(-32001)") && !outcome.error.contains("guess"))
+    node.terminate()
+    #expect(await node.outcome().status == 0)
+  }
+}
