@@ -1,6 +1,11 @@
-/* libuv, and the calls of the system that Swift cannot make by itself because they take variable arguments. */
+/* libuv, and the calls of the system that Swift cannot make by itself: they take variable arguments, or are GNU's. */
 #include <uv.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 static inline int hero_set_thread_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 static inline int hero_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
+
+/* accept4(2), declared here because glibc hides it without _GNU_SOURCE. */
+int accept4(int descriptor, struct sockaddr *address, socklen_t *size, int flags);
+static inline int hero_accept(int descriptor) { return accept4(descriptor, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC); }

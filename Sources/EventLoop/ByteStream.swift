@@ -1,4 +1,5 @@
 import CLibUV
+import Glibc
 
 // A connected stream of bytes, TCP or pipe. Reading delivers to a handler, whole buffers, without a copy. Writing
 // tries the socket first and queues what does not fit; a writer that cares waits in `drained()`.
@@ -17,9 +18,16 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
     case failed(UVError)
   }
 
+  private struct Waiter {
+    let limit: Int
+    let continuation: CheckedContinuation<UVError?, Never>
+  }
+
   private var handler: ((ReadEvent) -> Void)?
-  private var writeError: UVError?
-  private var drainWaiters: [CheckedContinuation<UVError?, Never>] = []
+  private var isReading = false
+  /// Why nothing can be written any more.
+  private var failure: UVError?
+  private var waiters: [Waiter] = []
   private var shutdownWaiter: CheckedContinuation<UVError?, Never>?
 
   /// `drained()` returns when at most this many bytes are queued.
@@ -34,32 +42,40 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
     loop.preconditionCurrent()
     guard !isClosed else { return }
     self.handler = handler
-    uv_read_start(
+    guard !isReading else { return }
+    isReading = true
+    let code = uv_read_start(
       stream,
-      { handle, _, buffer in
-        let memory = EventLoop.of(handle!.pointee.loop).readBuffer
-        buffer!.pointee = uv_buf_init(memory.baseAddress!.assumingMemoryBound(to: CChar.self), UInt32(memory.count))
-      },
+      { handle, _, buffer in buffer!.pointee = EventLoop.of(handle!.pointee.loop).nativeReadBuffer },
       { handle, count, buffer in
         guard count != 0 else { return }
         let stream = ByteStream.of(handle!)
         stream.loop.inside { _ in stream.received(count, buffer!.pointee.base) }
       })
+    if code < 0 { fail(UVError(code: code, operation: "read")) }
   }
 
   private func received(_ count: Int, _ base: UnsafeMutablePointer<CChar>?) {
     if count > 0 {
       handler?(.bytes(UnsafeRawBufferPointer(start: base, count: count)))
+      return
+    }
+    stopReading()
+    if count == Int(UV_EOF.rawValue) {
+      handler?(.end)
     } else {
-      uv_read_stop(stream)
-      handler?(count == Int(UV_EOF.rawValue) ? .end : .failed(UVError(code: Int32(count), operation: "read")))
+      let error = UVError(code: Int32(count), operation: "read")
+      if failure == nil { failure = error }
+      resumeWaiters()
+      handler?(.failed(error))
     }
   }
 
   /// Delivers nothing until `startReading`; the peer is slowed down once the system's buffers are full.
   public func stopReading() {
     loop.preconditionCurrent()
-    guard !isClosed else { return }
+    guard isReading else { return }
+    isReading = false
     uv_read_stop(stream)
   }
 
@@ -68,17 +84,17 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
   /// Bytes accepted by `write` that the system has not taken yet.
   public var queuedBytes: Int { isClosed ? 0 : uv_stream_get_write_queue_size(stream) }
 
-  /// Sends, in order. An error comes as `.failed` and in `drained()`.
+  /// Sends, in order; never waits. An error comes as `.failed` and in `drained()`; what is written after it is dropped.
   public func write(_ bytes: [UInt8]) {
     loop.preconditionCurrent()
-    guard !isClosed, writeError == nil, !bytes.isEmpty else { return }
+    guard !isClosed, failure == nil, !bytes.isEmpty else { return }
     let written = bytes.withUnsafeBytes { raw -> Int32 in
       var buffer = Self.buffer(raw)
       return uv_try_write(stream, &buffer, 1)
     }
     if written == bytes.count { return }
-    if written < 0 && written != UVError.tryAgain { return fail(written) }
-    enqueue(bytes, from: max(0, Int(written)))
+    if written < 0 && written != UVError.tryAgain { return fail(UVError(code: written, operation: "write")) }
+    enqueue(PendingWrite(bytes), from: max(0, Int(written)))
   }
 
   private static func buffer(_ raw: UnsafeRawBufferPointer) -> uv_buf_t {
@@ -86,65 +102,97 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
     uv_buf_init(UnsafeMutablePointer(mutating: raw.baseAddress!.assumingMemoryBound(to: CChar.self)), UInt32(raw.count))
   }
 
-  private func enqueue(_ bytes: [UInt8], from start: Int) {
-    // The request and the copy of the rest are one allocation, released when libuv is done with them.
-    let count = bytes.count - start
-    let headerSize = MemoryLayout<uv_write_t>.stride
-    let memory = UnsafeMutableRawPointer.allocate(
-      byteCount: headerSize + count, alignment: MemoryLayout<uv_write_t>.alignment)
-    let rest = UnsafeMutableRawBufferPointer(start: memory + headerSize, count: count)
-    bytes.withUnsafeBytes { rest.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[start...])) }
-    let request = memory.bindMemory(to: uv_write_t.self, capacity: 1)
-    var buffer = Self.buffer(UnsafeRawBufferPointer(rest))
+  /// Bytes that wait for the peer, held until libuv is done with them.
+  private final class PendingWrite {
+    let bytes: [UInt8]
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+  }
+
+  private func enqueue(_ pending: PendingWrite, from start: Int) {
+    let request = UnsafeMutablePointer<uv_write_t>.allocate(capacity: 1)
+    request.initialize(to: uv_write_t())
+    request.pointee.data = Unmanaged.passRetained(pending).toOpaque()
+    // The pointer outlives the closure: an array's storage stays where it is as long as someone holds the array, and
+    // `pending`, which nobody changes, does so until the callback.
+    var buffer = pending.bytes.withUnsafeBytes { Self.buffer(UnsafeRawBufferPointer(rebasing: $0[start...])) }
     let error = uv_write(request, stream, &buffer, 1) { request, status in
       let stream = ByteStream.of(request!.pointee.handle)
-      UnsafeMutableRawPointer(request!).deallocate()
+      ByteStream.release(request!)
       stream.loop.inside { _ in stream.wrote(status) }
     }
     if error < 0 {
-      memory.deallocate()
-      fail(error)
+      Self.release(request)
+      fail(UVError(code: error, operation: "write"))
     }
+  }
+
+  private static func release(_ request: UnsafeMutablePointer<uv_write_t>) {
+    Unmanaged<PendingWrite>.fromOpaque(request.pointee.data).release()
+    request.deallocate()
   }
 
   private func wrote(_ status: Int32) {
-    if status < 0 { return fail(status) }
-    if queuedBytes <= Self.lowWater { resumeDrainWaiters() }
+    if status < 0 && !isClosed { return fail(UVError(code: status, operation: "write")) }
+    resumeWaiters()
   }
 
-  private func fail(_ code: Int32) {
-    guard writeError == nil else { return }
-    writeError = UVError(code: code, operation: "write")
-    resumeDrainWaiters()
-    guard !isClosed else { return }
+  private func fail(_ error: UVError) {
+    guard failure == nil else { return }
+    failure = error
+    resumeWaiters()
     // Not from within `write`: its caller does not expect to be called.
-    loop.execute {
-      guard !self.isClosed else { return }
-      self.loop.inside { _ in self.handler?(.failed(self.writeError!)) }
+    loop.execute { self.deliverFailure() }
+  }
+
+  /// What the peer sent before it went away, such as the reason why, is delivered first.
+  private func deliverFailure() {
+    var descriptor: Int32 = -1
+    guard let failure, !isClosed, uv_fileno(pointer(), &descriptor) == 0 else { return }
+    // A peer that is gone has sent little; one that goes on sending is cut off.
+    for _ in 0..<64 where isReading {
+      let count = Glibc.read(descriptor, loop.readBuffer.baseAddress!, loop.readBuffer.count)
+      guard count > 0 else { break }
+      handler?(.bytes(UnsafeRawBufferPointer(start: loop.readBuffer.baseAddress!, count: count)))
     }
+    stopReading()
+    handler?(.failed(failure))
   }
 
   /// Returns when little is queued, so that a writer faster than its peer does not fill the memory.
   /// - Throws: what the connection failed with; `UVError.cancelled` when it is closed.
-  public func drained() async throws(UVError) {
+  public func drained() async throws(UVError) { try await drained(to: Self.lowWater) }
+
+  func drained(to limit: Int) async throws(UVError) {
     loop.preconditionCurrent()
-    if queuedBytes > Self.lowWater && writeError == nil && !isClosed {
-      if let error = await withCheckedContinuation({ drainWaiters.append($0) }) { throw error }
+    if queuedBytes > limit && currentError == nil {
+      let error = await withCheckedContinuation { waiters.append(Waiter(limit: limit, continuation: $0)) }
+      if let error { throw error }
+    } else if let error = currentError {
+      throw error
     }
-    if let error = currentError { throw error }
   }
 
   private var currentError: UVError? {
-    writeError ?? (isClosed ? UVError(code: UVError.cancelled, operation: "write") : nil)
+    failure ?? (isClosed ? UVError(code: UVError.cancelled, operation: "write") : nil)
   }
 
-  private func resumeDrainWaiters() {
-    let waiters = drainWaiters
-    drainWaiters = []
-    for waiter in waiters { waiter.resume(returning: currentError) }
+  private func resumeWaiters() {
+    guard !waiters.isEmpty else { return }
+    let error = currentError
+    let queued = queuedBytes
+    let all = waiters
+    waiters = []
+    for waiter in all {
+      if error != nil || queued <= waiter.limit {
+        waiter.continuation.resume(returning: error)
+      } else {
+        waiters.append(waiter)
+      }
+    }
   }
 
-  /// Tells the peer, after what is queued, that nothing more comes. Reading goes on.
+  /// Tells the peer, after what is queued, that nothing more comes. Reading goes on. At most once.
+  /// - Throws: what the connection failed with; `UVError.cancelled` when it is closed before all is sent.
   public func shutdownWrite() async throws(UVError) {
     loop.preconditionCurrent()
     if let error = currentError { throw error }
@@ -172,18 +220,15 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
   }
 
   override func willClose() {
+    isReading = false
     handler = nil
-    resumeDrainWaiters()
+    resumeWaiters()
   }
 }
 
-/// One end of a pipe to a child process.
-public final class PipeStream: ByteStream, @unchecked Sendable {
-  // @unchecked: as LoopHandle.
-
-  init(on loop: EventLoop) {
-    super.init(uv_pipe_t.self, kind: "pipe", on: loop)
-    uv_pipe_init(loop.uv, pointer(), 0)
-    opened()
+extension EventLoop {
+  /// The read buffer as libuv wants it.
+  var nativeReadBuffer: uv_buf_t {
+    uv_buf_init(readBuffer.baseAddress!.assumingMemoryBound(to: CChar.self), UInt32(readBuffer.count))
   }
 }

@@ -60,58 +60,89 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
     }
   }
 
+  /// The process's number, meaningful until `exit` has answered.
   public private(set) var pid: Int32 = 0
   /// The node's ends of the pipes; each is closed by its user.
-  public let stdin: PipeStream?
-  public let stdout: PipeStream?
-  public let stderr: PipeStream?
+  public private(set) var stdin: PipeStream?
+  public private(set) var stdout: PipeStream?
+  public private(set) var stderr: PipeStream?
   private let leadsGroup: Bool
+  private var isRunning = false
   private var status: ExitStatus?
   private var waiters: [CheckedContinuation<ExitStatus, Never>] = []
 
-  private init(_ options: Options, on loop: EventLoop) {
-    func end(_ stream: Stream) -> PipeStream? { stream == .pipe ? PipeStream(on: loop) : nil }
-    stdin = end(options.stdin)
-    stdout = end(options.stdout)
-    stderr = end(options.stderr)
-    leadsGroup = options.newSession
+  private init(leadsGroup: Bool, on loop: EventLoop) {
+    self.leadsGroup = leadsGroup
     super.init(uv_process_t.self, kind: "process", on: loop)
   }
 
-  /// Starts a program.
-  /// - Throws: what execve(2), fork(2), chdir(2) or setuid(2) refused; no handle is left then.
+  /// Starts a program. It gets the default action for every signal, an empty signal mask, and no descriptor but the
+  /// three; with a `uid` or `gid`, no supplementary group (setgroups(2)).
+  /// - Throws: what execve(2), fork(2), chdir(2) or setuid(2) refused; `UVError.invalid` for a string with a zero byte
+  ///   in it, and for a `uid` without a `gid`, which would leave the user with root's group. No handle is left then.
   public static func spawn(_ options: Options, on loop: EventLoop) throws(UVError) -> ChildProcess {
-    let child = ChildProcess(options, on: loop)
-    let code = child.spawn(options)
-    // libuv has initialised the handle even when it fails, so it must be closed in any case.
-    child.opened()
-    guard code == 0 else {
+    let operation = "run \(options.executable)"
+    let strings = [options.executable, options.workingDirectory ?? ""] + options.arguments + options.environment
+    guard strings.allSatisfy({ !$0.utf8.contains(0) }), options.uid == nil || options.gid != nil else {
+      throw UVError(code: UVError.invalid, operation: operation)
+    }
+    let child = ChildProcess(leadsGroup: options.newSession, on: loop)
+    var theirEnds: [Int32] = []
+    defer { for descriptor in theirEnds { Glibc.close(descriptor) } }
+    do throws(UVError) {
+      var stdio: [uv_stdio_container_t] = []
+      child.stdin = try connect(options.stdin, 0, &stdio, &theirEnds, on: loop)
+      child.stdout = try connect(options.stdout, 1, &stdio, &theirEnds, on: loop)
+      child.stderr = try connect(options.stderr, 2, &stdio, &theirEnds, on: loop)
+      let code = child.spawn(options, &stdio)
+      // libuv has initialised the handle even when it fails, so it must be closed in any case.
+      child.opened()
+      try UVError.check(code, operation)
+    } catch {
       for stream in [child.stdin, child.stdout, child.stderr] { stream?.close() }
       child.close()
-      throw UVError(code: code, operation: "run \(options.executable)")
+      throw error
     }
+    child.isRunning = true
     let process: UnsafeMutablePointer<uv_process_t> = child.pointer()
     child.pid = process.pointee.pid
     return child
   }
 
-  private func spawn(_ options: Options) -> Int32 {
+  /// Says in `stdio` what the child's `descriptor` is, and answers the node's end of it if it is a pipe.
+  private static func connect(
+    _ stream: Stream, _ descriptor: Int32, _ stdio: inout [uv_stdio_container_t], _ theirEnds: inout [Int32],
+    on loop: EventLoop
+  ) throws(UVError) -> PipeStream? {
+    var container = uv_stdio_container_t()
+    var ours: PipeStream?
+    container.flags = UV_INHERIT_FD
+    switch stream {
+    case .null: container.flags = UV_IGNORE
+    case .inherit: container.data.fd = descriptor
+    case .descriptor(let other): container.data.fd = other
+    case .pipe:
+      let pipe = try PipeStream.make(ourEnd: descriptor == 0 ? 1 : 0, on: loop)
+      ours = pipe.ours
+      theirEnds.append(pipe.theirs)
+      container.data.fd = pipe.theirs
+    }
+    stdio.append(container)
+    return ours
+  }
+
+  private func spawn(_ options: Options, _ stdio: inout [uv_stdio_container_t]) -> Int32 {
     withCStrings([options.executable] + options.arguments) { arguments in
       withCStrings(options.environment) { environment in
         withOptionalCString(options.workingDirectory) { directory in
-          var stdio = [
-            container(options.stdin, stdin, 0, UV_READABLE_PIPE),
-            container(options.stdout, stdout, 1, UV_WRITABLE_PIPE),
-            container(options.stderr, stderr, 2, UV_WRITABLE_PIPE),
-          ]
-          return stdio.withUnsafeMutableBufferPointer { stdio in
+          stdio.withUnsafeMutableBufferPointer { stdio in
             var native = uv_process_options_t()
             native.file = UnsafePointer(arguments[0])
             native.args = arguments
             native.env = environment
             native.cwd = directory
             native.stdio = stdio.baseAddress
-            native.stdio_count = 3
+            native.stdio_count = Int32(stdio.count)
             if options.newSession { native.flags |= UV_PROCESS_DETACHED.rawValue }
             if let uid = options.uid {
               native.flags |= UV_PROCESS_SETUID.rawValue
@@ -132,34 +163,18 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
     }
   }
 
-  private func container(
-    _ stream: Stream, _ end: PipeStream?, _ descriptor: Int32, _ direction: uv_stdio_flags
-  ) -> uv_stdio_container_t {
-    var container = uv_stdio_container_t()
-    switch stream {
-    case .null: container.flags = UV_IGNORE
-    case .pipe:
-      container.flags = uv_stdio_flags(UV_CREATE_PIPE.rawValue | direction.rawValue)
-      container.data.stream = end!.pointer()
-    case .inherit:
-      container.flags = UV_INHERIT_FD
-      container.data.fd = descriptor
-    case .descriptor(let other):
-      container.flags = UV_INHERIT_FD
-      container.data.fd = other
-    }
-    return container
-  }
-
   private func ended(_ status: ExitStatus) {
     self.status = status
+    isRunning = false
     let waiters = self.waiters
     self.waiters = []
     for waiter in waiters { waiter.resume(returning: status) }
+    if isClosed { super.closeHandle() }
   }
 
-  /// Waits for the end. Any number of tasks may wait.
+  /// Waits for the end. Any number of tasks may wait, also after `close`.
   public func exit() async -> ExitStatus {
+    loop.preconditionCurrent()
     if let status { return status }
     return await withCheckedContinuation { waiters.append($0) }
   }
@@ -167,22 +182,29 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
   /// Sends a signal to the process, unless it has ended.
   public func kill(_ signal: Int32) {
     loop.preconditionCurrent()
-    if status == nil && !isClosed { uv_process_kill(pointer(), signal) }
+    if hasOwnNumber { Glibc.kill(pid, signal) }
   }
 
   /// Sends a signal to all of its process group, unless it has ended. It must have a session of its own.
   public func killGroup(_ signal: Int32) {
     loop.preconditionCurrent()
     precondition(leadsGroup, "the child shares the group of this process")
-    if status == nil && !isClosed { Glibc.kill(-pid, signal) }
+    if hasOwnNumber { Glibc.kill(-pid, signal) }
+  }
+
+  /// Whether `pid` is still its number: not once libuv has reaped it, which may be a little before `ended` tells.
+  private var hasOwnNumber: Bool {
+    var information = siginfo_t()
+    return isRunning && waitid(P_PID, id_t(pid), &information, WEXITED | WNOHANG | WNOWAIT) == 0
   }
 
   /// From now on descendants whose parent has ended become children of this process instead of pid 1's (prctl(2),
   /// PR_SET_CHILD_SUBREAPER); it has to reap them.
   public static func adoptOrphans() { _ = hero_adopt_orphans() }
 
-  override func willClose() {
-    if status == nil { ended(ExitStatus(code: -1, signal: 0)) }
+  /// A child that still runs is not touched, and remains among the live handles until it ends and is reaped.
+  override func closeHandle() {
+    if !isRunning { super.closeHandle() }
   }
 }
 

@@ -1,27 +1,31 @@
 import CLibUV
 
 /// What all handles of libuv have in common: memory that libuv owns until the handle is closed, once.
+///
+/// While it is open, libuv's handle holds the Swift object: an object that nobody refers to stays alive until `close`.
 public class LoopHandle: @unchecked Sendable {
   // @unchecked: confined to the loop's thread; every entrance checks that.
 
   public let loop: EventLoop
   let memory: UnsafeMutableRawPointer
+  /// A word for it in lists of live handles.
+  let kind: String
   /// Whether `close` was called.
   public private(set) var isClosed = false
+  private var isOpen = false
 
-  /// - Parameter kind: a word for it in lists of live handles.
   init<Handle>(_ type: Handle.Type, kind: String, on loop: EventLoop) {
     loop.preconditionCurrent()
     self.loop = loop
+    self.kind = kind
     memory = .allocate(byteCount: MemoryLayout<Handle>.size, alignment: MemoryLayout<Handle>.alignment)
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<Handle>.size)
-    self.kind = kind
   }
 
-  private let kind: String
-  private var isOpen = false
-
-  deinit { memory.deallocate() }
+  deinit {
+    precondition(!isOpen, "a handle is freed that libuv still uses")
+    memory.deallocate()
+  }
 
   func pointer<Handle>(_ type: Handle.Type = Handle.self) -> UnsafeMutablePointer<Handle> {
     memory.assumingMemoryBound(to: type)
@@ -32,7 +36,6 @@ public class LoopHandle: @unchecked Sendable {
     let handle: UnsafeMutablePointer<uv_handle_t> = pointer()
     handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
     isOpen = true
-    loop.register(self, kind: kind)
   }
 
   /// The Swift object of a handle that libuv hands to a callback.
@@ -47,16 +50,18 @@ public class LoopHandle: @unchecked Sendable {
     guard !isClosed else { return }
     isClosed = true
     willClose()
-    guard isOpen else { return }
-    uv_close(pointer()) { handle in
-      let object = LoopHandle.of(UnsafeMutableRawPointer(handle!))
-      object.loop.inside { _ in
-        object.loop.unregister(object)
-        Unmanaged.passUnretained(object).release()
-      }
-    }
+    if isOpen { closeHandle() }
   }
 
   /// Ends what waits on it, and lets go of the handlers.
   func willClose() {}
+
+  /// Gives the memory back once libuv is done with it.
+  func closeHandle() {
+    uv_close(pointer()) { handle in
+      let data = UnsafeMutableRawPointer(handle!).assumingMemoryBound(to: uv_handle_t.self).pointee.data!
+      let object = Unmanaged<LoopHandle>.fromOpaque(data).takeRetainedValue()
+      object.loop.inside { _ in object.isOpen = false }
+    }
+  }
 }

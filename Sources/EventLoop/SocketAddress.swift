@@ -28,9 +28,11 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
   /// From `HOST:PORT`, numeric.
   public init(parsing text: String) throws(UVError) {
     let failure = UVError(code: UVError.invalid, operation: "read the address \"\(text)\"")
-    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
-      throw failure
-    }
+    guard let colon = text.lastIndex(of: ":") else { throw failure }
+    let digits = text[text.index(after: colon)...]
+    // Int's reading would also allow a sign.
+    guard digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), let port = UInt16(digits)
+    else { throw failure }
     var host = text[..<colon]
     if host.first == "[" && host.last == "]" {
       host = host.dropFirst().dropLast()
@@ -50,6 +52,18 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     case AF_INET6: storage = Self.storage(raw.loadUnaligned(as: sockaddr_in6.self))
     default: return nil
     }
+  }
+
+  /// From a call in the manner of getsockname(2): fills in the address, answers 0 if it could.
+  init?(_ name: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<Int32>) -> Int32) {
+    var memory = sockaddr_storage()
+    var size = Int32(MemoryLayout<sockaddr_storage>.size)
+    let address = withUnsafeMutableBytes(of: &memory) { bytes -> SocketAddress? in
+      let address = bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self)
+      return name(address, &size) == 0 ? SocketAddress(address) : nil
+    }
+    guard let address else { return nil }
+    self = address
   }
 
   private static func storage(_ v6: sockaddr_in6) -> Storage {
@@ -88,6 +102,20 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     return "[\(host)]:\(port)"
   }
 
+  /// AF_INET or AF_INET6.
+  var family: sa_family_t {
+    if case .v4 = storage { sa_family_t(AF_INET) } else { sa_family_t(AF_INET6) }
+  }
+
+  /// Of what `withSockaddr` passes.
+  var sockaddrSize: socklen_t {
+    if case .v4 = storage {
+      socklen_t(MemoryLayout<sockaddr_in>.size)
+    } else {
+      socklen_t(MemoryLayout<sockaddr_in6>.size)
+    }
+  }
+
   func withSockaddr<Result>(_ body: (UnsafePointer<sockaddr>) -> Result) -> Result {
     var memory = sockaddr_storage()
     return withUnsafeMutableBytes(of: &memory) { bytes in
@@ -114,31 +142,27 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// The addresses of a host name, by getaddrinfo(3) on the thread pool; a numeric address needs no look-up.
+  /// - Throws: libuv's `UV_EAI_…`, mostly `EAI_NONAME` (no such host) or `EAI_AGAIN` (the name server does not answer).
   public static func resolve(host: String, port: UInt16, on loop: EventLoop) async throws(UVError) -> [SocketAddress] {
     if let numeric = try? SocketAddress(host: host, port: port) { return [numeric] }
-    let operation = "look up the host \"\(host)\""
-    do {
-      return try await loop.blocking {
-        var hints = addrinfo()
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        var list: UnsafeMutablePointer<addrinfo>?
-        let error = getaddrinfo(host, String(port), &hints, &list)
-        guard error == 0 else { throw UVError(code: Self.code(ofLookup: error), operation: operation) }
-        defer { freeaddrinfo(list) }
-        var addresses: [SocketAddress] = []
-        var next = list
-        while let entry = next {
-          if let address = SocketAddress(entry.pointee.ai_addr), !addresses.contains(address) {
-            addresses.append(address)
-          }
-          next = entry.pointee.ai_next
-        }
-        return addresses
+    return try await loop.blocking { () throws(UVError) -> [SocketAddress] in
+      var hints = addrinfo()
+      hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+      var list: UnsafeMutablePointer<addrinfo>?
+      let error = getaddrinfo(host, String(port), &hints, &list)
+      guard error == 0 else {
+        throw UVError(code: Self.code(ofLookup: error), operation: "look up the host \"\(host)\"")
       }
-    } catch let error as UVError {
-      throw error
-    } catch {
-      throw UVError(code: UV_EAI_FAIL.rawValue, operation: operation)
+      defer { freeaddrinfo(list) }
+      var addresses: [SocketAddress] = []
+      var next = list
+      while let entry = next {
+        if let address = SocketAddress(entry.pointee.ai_addr), !addresses.contains(address) {
+          addresses.append(address)
+        }
+        next = entry.pointee.ai_next
+      }
+      return addresses
     }
   }
 

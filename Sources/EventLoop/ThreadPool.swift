@@ -1,15 +1,19 @@
 import CLibUV
 
 extension EventLoop {
-  /// Runs blocking work on libuv's thread pool. From any task.
-  public func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
-    try await withCheckedThrowingContinuation { continuation in
-      let work = Work { () -> @Sendable () -> Void in
-        let result = Result { try body() }
-        return { continuation.resume(with: result) }
+  /// Runs blocking work on libuv's thread pool, which all loops of the process share. From any task.
+  /// - Throws: what `body` throws. Work that has been handed over is not cancelled.
+  public func blocking<Value: Sendable, Failure: Error>(
+    _ body: @escaping @Sendable () throws(Failure) -> Value
+  ) async throws(Failure) -> Value {
+    let result = await withCheckedContinuation { (continuation: CheckedContinuation<Result<Value, Failure>, Never>) in
+      let work = Work {
+        let result = Result(catching: body)
+        return { continuation.resume(returning: result) }
       }
       if isCurrent { work.submit(to: self) } else { execute { work.submit(to: self) } }
     }
+    return try result.get()
   }
 
   private final class Work: @unchecked Sendable {

@@ -22,8 +22,15 @@ public final class Timer: LoopHandle, @unchecked Sendable {
       pointer(),
       { handle in
         let timer = Timer.of(handle!)
-        timer.loop.inside { _ in timer.handler?() }
+        timer.loop.inside { _ in timer.fire() }
       }, time.milliseconds, repeating?.milliseconds ?? 0)
+  }
+
+  private func fire() {
+    let handler = handler
+    // What has fired for the last time holds on to nothing; the handler may schedule anew.
+    if uv_is_active(pointer()) == 0 { self.handler = nil }
+    handler?()
   }
 
   /// Nothing is scheduled any more.

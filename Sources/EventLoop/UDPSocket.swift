@@ -14,6 +14,7 @@ public final class UDPSocket: LoopHandle, @unchecked Sendable {
   private var handler: ((Datagram) -> Void)?
 
   /// - Parameter onDatagram: gets each datagram, on the loop.
+  /// - Throws: what bind(2) refused; no handle is left then.
   public static func bind(
     to address: SocketAddress, on loop: EventLoop,
     onDatagram: @escaping (Datagram) -> Void
@@ -28,10 +29,7 @@ public final class UDPSocket: LoopHandle, @unchecked Sendable {
       try UVError.check(
         uv_udp_recv_start(
           socket.pointer(),
-          { handle, _, buffer in
-            let memory = EventLoop.of(handle!.pointee.loop).readBuffer
-            buffer!.pointee = uv_buf_init(memory.baseAddress!.assumingMemoryBound(to: CChar.self), UInt32(memory.count))
-          },
+          { handle, _, buffer in buffer!.pointee = EventLoop.of(handle!.pointee.loop).nativeReadBuffer },
           { handle, count, buffer, address, flags in
             guard count >= 0, flags & UInt32(UV_UDP_PARTIAL.rawValue) == 0, let sender = SocketAddress(address) else {
               return
@@ -47,13 +45,9 @@ public final class UDPSocket: LoopHandle, @unchecked Sendable {
     return socket
   }
 
+  /// Where it is bound, with the port that the system chose; `nil` when it is closed.
   public var localAddress: SocketAddress? {
-    var memory = sockaddr_storage()
-    var size = Int32(MemoryLayout<sockaddr_storage>.size)
-    return withUnsafeMutableBytes(of: &memory) { bytes in
-      let address = bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self)
-      return uv_udp_getsockname(pointer(), address, &size) == 0 ? SocketAddress(address) : nil
-    }
+    isClosed ? nil : SocketAddress { uv_udp_getsockname(pointer(), $0, $1) }
   }
 
   /// Sends one datagram, or drops it when the system's buffer is full, as any network may.
