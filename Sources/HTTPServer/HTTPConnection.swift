@@ -20,15 +20,6 @@ struct ConnectionSetup: Sendable {
 }
 
 actor HTTPConnection {
-  /// What waits for `serve`.
-  private enum Work {
-    case request(HTTPRequest, ResponseFraming)
-    case answer(HTTPResponse, ResponseFraming)
-  }
-
-  /// Requests that may wait behind the one being handled, and the bytes of their bodies.
-  private static let maxQueuedRequests = 16
-  private static let maxQueuedBytes = 256 * 1024
   /// Answers joined into one write; a longer body is written by itself and not copied.
   private static let joinedBytes = 64 * 1024
   /// What is read and thrown away after the last request before the connection is given up.
@@ -43,15 +34,14 @@ actor HTTPConnection {
 
   private let parser: RequestParser
   private var head: RequestHead?
-  private var knownHost: [UInt8] = []
+  private var admission: Admission
   private var wantsContinue = false
   /// What could not be parsed because the queue was full; reading is stopped while it is not nil.
   private var unparsed: [UInt8]?
   private var stopsParsing = false
   private var discardedBytes = 0
 
-  private var queue: [Work] = []
-  private var queuedBytes = 0
+  private var queue = RequestQueue()
   private var waiter: UnsafeContinuation<Void, Never>?
   private var isHandling = false
 
@@ -70,6 +60,7 @@ actor HTTPConnection {
     self.server = server
     self.setup = setup
     self.peer = peer
+    admission = Admission(hosts: setup.hosts)
     parser = RequestParser(limits: setup.configuration, wantsOrigin: !setup.crossOrigin.isOff)
   }
 
@@ -144,40 +135,18 @@ actor HTTPConnection {
       case .needsMore:
         if rest.isEmpty { return armReadDeadline() }
       case .head(let head):
-        if let refusal = judge(head) { return refuse(refusal) }
+        if let refusal = admission.refusal(of: head) { return refuse(refusal) }
         self.head = head
         if head.expectation == .continue, rest.isEmpty { promiseToContinue() }
       case .message:
         enqueueRequest()
         if stopsParsing { return discard(rest.count) }
         if rest.isEmpty { return armReadDeadline() }
-        if isQueueFull { return pauseReading(rest) }
+        if queue.isFull { return pauseReading(rest) }
       case .refused(let refusal):
         return refuse(refusal)
       }
     }
-  }
-
-  /// What can be said about a request before its body has come.
-  private func judge(_ head: RequestHead) -> Refusal? {
-    do throws(Refusal) {
-      if let authority = try HostPolicy.authority(inTarget: head.target, method: head.method) {
-        try HostPolicy.check(authority)
-        guard setup.hosts.allows(authority) else { return .hostNotServed }
-      }
-      if let range = head.host, !head.headers.block[range].elementsEqual(knownHost) {
-        let host = Array(head.headers.block[range])
-        let authority = String(decoding: host, as: UTF8.self)
-        try HostPolicy.check(authority)
-        guard setup.hosts.allows(authority) else { return .hostNotServed }
-        knownHost = host
-      }
-    } catch {
-      return error
-    }
-    if case .other = head.method { return .methodNotAllowed }
-    if head.expectation == .unknown { return Refusal(417, "the only expectation met here is 100-continue") }
-    return nil
   }
 
   private func enqueueRequest() {
@@ -186,7 +155,6 @@ actor HTTPConnection {
     wantsContinue = false
     deadlines.stopReading()
     let body = parser.takeBody()
-    queuedBytes += body.count
     var framing = ResponseFraming(closes: !parser.keepsAlive, leavesBodyOut: head.method == .head)
     framing.isHTTP10 = head.isHTTP10
     if !setup.crossOrigin.isOff { framing.extraFields = setup.crossOrigin.fields(for: head.origin) }
@@ -200,7 +168,7 @@ actor HTTPConnection {
     }
   }
 
-  private func enqueue(_ work: Work) {
+  private func enqueue(_ work: RequestQueue.Work) {
     queue.append(work)
     wake()
   }
@@ -228,10 +196,6 @@ actor HTTPConnection {
 
   // MARK: backpressure
 
-  private var isQueueFull: Bool {
-    queue.count >= Self.maxQueuedRequests || queuedBytes >= Self.maxQueuedBytes
-  }
-
   private func pauseReading(_ rest: UnsafeRawBufferPointer) {
     unparsed = Array(rest)
     deadlines.stopReading()
@@ -239,9 +203,7 @@ actor HTTPConnection {
   }
 
   private func resumeReading() {
-    guard let bytes = unparsed, queue.count <= Self.maxQueuedRequests / 2, queuedBytes < Self.maxQueuedBytes else {
-      return
-    }
+    guard let bytes = unparsed, queue.hasRoom else { return }
     unparsed = nil
     bytes.withUnsafeBytes { parse($0) }
     guard unparsed == nil, !isClosed else { return }
@@ -267,18 +229,17 @@ actor HTTPConnection {
     if !isClosed { await finish() }
   }
 
-  private func answer(_ work: Work) async -> (HTTPResponse, ResponseFraming) {
+  private func answer(_ work: RequestQueue.Work) async -> (HTTPResponse, ResponseFraming) {
     switch work {
     case .answer(let response, let framing): return (response, framing)
     case .request(let request, let framing):
-      queuedBytes -= request.body.count
       counters.requests &+= 1
       return (await setup.handler(request), framing)
     }
   }
 
   /// The next request in order; nil when there will be none.
-  private func next() async -> Work? {
+  private func next() async -> RequestQueue.Work? {
     while queue.isEmpty {
       if isClosed || peerEnded || stopsParsing || (isDraining && isBetweenRequests) { return nil }
       if wantsContinue {
@@ -388,7 +349,7 @@ actor HTTPConnection {
     isClosed = true
     stream.close()
     task?.cancel()
-    queue = []
+    queue = RequestQueue()
     output = []
     unparsed = nil
     wake()

@@ -16,6 +16,7 @@ struct Refusal: Error, Equatable {
     return refusal
   }()
 
+  static let versionNotSpoken = Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
   static let hostNotServed = Refusal(403, "this server does not serve that host name (see api.allowed_hosts)")
   static let servedMethods = "GET, HEAD, POST, OPTIONS"
 

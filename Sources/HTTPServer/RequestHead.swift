@@ -35,8 +35,8 @@ extension RequestHead {
     var lines = HeadLines(bytes)
     lines.skipEmptyLines()
     guard let requestLine = try lines.next() else { throw Refusal(400, "the request line is missing") }
-    guard version == 11 || version == 10 else { throw Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here") }
     target = try Self.target(bytes, requestLine, maxBytes: maxTargetBytes)
+    guard version == 11 || version == 10 else { throw .versionNotSpoken }
 
     let fieldsStart = lines.offset
     var fields = SpecialFields()
@@ -68,7 +68,8 @@ extension RequestHead {
   ) throws(Refusal) -> String {
     let versionStart = line.upperBound - 9  // " HTTP/1.1"
     guard let space = bytes.firstOffset(of: .space, in: line), space + 1 < versionStart,
-      bytes.firstOffset(of: .space, in: space + 1..<line.upperBound) == versionStart
+      bytes.firstOffset(of: .space, in: space + 1..<line.upperBound) == versionStart,
+      bytes.matches("http/", in: versionStart + 1..<versionStart + 6)
     else { throw Refusal(400, "the request line is malformed") }
     let range = space + 1..<versionStart
     guard range.count <= maxBytes else { throw Refusal(414, "the request target is longer than \(maxBytes) bytes") }
@@ -100,9 +101,7 @@ private struct SpecialFields {
       length = try Self.number(bytes, value(line, name, bytes))
     case 17 where bytes.matches("transfer-encoding", in: name):
       guard !isChunked else { throw Refusal(400, "the Transfer-Encoding field appears twice") }
-      guard bytes.matches("chunked", in: value(line, name, bytes)) else {
-        throw Refusal(501, "the only transfer coding understood is chunked")
-      }
+      try Self.checkCoding(bytes, value(line, name, bytes))
       isChunked = true
     default: break
     }
@@ -114,6 +113,15 @@ private struct SpecialFields {
     guard length == nil else { throw Refusal(400, "Content-Length and Transfer-Encoding must not appear together") }
     guard !isHTTP10 else { throw Refusal(400, "HTTP/1.0 knows no Transfer-Encoding") }
     return .chunked
+  }
+
+  /// Codings before a final `chunked` are lawful but not understood; anything else leaves the body without an end
+  /// (RFC 9112 §6.1 and §6.3).
+  private static func checkCoding(_ bytes: UnsafeRawBufferPointer, _ value: Range<Int>) throws(Refusal) {
+    if bytes.matches("chunked", in: value) { return }
+    let last = bytes[value].lastIndex(of: UInt8(ascii: ",")).map { bytes.trimmed($0 + 1..<value.upperBound) }
+    guard let last, bytes.matches("chunked", in: last) else { throw Refusal(400, "Transfer-Encoding is malformed") }
+    throw Refusal(501, "the only transfer coding understood is chunked")
   }
 
   private func value(_ line: Range<Int>, _ name: Range<Int>, _ bytes: UnsafeRawBufferPointer) -> Range<Int> {

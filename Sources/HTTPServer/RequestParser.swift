@@ -179,8 +179,7 @@ final class RequestParser {
   private func refusal(_ code: llhttp_errno_t, _ bytes: UnsafeRawBufferPointer) -> Refusal {
     switch code {
     case HPE_USER: return tooLargeBody
-    case HPE_PAUSED_H2_UPGRADE, HPE_INVALID_VERSION:
-      return Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    case HPE_PAUSED_H2_UPGRADE: return .versionNotSpoken
     case HPE_INVALID_METHOD:
       // A word that HTTP could know some day, or no HTTP at all (a TLS handshake, for one).
       let offset = raw.pointee.error_pos.map { UnsafeRawPointer($0) - bytes.baseAddress! } ?? 0
@@ -188,6 +187,8 @@ final class RequestParser {
       return Refusal(400, "this is not an HTTP request")
     default:
       let reason = raw.pointee.reason.map { String(cString: $0) } ?? "malformed request"
+      // The same code stands for a version that does not exist and for a malformed end of the line.
+      if code == HPE_INVALID_VERSION, reason == "Invalid HTTP version" { return .versionNotSpoken }
       return Refusal(400, reason)
     }
   }

@@ -18,4 +18,152 @@ struct KeepAliveTests {
       #expect(await fixture.server.statistics.accepted == 1)
     }
   }
+
+  @Test("Connection: close ends the connection after the answer")
+  func connectionClose() async throws {
+    try await ServerFixture.run { fixture in
+      let client = try fixture.client()
+      client.send(
+        "GET /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nGET /b HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      let answer = try client.answer()
+      #expect(answer.text == "get /a ")
+      #expect(answer.headers["connection"] == "close")
+      #expect(try client.isAtEnd())
+    }
+  }
+
+  @Test("an HTTP/1.0 client is served once, or kept when it asks for that")
+  func http10() async throws {
+    try await ServerFixture.run { fixture in
+      let once = try fixture.client()
+      once.send("GET /a HTTP/1.0\r\n\r\n")
+      #expect(try once.answer().headers["connection"] == "close")
+      #expect(try once.isAtEnd())
+
+      let kept = try fixture.client()
+      for _ in 1...2 {
+        kept.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        #expect(try kept.answer().headers["connection"] == "keep-alive")
+      }
+    }
+  }
+
+  @Test("pipelined requests are answered in order, also when the first takes longest")
+  func pipelining() async throws {
+    try await ServerFixture.run(handler: { request in
+      if request.path == "/0" { try? await Task.sleep(for: .milliseconds(30)) }
+      return .text(request.path)
+    }) { fixture in
+      let client = try fixture.client()
+      client.send((0..<100).map { "GET /\($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
+      for number in 0..<100 { #expect(try client.answer().text == "/\(number)") }
+    }
+  }
+
+  @Test("answers to early requests are not held back by a later one that takes long")
+  func pipeliningFlushes() async throws {
+    let gate = Gate()
+    try await ServerFixture.run(handler: { request in
+      if request.path == "/slow" { await gate.wait() }
+      return .text(request.path)
+    }) { fixture in
+      let client = try fixture.client()
+      client.send(["/a", "/b", "/slow"].map { "GET \($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
+      #expect(try client.answer().text == "/a")
+      #expect(try client.answer().text == "/b")
+      await gate.open()
+      #expect(try client.answer().text == "/slow")
+    }
+  }
+
+  @Test("HEAD is answered as GET would be, without the body")
+  func head() async throws {
+    try await ServerFixture.run(handler: { _ in .text("hello") }) { fixture in
+      let client = try fixture.client()
+      client.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      let head = try client.answer(isHead: true)
+      #expect(head.headers["content-length"] == "5")
+      #expect(try client.answer().text == "hello")
+    }
+  }
+
+  @Test("a chunked body arrives whole, its extensions and trailers dropped")
+  func chunked() async throws {
+    try await ServerFixture.run { fixture in
+      let client = try fixture.client()
+      client.send(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+          + "3;name=value\r\nhel\r\n2\r\nlo\r\n0\r\nX-Sum: 1\r\n\r\nGET /next HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      #expect(try client.answer().text == "post / hello")
+      #expect(try client.answer().text == "get /next ")
+    }
+  }
+
+  @Test("a client that expects 100-continue is told to go on, once, and only if it will be served")
+  func expectContinue() async throws {
+    try await ServerFixture.run { fixture in
+      let client = try fixture.client()
+      client.send("POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+      #expect(try client.answer().status == 100)
+      client.send("hello")
+      #expect(try client.answer().text == "post / hello")
+
+      let tooLarge = try fixture.ask(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n")
+      #expect(tooLarge.status == 413)
+      #expect(try fixture.ask("GET / HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n").status == 417)
+    }
+  }
+
+  @Test("100 (Continue) waits for the answers that come before it")
+  func expectContinueInOrder() async throws {
+    let gate = Gate()
+    try await ServerFixture.run(handler: { request in
+      if request.path == "/slow" { await gate.wait() }
+      return .text(request.path)
+    }) { fixture in
+      let client = try fixture.client()
+      client.send(
+        "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
+          + "POST /body HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+      #expect(await eventually { await fixture.server.statistics.requests == 1 })
+      await gate.open()
+      #expect(try client.answer().text == "/slow")
+      #expect(try client.answer().status == 100)
+      client.send("hello")
+      #expect(try client.answer().text == "/body")
+    }
+  }
+
+  @Test("a body of ten megabytes goes in and comes out")
+  func largeBody() async throws {
+    try await ServerFixture.run(handler: { .bytes($0.body, contentType: "application/octet-stream") }) { fixture in
+      let body = (0..<10 * 1024 * 1024).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+      let client = try fixture.client()
+      client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: \(body.count)\r\n\r\n")
+      client.send(body)
+      #expect(try client.answer().body == body)
+    }
+  }
+}
+
+/// Holds handlers until a test opens it; a cancelled one is let go.
+actor Gate {
+  private var isOpen = false
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  func wait() async {
+    guard !isOpen else { return }
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { waiting.append($0) }
+    } onCancel: {
+      Task { await open() }
+    }
+  }
+
+  func open() {
+    isOpen = true
+    for continuation in waiting { continuation.resume() }
+    waiting = []
+  }
 }

@@ -49,6 +49,12 @@ final class RawClient {
     descriptor = -1
   }
 
+  /// Whether bytes, or the end, arrive soon.
+  func isReadable(withinMilliseconds time: Int32) -> Bool {
+    var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return poll(&entry, 1, time) > 0
+  }
+
   func halfClose() { shutdown(descriptor, Int32(SHUT_WR)) }
 
   /// Closes so that the server gets a reset.
