@@ -145,7 +145,7 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
   /// - Throws: libuv's `UV_EAI_…`, mostly `EAI_NONAME` (no such host) or `EAI_AGAIN` (the name server does not answer).
   public static func resolve(host: String, port: UInt16, on loop: EventLoop) async throws(UVError) -> [SocketAddress] {
     if let numeric = try? SocketAddress(host: host, port: port) { return [numeric] }
-    return try await loop.blocking { () throws(UVError) -> [SocketAddress] in
+    return try await loop.onThreadPool { () throws(UVError) -> [SocketAddress] in
       var hints = addrinfo()
       hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
       var list: UnsafeMutablePointer<addrinfo>?

@@ -3,7 +3,12 @@ import CLibUV
 extension EventLoop {
   /// Runs blocking work on libuv's thread pool, which all loops of the process share. From any task.
   /// - Throws: what `body` throws. Work that has been handed over is not cancelled.
-  public func blocking<Value: Sendable, Failure: Error>(
+  public func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await onThreadPool(body)
+  }
+
+  /// As `blocking`, with the error's type kept.
+  func onThreadPool<Value: Sendable, Failure: Error>(
     _ body: @escaping @Sendable () throws(Failure) -> Value
   ) async throws(Failure) -> Value {
     let result = await withCheckedContinuation { (continuation: CheckedContinuation<Result<Value, Failure>, Never>) in
