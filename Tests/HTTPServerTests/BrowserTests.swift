@@ -108,9 +108,9 @@ struct BrowserTests {
 
   @Test("an offer to upgrade is ignored, and no value of an answer can forge a field")
   func upgradeAndForgery() async throws {
-    try await ServerFixture.run(handler: { _ in
+    try await ServerFixture.run { _ in
       HTTPResponse(status: 200, headers: [("X", "a\r\nSet-Cookie: b\u{0}")], body: [])
-    }) { (fixture) async throws in
+    } _: { (fixture) async throws in
       let answer = try fixture.ask(
         Self.get(host: "localhost", extra: "Connection: Upgrade\r\nUpgrade: websocket\r\n"))
       #expect(answer.status == 200)

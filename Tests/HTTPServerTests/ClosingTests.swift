@@ -6,10 +6,10 @@ import Testing
 struct ClosingTests {
   @Test("a half-closed peer still gets its answer")
   func halfClose() async throws {
-    try await ServerFixture.run(handler: { request in
+    try await ServerFixture.run { request in
       try? await Task.sleep(for: .milliseconds(30))
       return .text(request.path)
-    }) { fixture in
+    } _: { fixture in
       let client = try fixture.client()
       client.send("GET /a HTTP/1.1\r\nHost: localhost\r\n\r\nGET /b HTTP/1.1\r\nHost: localhost\r\n\r\n")
       client.halfClose()
@@ -24,13 +24,10 @@ struct ClosingTests {
     var configuration = HTTPServerConfiguration()
     configuration.halfCloseGrace = .milliseconds(100)
     let wasCancelled = Mutex(false)
-    try await ServerFixture.run(
-      configuration,
-      handler: { _ in
-        do { try await Task.sleep(for: .seconds(60)) } catch { wasCancelled.withLock { $0 = true } }
-        return .empty()
-      }
-    ) { fixture in
+    try await ServerFixture.run(configuration) { _ in
+      do { try await Task.sleep(for: .seconds(60)) } catch { wasCancelled.withLock { $0 = true } }
+      return .empty()
+    } _: { fixture in
       let client = try fixture.client()
       client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
       client.halfClose()
@@ -42,10 +39,10 @@ struct ClosingTests {
   @Test("a reset cancels the handler at once")
   func reset() async throws {
     let wasCancelled = Mutex(false)
-    try await ServerFixture.run(handler: { _ in
+    try await ServerFixture.run { _ in
       do { try await Task.sleep(for: .seconds(60)) } catch { wasCancelled.withLock { $0 = true } }
       return .empty()
-    }) { fixture in
+    } _: { fixture in
       let client = try fixture.client()
       client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
       #expect(await eventually { await fixture.server.statistics.requests == 1 })
@@ -69,7 +66,9 @@ struct ClosingTests {
   @Test("a peer that does not read its answers is asked for no more requests")
   func backpressure() async throws {
     let answer = [UInt8](repeating: 97, count: 1024 * 1024)
-    try await ServerFixture.run(handler: { _ in .bytes(answer, contentType: "text/plain") }) { fixture in
+    try await ServerFixture.run { _ in
+      .bytes(answer, contentType: "text/plain")
+    } _: { fixture in
       let client = try fixture.client(receiveBuffer: 4096)
       client.send(many("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200))
       #expect(await eventually { await fixture.server.statistics.requests >= 1 })
@@ -91,10 +90,10 @@ struct ClosingTests {
   @Test("a shutdown closes idle connections at once and answers what is in flight with Connection: close")
   func shutdown() async throws {
     let gate = Gate()
-    try await ServerFixture.run(handler: { _ in
+    try await ServerFixture.run { _ in
       await gate.wait()
       return .text("done")
-    }) { fixture in
+    } _: { fixture in
       let idle = try fixture.client()
       let busy = try fixture.client()
       #expect(await eventually { await fixture.server.statistics.open == 2 })
@@ -116,10 +115,10 @@ struct ClosingTests {
   @Test("a shutdown resets what does not end within its grace")
   func shutdownGrace() async throws {
     let wasCancelled = Mutex(false)
-    try await ServerFixture.run(handler: { _ in
+    try await ServerFixture.run { _ in
       do { try await Task.sleep(for: .seconds(60)) } catch { wasCancelled.withLock { $0 = true } }
       return .empty()
-    }) { fixture in
+    } _: { fixture in
       let client = try fixture.client()
       client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
       #expect(await eventually { await fixture.server.statistics.requests == 1 })

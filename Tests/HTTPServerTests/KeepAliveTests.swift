@@ -50,10 +50,10 @@ struct KeepAliveTests {
 
   @Test("pipelined requests are answered in order, also when the first takes longest")
   func pipelining() async throws {
-    try await ServerFixture.run(handler: { request in
+    try await ServerFixture.run { request in
       if request.path == "/0" { try? await Task.sleep(for: .milliseconds(30)) }
       return .text(request.path)
-    }) { fixture in
+    } _: { fixture in
       let client = try fixture.client()
       client.send((0..<100).map { "GET /\($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
       for number in 0..<100 { #expect(try client.answer().text == "/\(number)") }
@@ -63,10 +63,10 @@ struct KeepAliveTests {
   @Test("answers to early requests are not held back by a later one that takes long")
   func pipeliningFlushes() async throws {
     let gate = Gate()
-    try await ServerFixture.run(handler: { request in
+    try await ServerFixture.run { request in
       if request.path == "/slow" { await gate.wait() }
       return .text(request.path)
-    }) { fixture in
+    } _: { fixture in
       let client = try fixture.client()
       client.send(["/a", "/b", "/slow"].map { "GET \($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
       #expect(try client.answer().text == "/a")
@@ -78,7 +78,9 @@ struct KeepAliveTests {
 
   @Test("HEAD is answered as GET would be, without the body")
   func head() async throws {
-    try await ServerFixture.run(handler: { _ in .text("hello") }) { fixture in
+    try await ServerFixture.run { _ in
+      .text("hello")
+    } _: { fixture in
       let client = try fixture.client()
       client.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
       let head = try client.answer(isHead: true)
@@ -118,10 +120,10 @@ struct KeepAliveTests {
   @Test("100 (Continue) waits for the answers that come before it")
   func expectContinueInOrder() async throws {
     let gate = Gate()
-    try await ServerFixture.run(handler: { request in
+    try await ServerFixture.run { request in
       if request.path == "/slow" { await gate.wait() }
       return .text(request.path)
-    }) { fixture in
+    } _: { fixture in
       let client = try fixture.client()
       client.send(
         "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -137,7 +139,9 @@ struct KeepAliveTests {
 
   @Test("a body of ten megabytes goes in and comes out")
   func largeBody() async throws {
-    try await ServerFixture.run(handler: { .bytes($0.body, contentType: "application/octet-stream") }) { fixture in
+    try await ServerFixture.run {
+      .bytes($0.body, contentType: "application/octet-stream")
+    } _: { fixture in
       let body = (0..<10 * 1024 * 1024).map { UInt8(truncatingIfNeeded: $0 &* 31) }
       let client = try fixture.client()
       client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: \(body.count)\r\n\r\n")

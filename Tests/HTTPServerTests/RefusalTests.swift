@@ -83,10 +83,10 @@ struct RefusalTests {
 
   @Test("a refusal waits for the answers to the requests before it")
   func inOrder() async throws {
-    try await ServerFixture.run(handler: { request in
+    try await ServerFixture.run { request in
       try? await Task.sleep(for: .milliseconds(20))
       return .text(request.path)
-    }) { fixture in
+    } _: { fixture in
       let client = try fixture.client()
       client.send(
         "GET /a HTTP/1.1\r\nHost: localhost\r\n\r\nGET /b HTTP/1.1\r\nHost: localhost\r\n\r\nGET /c HTTP/1.1\r\n\r\n")

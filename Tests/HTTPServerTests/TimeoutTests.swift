@@ -50,13 +50,10 @@ struct TimeoutTests {
 
   @Test("a slow handler is not timed out, and its connection lives on")
   func slowHandler() async throws {
-    try await ServerFixture.run(
-      Self.hasty(),
-      handler: { _ in
-        try? await Task.sleep(for: .milliseconds(800))
-        return .text("late")
-      }
-    ) { fixture in
+    try await ServerFixture.run(Self.hasty()) { _ in
+      try? await Task.sleep(for: .milliseconds(800))
+      return .text("late")
+    } _: { fixture in
       let client = try fixture.client()
       for _ in 1...2 {
         client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -67,12 +64,9 @@ struct TimeoutTests {
 
   @Test("a peer that never reads its answer is given up")
   func unreadAnswer() async throws {
-    try await ServerFixture.run(
-      Self.hasty(),
-      handler: { _ in
-        .bytes([UInt8](repeating: 0, count: 16 * 1024 * 1024), contentType: "application/octet-stream")
-      }
-    ) { fixture in
+    try await ServerFixture.run(Self.hasty()) { _ in
+      .bytes([UInt8](repeating: 0, count: 16 * 1024 * 1024), contentType: "application/octet-stream")
+    } _: { fixture in
       let client = try fixture.client(receiveBuffer: 4096)
       client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
       #expect(await eventually { await fixture.server.statistics.requests == 1 })
