@@ -24,7 +24,7 @@ let package = Package(
     .target(name: "CLLHTTP"),
 
     .target(name: "EventLoop", dependencies: ["CLibUV"], swiftSettings: swift),
-    .target(name: "JSONRPC", dependencies: ["CJansson"], swiftSettings: swift),
+    .target(name: "JSONRPC", swiftSettings: swift),
     .target(
       name: "HTTPServer", dependencies: ["EventLoop", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),
@@ -58,7 +58,7 @@ let package = Package(
 
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"], swiftSettings: swift),
     .testTarget(
-      name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
+      name: "JSONRPCTests", dependencies: ["JSONRPC", "CJansson"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),
     .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "EventLoop"], swiftSettings: swift),
     .testTarget(name: "SQLiteJobStoreTests", dependencies: ["SQLiteJobStore", "Supervisor"], swiftSettings: swift),

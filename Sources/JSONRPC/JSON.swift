@@ -1,58 +1,27 @@
+// JSON as a value: what requests, answers, the configuration and the command line are read into and written from.
+
 /// A JSON value (RFC 8259). Members of objects keep their order, and a key occurs once.
+///
+/// `1` and `1.0` are different values, so that what a client sent is what it gets back.
 public enum JSON: Hashable, Sendable {
   case null
   case bool(Bool)
+  /// A number written without fraction and exponent.
   case int(Int64)
+  /// A number written with a fraction or an exponent. Finite.
   case double(Double)
   case string(String)
   case array([JSON])
   case object(JSONObject)
 }
 
-/// The members of a JSON object, in order. Objects are small: look-up is linear.
-public struct JSONObject: Hashable, Sendable, ExpressibleByDictionaryLiteral {
-  public private(set) var members: [(key: String, value: JSON)]
-
-  public init() { members = [] }
-  public init(dictionaryLiteral elements: (String, JSON)...) { members = elements.map { (key: $0, value: $1) } }
-  /// - Precondition: no key occurs twice.
-  public init(members: [(key: String, value: JSON)]) { self.members = members }
-
-  public subscript(key: String) -> JSON? {
-    get {
-      for member in members where member.key == key { return member.value }
-      return nil
-    }
-    set {
-      let index = members.firstIndex { $0.key == key }
-      switch (index, newValue) {
-      case (let index?, let value?): members[index].value = value
-      case (let index?, nil): members.remove(at: index)
-      case (nil, let value?): members.append((key, value))
-      case (nil, nil): break
-      }
-    }
-  }
-
-  public var keys: [String] { members.map(\.key) }
-  public var isEmpty: Bool { members.isEmpty }
-  public var count: Int { members.count }
-
-  /// Objects are equal whatever the order of their members.
-  public static func == (a: JSONObject, b: JSONObject) -> Bool {
-    a.members.count == b.members.count && a.members.allSatisfy { b[$0.key] == $0.value }
-  }
-
-  public func hash(into hasher: inout Hasher) { hasher.combine(members.count) }
-}
-
 extension JSON {
+  public var isNull: Bool { if case .null = self { true } else { false } }
   public var stringValue: String? { if case .string(let value) = self { value } else { nil } }
   public var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
   public var intValue: Int64? { if case .int(let value) = self { value } else { nil } }
   public var arrayValue: [JSON]? { if case .array(let value) = self { value } else { nil } }
   public var objectValue: JSONObject? { if case .object(let value) = self { value } else { nil } }
-  public var isNull: Bool { self == .null }
 
   /// Any number.
   public var doubleValue: Double? {
@@ -64,7 +33,10 @@ extension JSON {
   }
 
   /// A member of an object; `nil` when there is none or this is no object.
-  public subscript(key: String) -> JSON? { objectValue?[key] }
+  public subscript(key: String) -> JSON? {
+    if case .object(let object) = self { object[key] } else { nil }
+  }
+
   /// An element of an array; `nil` when there is none or this is no array.
   public subscript(index: Int) -> JSON? {
     guard case .array(let elements) = self, elements.indices.contains(index) else { return nil }
