@@ -225,10 +225,11 @@ public actor SQLiteJobStore: JobStore {
         let onDisk = active[step.id]!.onDisk
         commit.changes.append(JobChange(id: step.id, exists: onDisk != nil, record: onDisk))
       }
-      guard let record = try? step.apply(to: commit.changes[place].record) else {
-        preconditionFailure("a pending step of job \(step.id) is not legal any more")
+      do throws(JobStoreError) {
+        commit.changes[place].record = try step.apply(to: commit.changes[place].record)
+      } catch {
+        preconditionFailure("a pending step is not legal any more: \(error)")
       }
-      commit.changes[place].record = record
       switch step.kind {
       case .create(let record, let output):
         commit.changes[place].output = output
