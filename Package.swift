@@ -23,8 +23,10 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .target(name: "CLLHTTP"),
 
-    .target(name: "EventLoop", dependencies: ["CLibUV"], swiftSettings: swift),
-    .target(name: "JSONRPC", swiftSettings: swift),
+    .target(
+      name: "EventLoop", dependencies: ["CLibUV", .product(name: "DequeModule", package: "swift-collections")],
+      swiftSettings: swift),
+    .target(name: "JSONRPC", dependencies: ["CJansson"], swiftSettings: swift),
     .target(
       name: "HTTPServer", dependencies: ["EventLoop", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),
@@ -58,7 +60,7 @@ let package = Package(
 
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"], swiftSettings: swift),
     .testTarget(
-      name: "JSONRPCTests", dependencies: ["JSONRPC", "CJansson"], resources: [.copy("Fixtures")], swiftSettings: swift),
+      name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),
     .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "EventLoop"], swiftSettings: swift),
     .testTarget(name: "SQLiteJobStoreTests", dependencies: ["SQLiteJobStore", "Supervisor"], swiftSettings: swift),

@@ -1,2 +1,1 @@
-// libjansson judges our own parser in JSONRPCTests; the product does not link it.
 #include <jansson.h>

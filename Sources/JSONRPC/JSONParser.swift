@@ -1,43 +1,26 @@
-// The entrance of the parser: from bytes to a value, or to an error that says what is wrong and where.
+import CJansson
+
+// JSON text to values, by libjansson: its tree is copied out once, and is gone when `parse` returns.
 
 /// Why a text is not JSON, and where.
 public struct JSONParseError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// In words: `duplicate key "a"`.
+  /// In words, mostly libjansson's: `duplicate object key near '"a"'`.
   public let reason: String
   /// Counted from 1.
   public let line: Int
-  /// Counted from 1, in characters (Unicode scalars).
+  /// Counted from 1, in characters; where the parser stopped, which is the end of what it refused.
   public let column: Int
-  /// Bytes from the start.
-  public let position: Int
 
   public var description: String { "\(reason) (line \(line), column \(column))" }
-
-  init(_ reason: String, at position: Int, of text: UnsafeRawBufferPointer) {
-    self.reason = reason
-    self.position = position
-    var line = 1
-    var column = 1
-    for byte in text.prefix(position) {
-      if byte == UInt8(ascii: "\n") {
-        line += 1
-        column = 1
-      } else if byte & 0xC0 != 0x80 {
-        column += 1
-      }
-    }
-    self.line = line
-    self.column = column
-  }
 }
 
 extension JSON {
   /// Arrays and objects may be nested this deep.
   public static let maximumDepth = 128
 
-  /// Parses one JSON value, strictly (RFC 8259): no duplicate keys, no lone surrogates, no invalid UTF-8, no byte
-  /// order mark, no integer beyond 64 bits and no number beyond a double, no more than `maximumDepth` levels, and
-  /// nothing but whitespace around the value. `\u0000` is allowed.
+  /// Parses one JSON value, strictly (RFC 8259): no duplicate keys, no lone surrogates, no invalid UTF-8, no integer
+  /// beyond 64 bits and no number beyond a double, no more than `maximumDepth` levels, and nothing but whitespace
+  /// around the value. Strings may hold `\u0000`, keys may not.
   public static func parse(_ bytes: [UInt8]) throws(JSONParseError) -> JSON {
     // `withUnsafeBytes` passes on an error without its type.
     let result: Result<JSON, JSONParseError> = bytes.withUnsafeBytes { text in
@@ -50,9 +33,114 @@ extension JSON {
 
   public static func parse(_ text: UnsafeRawBufferPointer) throws(JSONParseError) -> JSON {
     guard let start = text.baseAddress, !text.isEmpty else {
-      throw JSONParseError("the text is empty", at: 0, of: text)
+      throw JSONParseError(reason: "the text is empty", line: 1, column: 1)
     }
-    var scanner = JSONScanner(start: start, count: text.count)
-    return try scanner.scan()
+    try checkBytes(text)
+    var error = json_error_t()
+    let flags = Int(JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
+    guard let root = json_loadb(start.assumingMemoryBound(to: CChar.self), text.count, flags, &error) else {
+      throw JSONParseError(error)
+    }
+    defer { json_decref(root) }
+    return try JSON(root)
+  }
+
+  /// What libjansson leaves to its caller: it would recurse to 2,048 levels, and reads over a zero byte that follows a
+  /// number.
+  private static func checkBytes(_ text: UnsafeRawBufferPointer) throws(JSONParseError) {
+    var depth = 0
+    var inString = false
+    var isEscaped = false
+    for (position, byte) in text.enumerated() {
+      if byte == 0 { throw JSONParseError("byte 0x00", at: position, of: text) }
+      if inString {
+        if isEscaped {
+          isEscaped = false
+        } else if byte == UInt8(ascii: "\\") {
+          isEscaped = true
+        } else if byte == UInt8(ascii: "\"") {
+          inString = false
+        }
+        continue
+      }
+      switch byte {
+      case UInt8(ascii: "\""): inString = true
+      case UInt8(ascii: "["), UInt8(ascii: "{"):
+        depth += 1
+        if depth > maximumDepth {
+          throw JSONParseError("nested deeper than \(maximumDepth) levels", at: position, of: text)
+        }
+      case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
+      default: break
+      }
+    }
+  }
+
+  /// Copies a value of libjansson's, which stays the caller's.
+  private init(_ value: UnsafeMutablePointer<json_t>) throws(JSONParseError) {
+    switch value.pointee.type {
+    case JSON_OBJECT: self = .object(try Self.members(of: value))
+    case JSON_ARRAY:
+      var elements: [JSON] = []
+      elements.reserveCapacity(json_array_size(value))
+      for index in 0..<json_array_size(value) { elements.append(try JSON(json_array_get(value, index))) }
+      self = .array(elements)
+    case JSON_STRING:
+      let bytes = UnsafeRawBufferPointer(start: json_string_value(value), count: json_string_length(value))
+      self = .string(String(decoding: bytes, as: UTF8.self))
+    case JSON_INTEGER: self = .int(Int64(json_integer_value(value)))
+    case JSON_REAL: self = .double(json_real_value(value))
+    case JSON_TRUE: self = .bool(true)
+    case JSON_FALSE: self = .bool(false)
+    default: self = .null
+    }
+  }
+
+  private static func members(of object: UnsafeMutablePointer<json_t>) throws(JSONParseError) -> JSONObject {
+    var members: [(key: String, value: JSON)] = []
+    members.reserveCapacity(json_object_size(object))
+    var isASCII = true
+    var iterator = json_object_iter(object)
+    while let member = iterator {
+      let key = String(cString: json_object_iter_key(member))
+      isASCII = isASCII && key.utf8.allSatisfy { $0 < 0x80 }
+      members.append((key, try JSON(json_object_iter_value(member))))
+      iterator = json_object_iter_next(object, member)
+    }
+    // libjansson compares bytes; Swift, and a reader, see one key in `é` and `e` with an accent.
+    if !isASCII {
+      var seen: Set<String> = []
+      for (key, _) in members where !seen.insert(key).inserted {
+        throw JSONParseError(reason: "duplicate object key \(JSON.string(key).text)", line: 1, column: 1)
+      }
+    }
+    return JSONObject(distinct: members)
+  }
+}
+
+extension JSONParseError {
+  fileprivate init(_ error: json_error_t) {
+    var reason = withUnsafeBytes(of: error.text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    // What stands in quotes may be a secret; only a key that occurs twice is worth repeating.
+    if !reason.hasPrefix("duplicate"), let token = reason.firstRange(of: " near '\"") {
+      reason.removeSubrange(token.lowerBound...)
+    }
+    self.init(reason: reason, line: max(1, Int(error.line)), column: max(1, Int(error.column)))
+  }
+
+  fileprivate init(_ reason: String, at position: Int, of text: UnsafeRawBufferPointer) {
+    self.reason = reason
+    var line = 1
+    var column = 1
+    for byte in text.prefix(position) {
+      if byte == UInt8(ascii: "\n") {
+        line += 1
+        column = 1
+      } else if byte & 0xC0 != 0x80 {
+        column += 1
+      }
+    }
+    self.line = line
+    self.column = column
   }
 }
