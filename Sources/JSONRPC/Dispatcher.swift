@@ -78,7 +78,8 @@ public struct Dispatcher<Context: Sendable>: Sendable {
       return answer(id ?? .null, .failure(.invalidRequest("method must be a string")), method: nil)
     }
     switch object["params"] {
-    case nil, .array?, .object?: break
+    // Null is no structured value, but many clients write it for "none"; nothing else can be meant.
+    case nil, .null?, .array?, .object?: break
     case let other?:
       let error = JSONRPCError.invalidRequest("params must be an array or an object, got \(other.kind)")
       return answer(id ?? .null, .failure(error), method: nil)
