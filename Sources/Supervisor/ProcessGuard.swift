@@ -18,6 +18,8 @@ public actor ProcessGuard {
   private var childSignals: SignalSource?
   private var isSweepDue = false
   private var isClosed = false
+  /// Whether orphans come to this process. Until then its other children are no business of the jobs.
+  private var isAdopting = false
   /// Orphans seen alive whose job still runs.
   private var hasOrphans = false
 
@@ -31,6 +33,7 @@ public actor ProcessGuard {
   /// Starts the guard process and adopts orphans from now on.
   public func start() throws(UVError) {
     ChildProcess.adoptOrphans()
+    isAdopting = true
     childSignals = try SignalSource(SIGCHLD, on: loop) { [unowned self] in
       self.assumeIsolated { $0.scheduleSweep() }
     }
@@ -101,6 +104,7 @@ public actor ProcessGuard {
 
   /// Kills and reaps the descendants of ended jobs; their own children come back in the next round.
   func killOrphans() async {
+    guard isAdopting else { return }
     for _ in 0..<20 {
       let found = (try? await loop.blocking { Self.childrenOfThisProcess() }) ?? []
       var killed = false
