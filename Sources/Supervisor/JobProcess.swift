@@ -48,7 +48,7 @@ actor JobProcess {
       clock.schedule(after: timeout) { [unowned self] in self.assumeIsolated { $0.end(.timedOut) } }
     }
     if let input, !input.isEmpty { child.stdin?.write(input) }
-    Task { await self.endInput() }
+    Task(executorPreference: loop) { await self.endInput() }
     let status = await child.exit()
     // The group may have other members, which hold on to the output: a job ends with its main process.
     Glibc.kill(-pid, SIGKILL)

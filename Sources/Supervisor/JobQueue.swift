@@ -64,11 +64,13 @@ public actor JobQueue {
     nextFrontNumber -= 1
     guard !isHeld else { return }
     isHeld = true
-    Task {
-      try? await loop.sleep(for: time)
-      isHeld = false
-      pump()
-    }
+    Task(executorPreference: loop) { await self.letGo(after: time) }
+  }
+
+  private func letGo(after time: Duration) async {
+    try? await loop.sleep(for: time)
+    isHeld = false
+    pump()
   }
 
   /// Takes a waiting job out of the line; whether it was there.

@@ -72,7 +72,7 @@ public actor ProcessGuard {
         stderr: .inherit, newSession: true), on: loop)
     guardian = child
     for pid in jobs.keys { child.stdin?.write(Array("+\(pid)\n".utf8)) }
-    Task { await replaceGuardian(after: child) }
+    Task(executorPreference: loop) { await self.replaceGuardian(after: child) }
   }
 
   /// The node does not stay without a guard.
@@ -82,10 +82,11 @@ public actor ProcessGuard {
     logger.error("the guard process ended, starting another", metadata: ["status": "\(status)"])
     child.close()
     guardian = nil
-    do { try startGuardian() } catch {
-      logger.error("cannot start the guard process, trying again in a second", metadata: ["error": "\(error)"])
-      try? await loop.sleep(for: .seconds(1))
-      if !isClosed { try? startGuardian() }
+    while !isClosed {
+      do { return try startGuardian() } catch {
+        logger.error("cannot start the guard process, trying again in a second", metadata: ["error": "\(error)"])
+        try? await loop.sleep(for: .seconds(1))
+      }
     }
   }
 
@@ -95,11 +96,13 @@ public actor ProcessGuard {
   private func scheduleSweep() {
     guard !isSweepDue, !isClosed else { return }
     isSweepDue = true
-    Task {
-      try? await loop.sleep(for: .milliseconds(100))
-      isSweepDue = false
-      await killOrphans()
-    }
+    Task(executorPreference: loop) { await self.sweep(after: .milliseconds(100)) }
+  }
+
+  private func sweep(after time: Duration) async {
+    try? await loop.sleep(for: time)
+    isSweepDue = false
+    await killOrphans()
   }
 
   /// Kills and reaps the descendants of ended jobs; their own children come back in the next round.

@@ -22,7 +22,7 @@ extension Runner {
       await context.processes.add(process.pid, job: id)
       running[id]?.process = process
       if let reason = running[id]?.stopReason { await process.stop(reason) }
-      let recording = Task { await recordProcess(process.pid, of: id) }
+      let recording = Task(executorPreference: context.loop) { await self.recordProcess(process.pid, of: id) }
       let input = executor.configuration.payload == .stdin ? Array(record.job.payload.utf8) : nil
       let ending = await process.run(input: input, timeout: timeout(of: record.job))
       recording.cancel()

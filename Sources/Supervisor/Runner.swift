@@ -147,7 +147,7 @@ public actor Runner {
   /// The node is stopping: waits for the running jobs until the deadline, then kills the rest and queues them again as
   /// `onNodeLoss` says.
   func drain(for time: Duration) async {
-    let deadline = Task { [loop = context.loop] in
+    let deadline = Task(executorPreference: context.loop) { [loop = context.loop] in
       try? await loop.sleep(for: time)
       if !Task.isCancelled { await self.handBack() }
     }

@@ -14,8 +14,8 @@ public actor RunnerRegistry {
   /// In the order of their registration.
   private(set) var names: [RunnerName] = []
   private var queues: [QueueName: JobQueue] = [:]
-  /// Registrations whose record is being written.
-  private var registering: Set<RunnerName> = []
+  /// Registrations whose record is being written, and who waits for that.
+  private var registering: [RunnerName: [CheckedContinuation<Void, Never>]] = [:]
   public private(set) var isDraining = false
 
   public init(context: RunnerContext, configured: [RunnerSettings] = []) {
@@ -36,13 +36,13 @@ public actor RunnerRegistry {
   /// changes nothing.
   public func register(_ name: RunnerName, queue: QueueName) async throws(SupervisorError) {
     guard !isDraining else { throw .draining }
-    while registering.contains(name) { await Task.yield() }
+    while registering[name] != nil { await withCheckedContinuation { registering[name]!.append($0) } }
     if let present = runners[name] {
       guard present.settings.queue == queue else { throw .queueConflict(name, present.settings.queue) }
       return
     }
-    registering.insert(name)
-    defer { registering.remove(name) }
+    registering[name] = []
+    defer { for waiter in registering.removeValue(forKey: name)! { waiter.resume() } }
     try await storing { () async throws(JobStoreError) in
       try await context.store.save(RegisteredRunner(name: name, queue: queue))
     }

@@ -27,6 +27,11 @@ actor Node {
         message: "cannot use the data directory \(error.path): \(error.reason)",
         hints: ["name another with --data-dir or HERO_DATA_DIR"], status: .usage)
     }
+    if let limit = OpenFiles.allow(connections: configuration.api.maxConnections) {
+      logger.warning(
+        "the limit of open files is lower than api.max_connections needs; raise it with ulimit -n or LimitNOFILE=",
+        metadata: ["limit": "\(limit)", "max_connections": "\(configuration.api.maxConnections)"])
+    }
     let loop = try EventLoop()
     loop.start()
     let node = Node(configuration, loop: loop, logger: logger)
@@ -223,7 +228,18 @@ actor Node {
   private func families(_ store: SQLiteJobStore) async -> [Metrics.Family] {
     guard let server else { return [] }
     let http = await server.statistics
+    let commits = await store.statistics
     return [
+      .init(
+        "hero_store_writable", "gauge", "0 while the disk refuses writes.", await store.unavailability() == nil ? 1 : 0),
+      .init("hero_store_commits_total", "counter", "Transactions that reached the disk.", Double(commits.commits)),
+      .init(
+        "hero_store_failed_commits_total", "counter", "Transactions that the disk refused.",
+        Double(commits.failedCommits)),
+      .init("hero_store_steps_total", "counter", "Steps of jobs that reached the disk.", Double(commits.steps)),
+      .init(
+        "hero_store_last_commit_seconds", "gauge", "How long the last transaction took, with its fsync.",
+        Double(commits.lastCommitMilliseconds) / 1000),
       .init("hero_http_connections", "gauge", "Open connections.", Double(http.open)),
       .init("hero_http_connections_total", "counter", "Accepted connections.", Double(http.accepted)),
       .init("hero_http_requests_total", "counter", "Requests that reached the API.", Double(http.requests)),

@@ -11,7 +11,7 @@ final class CommandLineTool {
   private let directory = TemporaryDirectory()
   private let process = Process()
 
-  private static let path: String = {
+  static let path: String = {
     let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
     let tests = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? bundle
     let directory = (tests as NSString).deletingLastPathComponent

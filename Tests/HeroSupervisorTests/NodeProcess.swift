@@ -1,0 +1,72 @@
+import EventLoop
+import Foundation
+import JSONRPC
+import SupervisorClient
+
+@testable import Supervisor
+
+/// A node as a process of its own, which a test kills as it likes. On its loop.
+final class NodeProcess: @unchecked Sendable {
+  // @unchecked: used on its loop only, like the child that it holds.
+
+  let child: ChildProcess
+  let loop: EventLoop
+  /// What it wrote to standard error.
+  private(set) var log = ""
+  private var readyWaiter: CheckedContinuation<String?, Never>?
+  private var hasEnded = false
+
+  /// Starts it on a free port of the loopback interface.
+  init(directory: String, arguments: [String], environment: [String] = [], on loop: EventLoop) throws {
+    self.loop = loop
+    child = try ChildProcess.spawn(
+      ChildProcess.Options(
+        executable: CommandLineTool.path,
+        arguments: ["node", "--api", "127.0.0.1:0", "--data-dir", directory] + arguments,
+        environment: ["PATH=/usr/bin:/bin", "HOME=\(directory)"] + environment, stderr: .pipe), on: loop)
+    child.stderr!.startReading { [self] event in
+      if case .bytes(let bytes) = event {
+        log += String(decoding: bytes, as: UTF8.self)
+        if let endpoint { resumeReady(endpoint) }
+      } else {
+        child.stderr!.close()
+        hasEnded = true
+        resumeReady(nil)
+      }
+    }
+  }
+
+  var pid: Int32 { child.pid }
+
+  /// Where its API listens, once it has said so.
+  private var endpoint: String? { log.firstMatch(of: /api=http:\/\/([0-9.:]+)/).map { String($0.1) } }
+
+  /// Waits until it says that it is ready.
+  /// - Returns: its endpoint; `nil` when it ended before.
+  func ready() async -> String? {
+    if endpoint != nil || hasEnded { return endpoint }
+    return await withCheckedContinuation { readyWaiter = $0 }
+  }
+
+  private func resumeReady(_ endpoint: String?) {
+    readyWaiter?.resume(returning: endpoint)
+    readyWaiter = nil
+  }
+
+  /// Waits for its end.
+  /// - Returns: what it passed to exit(3), and the signal that ended it, or 0.
+  func exit() async -> (code: Int64, signal: Int32) {
+    let status = await child.exit()
+    child.close()
+    return (status.code, status.signal)
+  }
+
+  /// The process that ends the node's children when the node dies.
+  var guardian: Int32? {
+    ProcessTable.pids().first { pid in
+      guard ProcessTable.entry(pid)?.parent == self.pid else { return false }
+      let words = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline")?.split(separator: 0)
+      return words?.contains { $0.elementsEqual(GuardProcess.argument.utf8) } ?? false
+    }
+  }
+}
