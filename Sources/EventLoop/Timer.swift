@@ -45,10 +45,11 @@ public final class Timer: LoopHandle, @unchecked Sendable {
 }
 
 extension Duration {
-  /// Rounded up; never negative.
+  /// Rounded up; never negative, and what is too long to count is for ever.
   var milliseconds: UInt64 {
     let (seconds, attoseconds) = components
     guard seconds >= 0, attoseconds >= 0 else { return 0 }
+    guard seconds < Int64.max / 1000 else { return .max }
     return UInt64(seconds) * 1000 + UInt64((attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
   }
 }
