@@ -12,7 +12,7 @@ public final class Timer: LoopHandle, @unchecked Sendable {
     opened()
   }
 
-  /// Replaces what was scheduled before. Times are rounded up to milliseconds.
+  /// Replaces what was scheduled before. Times are rounded up to milliseconds; it never fires early.
   public func schedule(after time: Duration, repeating: Duration? = nil, _ handler: @escaping () -> Void) {
     loop.preconditionCurrent()
     guard !isClosed else { return }
@@ -23,7 +23,7 @@ public final class Timer: LoopHandle, @unchecked Sendable {
       { handle in
         let timer = Timer.of(handle!)
         timer.loop.inside { _ in timer.fire() }
-      }, time.milliseconds, repeating?.milliseconds ?? 0)
+      }, time.loopMilliseconds, repeating?.milliseconds ?? 0)
   }
 
   private func fire() {
@@ -51,6 +51,12 @@ extension Duration {
     guard seconds >= 0, attoseconds >= 0 else { return 0 }
     guard seconds < Int64.max / 1000 else { return .max }
     return UInt64(seconds) * 1000 + UInt64((attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
+  }
+
+  /// What to tell libuv, whose clock is cut down to whole milliseconds: of the one under way only a part is left.
+  fileprivate var loopMilliseconds: UInt64 {
+    let milliseconds = milliseconds
+    return milliseconds == 0 || milliseconds == .max ? milliseconds : milliseconds + 1
   }
 }
 
