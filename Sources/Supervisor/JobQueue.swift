@@ -85,6 +85,9 @@ public actor JobQueue {
     return ids
   }
 
+  /// Whether it waits here, or a runner of this queue executes it.
+  func holds(_ id: JobID) -> Bool { waiting[id] != nil || executing[id] != nil }
+
   /// The runner that executes this job now.
   func executor(of id: JobID) -> Runner? { executing[id] }
 

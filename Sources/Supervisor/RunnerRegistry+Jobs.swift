@@ -47,11 +47,16 @@ extension RunnerRegistry {
     if record.status.isFinal {
       return (try await storing { () async throws(JobStoreError) in try await context.store.output(id) }, true)
     }
-    let live = await runners[record.job.runner]?.liveOutput(id)
+    let live = try? await owner(ofJob: id).liveOutput(id)
     return (live ?? JobOutput(), false)
   }
 
+  /// The owner of a job's runner. When that runner was removed and others of its queue go on with its jobs, one of them.
   private func owner(ofJob id: JobID) async throws(SupervisorError) -> Runner {
-    try owner(of: try await record(id).job.runner)
+    let record = try await record(id)
+    if let runner = runners[record.job.runner] { return runner }
+    for runner in runners.values { if await runner.queue.holds(id) { return runner } }
+    if record.status.isFinal { throw .store(.wrongState(id, record.status)) }
+    throw .runnerNotFound(record.job.runner)
   }
 }
