@@ -1,8 +1,11 @@
 // The words in which tests speak to a node.
 
 import JSONRPC
+import Supervisor
 import SupervisorClient
 import Testing
+
+@testable import SQLiteJobStore
 
 extension TestNode {
   /// A method's result.
@@ -20,14 +23,24 @@ extension TestNode {
     try #require(try await call("job.status", [.string(id)])["status"]?.stringValue)
   }
 
-  /// Waits until the job has this state.
+  /// Waits until the job is there and has this state.
   func expect(_ id: String, becomes status: String) async throws {
     var last = ""
-    let came = try await eventually {
-      last = try await self.status(id)
+    let came = await eventually {
+      last = (try? await self.status(id)) ?? "unknown"
       return last == status
     }
     #expect(came, "\(id) is \(last), not \(status)")
+  }
+
+  /// Waits until the runner has this state.
+  func expect(runner: String, becomes state: String) async throws {
+    var last: JSON? = nil
+    let came = try await eventually {
+      last = try await self.call("get_runner_status", [.string(runner)])["state"]
+      return last == .string(state)
+    }
+    #expect(came, "\(runner) is \(last?.text ?? "unknown"), not \(state)")
   }
 
   func run(_ job: JSON) async throws -> JSON { try await call("job.run", ["secret": .string(Key.user), "job": job]) }
@@ -91,4 +104,13 @@ extension JSON {
     object[key] = path.count == 1 ? value : object[key]?.with(path.dropFirst(), value)
     return .object(object)
   }
+}
+
+extension TestNode {
+  /// How many calls wait for the end of this job.
+  func waiters(_ id: String) async -> Int { await store.waiterCount(of: JobID(trusted: id)) }
+}
+
+extension SQLiteJobStore {
+  fileprivate func waiterCount(of id: JobID) -> Int { finishWaiters[id]?.count ?? 0 }
 }

@@ -1,0 +1,67 @@
+// remove_runner: the runner goes, and no job of it is left without an end.
+
+import JSONRPC
+import Testing
+
+@Suite("Removing runners", .timeLimit(.minutes(2)))
+struct RunnerRemovalTests {
+  @Test("remove_runner fails the unfinished jobs with that reason, and forgets the runner but not its ended jobs")
+  func remove() async throws {
+    try await TestNode.run { node in
+      #expect(try await node.run(job("done", "echo done")) == ["success": "done\n"])
+      try await node.start(job("running", "sleep 60"))
+      try await node.expect("running", becomes: "running")
+      try await node.start(job("queued"))
+      try await node.create(job("created"))
+      let waiting = Task { try await node.call("job.result", ["created"]) }
+      let isWaiting = await eventually { await node.waiters("created") == 1 }
+      #expect(isWaiting)
+      #expect(try await node.call("remove_runner", ["r"]) == .null)
+      let reason: JSON = ["error": "its runner r was removed"]
+      for id in ["running", "queued", "created"] {
+        #expect(try await node.status(id) == "failed")
+        #expect(try await node.call("job.result", [.string(id)]) == reason, "\(id)")
+      }
+      #expect(try await waiting.value == reason)
+      #expect(try await node.call("job.result", ["done"]) == ["success": "done\n"])
+      #expect(try await node.call("list_runners") == [])
+      for method in ["get_runner_status", "start_runner", "stop_runner", "remove_runner"] {
+        let error = try await node.error(method, ["r"])
+        #expect(error.code == -32002 && error.data["runner"] == "r" && error.message.contains("\"r\""), "\(method)")
+      }
+      for method in ["jobs.create", "job.run"] {
+        let error = try await node.error(method, ["secret": .string(Key.user), "job": job("new")])
+        #expect(error.code == -32002 && error.data["runner"] == "r", "\(method)")
+      }
+      #expect(try await node.call("job.delete", node.secret(job: "queued")) == .null)
+      // The name is free, for another queue as well.
+      try await node.register("r", queue: "other")
+      #expect(try await node.run(job("new", "echo new")) == ["success": "new\n"])
+    }
+  }
+
+  @Test("of two runners of one queue, the one that stays goes on with what is queued")
+  func sharedQueue() async throws {
+    var options = TestNode.Options()
+    options.runners = [runner("a", queue: "q"), runner("b", queue: "q")]
+    try await TestNode.run(options) { node in
+      for name in ["a", "b"] {
+        try await node.start(job("\(name) runs", "sleep 60", runner: name))
+        try await node.expect("\(name) runs", becomes: "running")
+      }
+      try await node.start(job("to stop", runner: "a"))
+      try await node.start(job("to run", "echo $HERO_RUNNER", runner: "a"))
+      #expect(try await node.call("remove_runner", ["a"]) == .null)
+      var states: [String] = []
+      for name in ["a", "b"] { states.append(try await node.status("\(name) runs")) }
+      #expect(states.sorted() == ["failed", "running"])
+      #expect(try await node.status("to stop") == "queued")
+      #expect(try await node.call("job.stop", node.secret(job: "to stop")) == .null)
+      #expect(try await node.call("job.result", ["to stop"]) == ["error": "stopped"])
+      for name in ["a", "b"] where try await node.status("\(name) runs") == "running" {
+        #expect(try await node.call("job.stop", node.secret(job: "\(name) runs")) == .null)
+      }
+      #expect(try await node.call("job.result", ["to run"]) == ["success": "b\n"])
+    }
+  }
+}
