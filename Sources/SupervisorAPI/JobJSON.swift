@@ -24,9 +24,16 @@ extension Params {
     _ = try job.string("created_at")
     _ = try job.string("updated_at")
     return Job(
-      id: try job.name("id"), callerID: try job.string("caller_id"), contextID: try job.string("context_id"),
+      id: try job.name("id"), callerID: try job.label("caller_id"), contextID: try job.label("context_id"),
       payload: try job.string("payload"), runner: try job.name("runner"), executor: try job.name("executor"),
       timeoutSeconds: try job.timeout(), environment: try job.environment())
+  }
+
+  /// Any text that the environment of a process and a column of the store can hold.
+  private func label(_ name: String) throws(JSONRPCError) -> String {
+    let text = try string(name)
+    if text.utf8.contains(0) { throw .invalidParams(field: field(name), expected: "a string without NUL") }
+    return text
   }
 
   /// Seconds from 0; a bound that no clock of ours overflows.
