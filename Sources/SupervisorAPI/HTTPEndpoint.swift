@@ -31,10 +31,18 @@ public struct HTTPEndpoint: Sendable {
       .bytes(await metrics.exposition(), contentType: "text/plain; version=0.0.4; charset=utf-8")
     case (.get, "/openrpc.json"), (.head, "/openrpc.json"): .json(document)
     case (.get, "/"), (.head, "/"): .bytes(Dashboard.page, contentType: "text/html; charset=utf-8")
-    case (_, "/"), (_, "/rpc"), (_, "/health"), (_, "/ready"), (_, "/metrics"), (_, "/openrpc.json"):
-      .text("this path does not answer that method\n", status: 405)
+    case (_, "/"): Self.wrongMethod(allowed: "GET, HEAD, POST")
+    case (_, "/rpc"): Self.wrongMethod(allowed: "POST")
+    case (_, "/health"), (_, "/ready"), (_, "/metrics"), (_, "/openrpc.json"): Self.wrongMethod(allowed: "GET, HEAD")
     default: .text("there is nothing at this path; JSON-RPC is answered at / by POST\n", status: 404)
     }
+  }
+
+  /// RFC 9110, section 15.5.6: such an answer names the methods that would do.
+  private static func wrongMethod(allowed: String) -> HTTPResponse {
+    var response = HTTPResponse.text("this path answers \(allowed) only\n", status: 405)
+    response.headers.append(("Allow", allowed))
+    return response
   }
 
   private func rpc(_ request: HTTPRequest) async -> HTTPResponse {
