@@ -12,6 +12,13 @@ public struct Params: Sendable {
 
   public func field(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
 
+  /// Throws when there is a field of another name.
+  public func refuseOthers(than names: [String]) throws(JSONRPCError) {
+    for key in object.keys where !names.contains(key) {
+      throw .invalidParams(field: field(key), expected: "one of \(names.joined(separator: ", "))")
+    }
+  }
+
   /// A value that may be missing or null.
   public func optional(_ name: String) -> JSON? {
     guard let value = object[name], value != .null else { return nil }

@@ -39,6 +39,12 @@ public struct Authenticator: Sendable {
     if !hasOpenMethods { throw .unauthorized("this method needs the header Authorization: Bearer") }
   }
 
+  /// A method of ours that takes no secret by the seed's rules, but accepts one.
+  func requireBearer(_ scope: Scope, orSecret secret: String?, _ call: APICall) throws(JSONRPCError) {
+    if let secret, !secret.isEmpty { return try check(secret, scope) }
+    try requireBearer(scope, call)
+  }
+
   private func check(_ secret: String, _ scope: Scope?) throws(JSONRPCError) {
     let given = Array(secret.utf8)
     var isKnown = false

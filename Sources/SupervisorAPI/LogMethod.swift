@@ -5,7 +5,8 @@ import Supervisor
 
 extension SupervisorAPI {
   func logs(_ params: Params, _ call: APICall) async throws(JSONRPCError) -> JSON {
-    try authenticator.requireBearer(.user, call)
+    try authenticator.requireBearer(.user, orSecret: try params.optionalString("secret"), call)
+    try params.refuseOthers(than: ["secret", "job_id", "stream", "offset", "limit"])
     let id: JobID = try params.name("job_id")
     let stream = try params.optionalString("stream") ?? "stdout"
     guard stream == "stdout" || stream == "stderr" else {

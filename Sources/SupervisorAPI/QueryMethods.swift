@@ -13,7 +13,7 @@ extension SupervisorAPI {
       },
       "jobs.query": Method(parameters: ["params"], tooBigHint: "ask for a smaller limit") {
         (params, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(.user, call)
+        try authenticator.requireBearer(.user, orSecret: try params.optionalString("secret"), call)
         let query = try params.jobQuery(maximumBytes: maximumResponseBytes / 2)
         let page = try await answering { () async throws(SupervisorError) in try await registry.query(query) }
         return [
@@ -47,6 +47,11 @@ extension SupervisorAPI {
 
 extension Params {
   fileprivate func jobQuery(maximumBytes: Int) throws(JSONRPCError) -> JobQuery {
+    // A filter with a typing error would match everything.
+    try refuseOthers(
+      than: [
+        "secret", "runner", "status", "caller_id", "context_id", "created_from", "created_before", "cursor", "limit",
+      ])
     var query = JobQuery(limit: Int(try int("limit", in: 1...1000, default: 100)), maximumBytes: maximumBytes)
     query.runner = try optionalName("runner")
     if let status = try optionalString("status") {
