@@ -65,7 +65,10 @@ let package = Package(
     .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "EventLoop"], swiftSettings: swift),
     .testTarget(name: "SQLiteJobStoreTests", dependencies: ["SQLiteJobStore", "Supervisor"], swiftSettings: swift),
     .testTarget(
-      name: "SupervisorAPITests", dependencies: ["SupervisorAPI", "SupervisorClient", "SQLiteJobStore"],
+      name: "SupervisorAPITests",
+      dependencies: [
+        "SupervisorAPI", "SupervisorClient", "SQLiteJobStore", .product(name: "GRDB", package: "GRDB.swift"),
+      ],
       resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(
       name: "SupervisorClientTests", dependencies: ["SupervisorClient", "HTTPServer"], swiftSettings: swift),

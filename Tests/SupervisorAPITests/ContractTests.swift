@@ -33,7 +33,7 @@ struct ContractTests {
 
   @Test("is what rpc.discover and /openrpc.json answer, and names every method of the node")
   func discovery() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       let document = SupervisorAPI.openRPCDocument
       #expect(try await node.call("rpc.discover") == document)
       let page = try await node.exchange("GET", "/openrpc.json")
@@ -57,7 +57,7 @@ struct ContractTests {
   func shapes(form: Form) async throws {
     var options = TestNode.Options()
     options.runners = []
-    try await TestNode.run(options) { node in
+    try await TestNode.run(options) { node async throws in
       var called: Set<String> = []
       /// Calls with named parameters, written in this test's form.
       func call(_ method: String, _ named: JSON = [:]) async throws -> JSON {

@@ -8,7 +8,7 @@ import Testing
 struct JobLifeTests {
   @Test("a created job waits until it is started, and answers all its fields and its times")
   func createAndStart() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       let given = job("j", "cat; echo done", timeout: 2.5, environment: ["A": "1", "B": "zwei"])
       try await node.create(given)
       let created = try await node.call("job.status", ["j"])
@@ -33,7 +33,7 @@ struct JobLifeTests {
 
   @Test("creating the same job again answers its id; other content under the id is a conflict")
   func createTwice() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       try await node.create(job("j", "echo 1"))
       try await node.create(job("j", "echo 1"))
       // The two times are the node's to set, so a client that sends others means the same job.
@@ -55,7 +55,7 @@ struct JobLifeTests {
   @Test("job.run of a job that has run answers its result and does not run it again")
   func runTwice() async throws {
     let directory = TemporaryDirectory()
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       let given = job("j", "echo ran >> \(directory.path)/log; echo ok")
       #expect(try await node.run(given) == ["success": "ok\n"])
       #expect(try await node.run(given) == ["success": "ok\n"])
@@ -76,7 +76,7 @@ struct JobLifeTests {
   @Test("job.start may be repeated while the job waits or runs, and is refused once it has ended")
   func startTwice() async throws {
     let directory = TemporaryDirectory()
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       try await node.start(
         job("j", "echo x >> \(directory.path)/log; while [ ! -e \(directory.path)/go ]; do sleep 0.01; done"))
       try await node.start(job("next", "true"))
@@ -94,7 +94,7 @@ struct JobLifeTests {
 
   @Test("job.result waits for the end of a job that is not even started, and wakes all who wait")
   func resultWaits() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       try await node.create(job("j", "echo late"))
       try await withThrowingTaskGroup(of: JSON.self) { group in
         for _ in 0..<5 { group.addTask { try await node.call("job.result", ["j"]) } }
@@ -112,7 +112,7 @@ struct JobLifeTests {
   @Test("a client that hangs up does not stop its job, and leaves nobody waiting")
   func hangUp() async throws {
     let directory = TemporaryDirectory()
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       let given = job("j", "while [ ! -e \(directory.path)/go ]; do sleep 0.01; done; echo survived")
       let call = Task { try await node.run(given) }
       let isRunning = try await eventually { try await node.registry.status(RunnerName(trusted: "r")).running == 1 }

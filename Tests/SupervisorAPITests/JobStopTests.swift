@@ -7,7 +7,7 @@ import Testing
 struct JobStopTests {
   /// Puts jobs into all states: `created`, `queued` behind `running`, and the three ends.
   private func withAllStates(_ scenario: (TestNode) async throws -> Void) async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       #expect(try await node.run(job("completed", "true")) == ["success": ""])
       #expect(try await node.run(job("failed", "exit 3")) == ["error": "exit status 3"])
       _ = try await node.run(job("timeout", "sleep 60", timeout: 0.05))
@@ -86,7 +86,7 @@ struct JobStopTests {
 
   @Test("who waits for the result of a job that is deleted learns that it is gone")
   func deleteWhileWaiting() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       try await node.create(job("j"))
       let waiting = Task { try await failure { try await node.call("job.result", ["j"]) } }
       let isWaiting = await eventually { await node.waiters("j") == 1 }
@@ -100,7 +100,7 @@ struct JobStopTests {
   func stopAtAnyMoment() async throws {
     var options = TestNode.Options()
     options.runners = [runner("r", queue: "q", concurrency: 4)]
-    try await TestNode.run(options) { node in
+    try await TestNode.run(options) { node async throws in
       for number in 0..<60 {
         let id = "j\(number)"
         try await node.create(job(id, "sleep 60"))

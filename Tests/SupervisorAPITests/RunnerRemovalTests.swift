@@ -7,7 +7,7 @@ import Testing
 struct RunnerRemovalTests {
   @Test("remove_runner fails the unfinished jobs with that reason, and forgets the runner but not its ended jobs")
   func remove() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       #expect(try await node.run(job("done", "echo done")) == ["success": "done\n"])
       try await node.start(job("running", "sleep 60"))
       try await node.expect("running", becomes: "running")
@@ -44,7 +44,7 @@ struct RunnerRemovalTests {
   func sharedQueue() async throws {
     var options = TestNode.Options()
     options.runners = [runner("a", queue: "q"), runner("b", queue: "q")]
-    try await TestNode.run(options) { node in
+    try await TestNode.run(options) { node async throws in
       for name in ["a", "b"] {
         try await node.start(job("\(name) runs", "sleep 60", runner: name))
         try await node.expect("\(name) runs", becomes: "running")

@@ -7,7 +7,7 @@ import Testing
 struct RunnerTests {
   @Test("a registered runner starts by itself; registering it again changes nothing, another queue is a conflict")
   func register() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       try await node.register("new", queue: "q2")
       #expect(try await node.run(job("j", "echo 1", runner: "new")) == ["success": "1\n"])
       try await node.register("new", queue: "q2")
@@ -23,7 +23,7 @@ struct RunnerTests {
 
   @Test("of two registrations of one name at the same time, with two queues, one wins")
   func registerAtOnce() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       let calls = (0..<10).map { number -> (method: String, params: JSON) in
         ("register_runner", ["secret": .string(Key.register), "name": "new", "queue": .string("q\(number % 2)")])
       }
@@ -39,7 +39,7 @@ struct RunnerTests {
   func status() async throws {
     var options = TestNode.Options()
     options.runners = [runner("r", queue: "q", concurrency: 2)]
-    try await TestNode.run(options) { node in
+    try await TestNode.run(options) { node async throws in
       let idle: JSON = [
         "name": "r", "queue": "q", "node": "n1", "state": "running", "epoch": 1, "concurrency": 2, "queued": 0,
         "running": 0, "completed": 0, "failed": 0, "timeout": 0,
@@ -67,7 +67,7 @@ struct RunnerTests {
   @Test("stop_runner waits for the running job; the queued one waits until the runner is started again")
   func stopWaits() async throws {
     let directory = TemporaryDirectory()
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       try await node.start(job("long", "while [ ! -e \(directory.path)/go ]; do sleep 0.01; done; echo whole"))
       try await node.start(job("next", "echo next"))
       try await node.expect("long", becomes: "running")
@@ -92,7 +92,7 @@ struct RunnerTests {
 
   @Test("stop_runner with force stops the running jobs and leaves the queued ones")
   func stopForce() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       try await node.start(job("long", "sleep 60"))
       try await node.start(job("next", "echo next"))
       try await node.expect("long", becomes: "running")
@@ -107,7 +107,7 @@ struct RunnerTests {
 
   @Test("force hurries a stop that already waits, and a start in between ends it as a wrong state")
   func stopTwice() async throws {
-    try await TestNode.run { node in
+    try await TestNode.run { node async throws in
       try await node.start(job("long", "sleep 60"))
       try await node.expect("long", becomes: "running")
       let given = Task { try await failure { try await node.call("stop_runner", ["r"]) } }
@@ -129,7 +129,7 @@ struct RunnerTests {
   func all() async throws {
     var options = TestNode.Options()
     options.runners = []
-    try await TestNode.run(options) { node in
+    try await TestNode.run(options) { node async throws in
       #expect(try await node.call("stop_all") == [])
       #expect(try await node.call("start_all") == [])
       for name in ["z", "a", "m"] {
