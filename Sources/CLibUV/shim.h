@@ -1,10 +1,17 @@
 /* libuv, and the calls of the system that Swift cannot make by itself: they take variable arguments, or are GNU's. */
 #include <uv.h>
+#include <spawn.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
 static inline int hero_set_thread_name(const char *name) { return prctl(PR_SET_NAME, name, 0, 0, 0); }
 static inline int hero_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
+
+/* posix_spawn(3): POSIX_SPAWN_SETSID and these two are hidden without _GNU_SOURCE. */
+enum { HERO_SPAWN_SETSID = 0x80 };
+int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path);
+int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
 
 /* accept4(2), declared here because glibc hides it without _GNU_SOURCE. */
 int accept4(int descriptor, struct sockaddr *address, socklen_t *size, int flags);

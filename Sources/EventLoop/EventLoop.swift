@@ -44,6 +44,8 @@ public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable 
   private let thread = Atomic<UInt>(0)
 
   private var ready = Deque<Work>()
+  /// Processes that `ChildProcess` started and has not reaped yet.
+  var children: Set<Int32> = []
   /// In a libuv callback or in a job: what is enqueued now is run before libuv is called again.
   private var isInside = false
   private var isIdling = false

@@ -42,9 +42,12 @@ public struct ProcessExecutor: Sendable {
     return Account(uid: entry.pointee.pw_uid, gid: entry.pointee.pw_gid, home: String(cString: entry.pointee.pw_dir))
   }
 
-  /// The words to execute for one job: prlimit(1) for the limits, then the wrapper, then the command.
+  /// The words to execute for one job: setpriv(1) for the user, prlimit(1) for the limits, the wrapper, the command.
   func arguments(payload: String, payloadFile: String?) -> [String] {
     var words: [String] = []
+    if let account, account.uid != getuid() {
+      words += ["setpriv", "--reuid=\(account.uid)", "--regid=\(account.gid)", "--clear-groups", "--"]
+    }
     let limits = configuration.limits
     let options = [
       limits.memoryBytes.map { "--as=\($0)" }, limits.cpuSeconds.map { "--cpu=\($0)" },

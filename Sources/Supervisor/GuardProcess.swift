@@ -13,6 +13,8 @@ public enum GuardProcess {
   /// Input: lines `+PID` (a job started, its process group is PID) and `-PID` (it ended).
   public static func run(instance: String) {
     setsid()
+    // On a machine that is out of breath the jobs would outlive their node longer. Only root may; others try in vain.
+    setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -20)
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] { Glibc.signal(signal, SIG_IGN) }
     var groups: Set<Int32> = []
     var line: [UInt8] = []

@@ -32,7 +32,7 @@ public actor ProcessGuard {
 
   /// Starts the guard process and adopts orphans from now on.
   public func start() throws(UVError) {
-    ChildProcess.adoptOrphans()
+    loop.adoptOrphans()
     isAdopting = true
     childSignals = try SignalSource(SIGCHLD, on: loop) { [unowned self] in
       self.assumeIsolated { $0.scheduleSweep() }
@@ -112,10 +112,9 @@ public actor ProcessGuard {
       let found = (try? await loop.blocking { Self.childrenOfThisProcess() }) ?? []
       var killed = false
       hasOrphans = false
-      for entry in found where jobs[entry.pid] == nil && entry.pid != guardian?.pid {
+      for entry in found where loop.isOrphan(entry.pid) {
         if entry.isZombie {
-          // Only ours: a child that libuv started is reaped by libuv, in this same thread.
-          waitpid(entry.pid, nil, WNOHANG)
+          loop.reapOrphan(entry.pid)
         } else if isOfRunningJob(entry.pid) {
           hasOrphans = true
         } else if ProcessTable.entry(entry.pid)?.startTicks == entry.startTicks {

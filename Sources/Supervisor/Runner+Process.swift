@@ -49,8 +49,7 @@ extension Runner {
     return ChildProcess.Options(
       executable: words[0], arguments: Array(words.dropFirst()),
       environment: environment(of: record.job, executor), workingDirectory: workspace.path,
-      stdin: executor.configuration.payload == .stdin ? .pipe : .null, stdout: .pipe, stderr: .pipe, newSession: true,
-      uid: executor.account?.uid, gid: executor.account?.gid)
+      stdin: executor.configuration.payload == .stdin ? .pipe : .null, stdout: .pipe, stderr: .pipe, newSession: true)
   }
 
   /// Later sources win, the node's own names last of all.
