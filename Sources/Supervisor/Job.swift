@@ -26,4 +26,14 @@ public struct Job: Hashable, Sendable {
     self.timeoutSeconds = timeoutSeconds
     self.environment = environment
   }
+
+  public static func == (a: Job, b: Job) -> Bool {
+    a.id == b.id && a.runner == b.runner && a.executor == b.executor && a.timeoutSeconds == b.timeoutSeconds
+      && a.callerID.isExactly(b.callerID) && a.contextID.isExactly(b.contextID) && a.payload.isExactly(b.payload)
+      && a.environment.count == b.environment.count
+      && a.environment.allSatisfy { name, value in
+        guard let other = b.environment.index(forKey: name).map({ b.environment[$0] }) else { return false }
+        return other.key.isExactly(name) && other.value.isExactly(value)
+      }
+  }
 }

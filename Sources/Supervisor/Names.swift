@@ -32,7 +32,8 @@ extension Name {
 
   public init?(rawValue: String) { try? self.init(rawValue) }
   public var description: String { rawValue }
-  public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+  public static func == (a: Self, b: Self) -> Bool { a.rawValue.isExactly(b.rawValue) }
+  public static func < (a: Self, b: Self) -> Bool { a.rawValue.utf8.lexicographicallyPrecedes(b.rawValue.utf8) }
 }
 
 /// A job's id, chosen by the client; also its idempotency key. At most 256 bytes.

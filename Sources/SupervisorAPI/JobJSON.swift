@@ -53,7 +53,9 @@ extension Params {
       guard case .string(let text) = value else {
         throw .invalidParams(field: variables.field(key), expected: "a string", got: value)
       }
-      environment[key] = text
+      guard environment.updateValue(text, forKey: key) == nil else {
+        throw .invalidParams(field: variables.field(key), expected: "a name that looks like no other")
+      }
     }
     return environment
   }
