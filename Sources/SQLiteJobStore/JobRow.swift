@@ -4,6 +4,10 @@ import JSONRPC
 import Supervisor
 
 // A job record as columns, both ways.
+//
+// GRDB hands text to SQLite as a C string, which ends at the first NUL. So what a client wrote goes in and out as bytes:
+// payload, environment and result are blobs, and `caller_id` and `context_id`, which are compared, become text inside
+// SQLite. Names cannot contain control characters (`Name`), nor can a boot id, which the kernel wrote.
 
 extension JobStatus {
   /// As the column `status` has it; the schema's partial index counts on 1 and 2 being the unfinished states of a queue.
@@ -27,10 +31,14 @@ extension JobStatus {
 }
 
 enum JobRow {
+  /// A parameter that is bound as `bytes` and becomes text, whatever it contains.
+  static let text = "CAST(? AS TEXT)"
+  static func bytes(_ text: String) -> Data { Data(text.utf8) }
+
   static let insert = """
     INSERT INTO jobs (id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt,
       created_at, updated_at, started_at, completed_at, queue_order, result, pid, start_ticks, boot_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, \(text), \(text), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     """
 
   static let update = """
@@ -46,8 +54,9 @@ enum JobRow {
   static func insertArguments(_ record: JobRecord, order: Int64?) -> StatementArguments {
     let job = record.job
     return [
-      job.id.rawValue, job.runner.rawValue, job.executor.rawValue, job.callerID, job.contextID,
-      Data(job.payload.utf8), job.timeoutSeconds, encode(job.environment), record.status.number, record.attempt,
+      job.id.rawValue, job.runner.rawValue, job.executor.rawValue, bytes(job.callerID),
+      bytes(job.contextID), bytes(job.payload), job.timeoutSeconds, encode(job.environment), record.status.number,
+      record.attempt,
       record.createdAt.milliseconds, record.updatedAt.milliseconds, record.startedAt?.milliseconds,
       record.completedAt?.milliseconds, order, encode(record.result), record.process?.pid,
       record.process.map { Int64(bitPattern: $0.startTicks) }, record.process?.bootID,
@@ -86,22 +95,24 @@ enum JobRow {
   private static func encode(_ result: JobResult?) -> Data? {
     switch result {
     case nil: nil
-    case .success(let text), .error(let text): Data(text.utf8)
+    case .success(let text), .error(let text): bytes(text)
     }
   }
 
   static let columns = """
-    seq, id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt, created_at,
-    updated_at, started_at, completed_at, result, pid, start_ticks, boot_id
+    seq, id, runner, executor, CAST(caller_id AS BLOB) AS caller_id, CAST(context_id AS BLOB) AS context_id, payload,
+    timeout, environment, status, attempt, created_at, updated_at, started_at, completed_at, result, pid, start_ticks,
+    boot_id
     """
 
   static func record(_ row: Row) throws -> JobRecord {
     let status = JobStatus(number: row["status"])
+    func text(_ column: String) -> String { String(decoding: row[column] as Data, as: UTF8.self) }
     let result = (row["result"] as Data?).map { String(decoding: $0, as: UTF8.self) }
     let environment = try (row["environment"] as Data?).map { try JSON.parse(Array($0)) }
     let job = Job(
-      id: JobID(trusted: row["id"]), callerID: row["caller_id"], contextID: row["context_id"],
-      payload: String(decoding: row["payload"] as Data, as: UTF8.self), runner: RunnerName(trusted: row["runner"]),
+      id: JobID(trusted: row["id"]), callerID: text("caller_id"), contextID: text("context_id"),
+      payload: text("payload"), runner: RunnerName(trusted: row["runner"]),
       executor: ExecutorName(trusted: row["executor"]), timeoutSeconds: row["timeout"],
       environment: Dictionary(
         uniqueKeysWithValues: (environment?.objectValue?.members ?? []).map { ($0.key, $0.value.stringValue ?? "") }))

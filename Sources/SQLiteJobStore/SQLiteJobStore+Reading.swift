@@ -98,8 +98,8 @@ extension SQLiteJobStore {
     }
     add("runner = ?", query.runner?.rawValue)
     add("status = ?", query.status?.number)
-    add("caller_id = ?", query.callerID)
-    add("context_id = ?", query.contextID)
+    add("caller_id = \(JobRow.text)", query.callerID.map(JobRow.bytes))
+    add("context_id = \(JobRow.text)", query.contextID.map(JobRow.bytes))
     add("created_at >= ?", query.createdFrom?.milliseconds)
     add("created_at < ?", query.createdBefore?.milliseconds)
     if let cursor = query.cursor {
