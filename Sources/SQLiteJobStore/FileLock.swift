@@ -20,5 +20,9 @@ struct FileLock {
     write(descriptor, holder, holder.count)
   }
 
-  func release() { close(descriptor) }
+  /// Unlocks before it closes: a child between fork(2) and execve(2) holds a copy of the descriptor for a moment.
+  func release() {
+    flock(descriptor, LOCK_UN)
+    close(descriptor)
+  }
 }
