@@ -24,7 +24,7 @@ extension SQLiteJobStore {
   ) async throws -> SQLiteJobStore {
     let opened = try await loop.blocking { try open(path) }
     let store = SQLiteJobStore(opened, loop: loop, options: options, logger: logger)
-    await store.retain()
+    await store.startRetention()
     return store
   }
 

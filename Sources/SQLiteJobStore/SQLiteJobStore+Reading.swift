@@ -5,6 +5,12 @@ import Supervisor
 
 // Reads answer what is on disk: from memory when it is there, else by a reader connection off the loop.
 
+/// One record being read from disk, and who waits for it, on the store's actor.
+struct Load {
+  let number: UInt64
+  var waiters: [(SQLiteJobStore.LoadResult) -> Void]
+}
+
 extension SQLiteJobStore {
   public func record(_ id: JobID) async throws(JobStoreError) -> JobRecord {
     if let record = cache[id] { return record }
@@ -14,31 +20,38 @@ extension SQLiteJobStore {
 
   /// The record on disk, `nil` when there is none.
   func load(_ id: JobID) async throws(JobStoreError) -> JobRecord? {
-    if let active = active[id] {
-      if let record = active.onDisk { cache.insert(record) }
-      return active.onDisk
-    }
-    if let record = cache[id] { return record }
-    return try await withCheckedContinuation { (continuation: CheckedContinuation<LoadResult, Never>) in
-      loads[id, default: []].append(continuation)
-      guard loads[id]!.count == 1 else { return }
-      read({ database in
-        try Row.fetchOne(
-          database.cachedStatement(sql: "SELECT \(JobRow.columns) FROM jobs WHERE id = ?"),
-          arguments: [id.rawValue]
-        ).map(JobRow.record)
-      }) { (store, result: LoadResult) in
-        guard let waiters = store.loads.removeValue(forKey: id) else { return }
-        if case .success(let record?) = result { store.cache.insert(record) }
-        for waiter in waiters { waiter.resume(returning: result) }
-      }
+    try await withCheckedContinuation { (continuation: CheckedContinuation<LoadResult, Never>) in
+      whenLoaded(id) { continuation.resume(returning: $0) }
     }.get()
   }
 
-  /// A commit was faster than a read of the same job: the read would answer the past.
-  func overtake(_ id: JobID, with record: JobRecord?) {
-    guard let waiters = loads.removeValue(forKey: id) else { return }
-    for waiter in waiters { waiter.resume(returning: .success(record)) }
+  /// Calls `body` with the record on disk: at once when memory has it, else when it was read. Nothing else runs on this
+  /// actor between the finding and the call, so that a step is never checked against the past.
+  func whenLoaded(_ id: JobID, _ body: @escaping (LoadResult) -> Void) {
+    if let active = active[id] { return body(.success(active.onDisk)) }
+    if let record = cache[id] { return body(.success(record)) }
+    guard !isClosed else { return body(.failure(Self.closed)) }
+    if loads[id] != nil { return loads[id]!.waiters.append(body) }
+    nextLoad += 1
+    let number = nextLoad
+    loads[id] = Load(number: number, waiters: [body])
+    let find: @Sendable (Database) throws -> JobRecord? = { database in
+      try Row.fetchOne(
+        database.cachedStatement(sql: "SELECT \(JobRow.columns) FROM jobs WHERE id = ?"),
+        arguments: [id.rawValue]
+      ).map(JobRow.record)
+    }
+    read(find) { (store, result: LoadResult) in
+      guard store.loads[id]?.number == number else { return }
+      if case .success(let record?) = result { store.cache.insert(record) }
+      store.loaded(id, result)
+    }
+  }
+
+  /// Answers those who wait for a read.
+  func loaded(_ id: JobID, _ result: LoadResult) {
+    guard let load = loads.removeValue(forKey: id) else { return }
+    for waiter in load.waiters { waiter(result) }
   }
 
   public func output(_ id: JobID) async throws(JobStoreError) -> JobOutput {
@@ -103,7 +116,7 @@ extension SQLiteJobStore {
     add("created_at >= ?", query.createdFrom?.milliseconds)
     add("created_at < ?", query.createdBefore?.milliseconds)
     if let cursor = query.cursor {
-      guard let before = Int64(cursor), before > 0 else { throw .invalidCursor(cursor) }
+      guard let before = Int64(cursor), before > 0, String(before) == cursor else { throw .invalidCursor(cursor) }
       add("seq < ?", before)
     }
     let filter = conditions.isEmpty ? "" : "WHERE \(conditions.joined(separator: " AND "))"
@@ -131,7 +144,9 @@ extension SQLiteJobStore {
   private func reading<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws(JobStoreError) -> Value {
-    try await withCheckedContinuation { (continuation: CheckedContinuation<Result<Value, JobStoreError>, Never>) in
+    guard !isClosed else { throw Self.closed }
+    return try await withCheckedContinuation {
+      (continuation: CheckedContinuation<Result<Value, JobStoreError>, Never>) in
       read(body) { _, result in continuation.resume(returning: result) }
     }.get()
   }

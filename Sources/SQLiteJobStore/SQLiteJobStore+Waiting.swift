@@ -6,21 +6,24 @@ extension SQLiteJobStore {
   public func finished(_ id: JobID) async throws(JobStoreError) -> JobRecord {
     nextWaiter += 1
     let waiter = nextWaiter
-    while true {
-      guard let record = cache[id] else {
-        guard try await load(id) != nil else { throw .notFound(id) }
-        continue
+    return try await withTaskCancellationHandler {
+      await withCheckedContinuation { (continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>) in
+        if Task.isCancelled { return continuation.resume(returning: .failure(.cancelled)) }
+        finishWaiters[id, default: [:]][waiter] = continuation
+        whenLoaded(id) { self.look($0, waiter, of: id) }
       }
-      if record.status.isFinal { return record }
-      // From the look above to the table of waiters nothing else runs on this actor.
-      return try await withTaskCancellationHandler {
-        await withCheckedContinuation { (continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>) in
-          if Task.isCancelled { return continuation.resume(returning: .failure(.cancelled)) }
-          finishWaiters[id, default: [:]][waiter] = continuation
-        }
-      } onCancel: {
-        loop.execute { self.assumeIsolated { $0.cancel(waiter, of: id) } }
-      }.get()
+    } onCancel: {
+      loop.execute { self.assumeIsolated { $0.end(waiter, of: id, .failure(.cancelled)) } }
+    }.get()
+  }
+
+  /// What the disk says when the wait begins.
+  private func look(_ loaded: LoadResult, _ waiter: UInt64, of id: JobID) {
+    switch loaded {
+    case .success(nil): end(waiter, of: id, .failure(.notFound(id)))
+    case .success(let record?) where record.status.isFinal: end(waiter, of: id, .success(record))
+    case .success: if isClosed { end(waiter, of: id, .failure(Self.closed)) }
+    case .failure(let error): end(waiter, of: id, .failure(error))
     }
   }
 
@@ -29,9 +32,10 @@ extension SQLiteJobStore {
     for waiter in waiters.values { waiter.resume(returning: result) }
   }
 
-  private func cancel(_ waiter: UInt64, of id: JobID) {
+  /// Ends one wait, unless it has ended before.
+  private func end(_ waiter: UInt64, of id: JobID, _ result: Result<JobRecord, JobStoreError>) {
     guard let continuation = finishWaiters[id]?.removeValue(forKey: waiter) else { return }
     if finishWaiters[id]!.isEmpty { finishWaiters[id] = nil }
-    continuation.resume(returning: .failure(.cancelled))
+    continuation.resume(returning: result)
   }
 }

@@ -18,6 +18,8 @@ public actor SQLiteJobStore: JobStore {
     public var retentionDays: Double = 7
     /// The newest finished jobs that are kept.
     public var retentionMaximumJobs = 1_000_000
+    /// How often a store in which little happens looks for jobs that are too old.
+    public var retentionInterval = Duration.seconds(3600)
     /// Memory for records that are on disk.
     public var cacheBytes = 4 << 20
 
@@ -48,20 +50,27 @@ public actor SQLiteJobStore: JobStore {
   private var pendingRunners: [PendingRunner] = []
   private var isCommitScheduled = false
   private var isCommitting = false
-  private var isClosed = false
+  private(set) var isClosed = false
   /// Why the last commit failed.
   private var outage: String?
   private var idleWaiters: [CheckedContinuation<Void, Never>] = []
+  /// The next attempt of an outage, at most one.
+  private var retry: Task<Void, Never>?
   private var nextOrder: Int64
-  /// Reads under way, by job; a commit that overtakes one says what it should have found.
-  var loads: [JobID: [CheckedContinuation<LoadResult, Never>]] = [:]
+  /// Reads under way, by job. No step of such a job is under way: steps wait for the read.
+  var loads: [JobID: Load] = [:]
+  var nextLoad: UInt64 = 0
   var finishWaiters: [JobID: [UInt64: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>]] = [:]
   var nextWaiter: UInt64 = 0
-  /// Rows, once `retain` has counted them.
-  var jobCount = 0
+  /// Rows of finished jobs, once `retain` has counted them.
+  var finishedCount = 0
   var isCounted = false
+  /// Calls `retain` now and then, also when nothing happens.
+  var retaining: Task<Void, Never>?
   var finishedSinceRetention = 0
   var isRetaining = false
+  /// Asked for while it was under way, which may have been too late for it.
+  var isRetentionDue = false
   public private(set) var statistics = Statistics()
 
   /// Counts since the store was opened.
@@ -88,81 +97,94 @@ public actor SQLiteJobStore: JobStore {
   /// Writes what is pending, and lets go of the file. Nobody uses the store any more.
   public func close() async {
     isClosed = true
-    while isCommitting || isRetaining || (!pending.isEmpty && outage == nil) {
+    retaining?.cancel()
+    await retaining?.value
+    while isCommitting || isRetaining || isCommitScheduled {
       await withCheckedContinuation { idleWaiters.append($0) }
     }
-    fail(pending, .unavailable("the store was closed", retryAfterMilliseconds: 1000))
+    retry?.cancel()
+    await retry?.value
+    // The last chance for what an outage holds back.
+    commit()
+    while isCommitting { await withCheckedContinuation { idleWaiters.append($0) } }
+    let error = Self.closed
+    for step in pending { step.continuation.resume(returning: .failure(error)) }
     pending = []
+    for id in Array(finishWaiters.keys) { wake(id, .failure(error)) }
     let pool = self.pool
-    _ = try? await loop.blocking {
-      pool.writeWithoutTransaction { try? $0.execute(sql: "DELETE FROM meta WHERE key = 'is_open'") }
-      try pool.close()
+    do {
+      try await loop.blocking {
+        // A full disk leaves it marked as open: the next start looks at it more closely, no more.
+        pool.writeWithoutTransaction { database in
+          try? database.execute(sql: "DELETE FROM meta WHERE key = 'is_open'")
+          try? database.execute(sql: "PRAGMA wal_checkpoint(TRUNCATE)")
+        }
+        // The log is removed by the last connection that closes, if it may write.
+        pool.invalidateReadOnlyConnections()
+        try pool.close()
+      }
+    } catch {
+      logger.error("cannot close the store", metadata: ["reason": "\(Self.reason(error))"])
     }
     lock.release()
   }
+
+  static var closed: JobStoreError { .unavailable("the store is closed", retryAfterMilliseconds: 1000) }
 
   // MARK: Steps
 
   public func create(_ record: JobRecord, output: JobOutput?) async throws(JobStoreError) -> JobCreation {
     let id = record.job.id
-    var present = active[id]?.newest
-    if active[id] == nil { present = try await load(id) }
-    if let present {
-      guard present.job == record.job else { throw .conflict(id) }
-      // Whoever creates it at this moment may still fail; only what is on disk exists.
-      if let onDisk = active[id], onDisk.onDisk == nil { return try await settled(record, output) }
-      return .existed(present)
-    }
-    let written = await submit(id, .create(record, output), base: nil)
-    switch written {
-    case .success: return .created
-    case .failure(.conflict): return try await create(record, output: output)
-    case .failure(let error): throw error
+    while true {
+      switch await submit(id, .create(record, output)) {
+      case .success: return .created
+      case .failure(.conflict): if let present = try await present(record.job) { return .existed(present) }
+      case .failure(let error): throw error
+      }
     }
   }
 
-  /// Waits until another creation of the same job is decided, then tries again.
-  private func settled(_ record: JobRecord, _ output: JobOutput?) async throws(JobStoreError) -> JobCreation {
-    await withCheckedContinuation { idleWaiters.append($0) }
-    return try await create(record, output: output)
+  /// The record of a job that was created before, as it is on disk; `nil` when another creation of this id was under
+  /// way, or its deletion, so that the caller should try again.
+  private func present(_ job: Job) async throws(JobStoreError) -> JobRecord? {
+    if let active = active[job.id], active.onDisk?.job != active.newest?.job {
+      await withCheckedContinuation { idleWaiters.append($0) }
+      return nil
+    }
+    guard let present = try await load(job.id) else { return nil }
+    guard present.job == job else { throw .conflict(job.id) }
+    return present
   }
 
   public func transition(_ id: JobID, _ step: JobTransition) async throws(JobStoreError) -> JobRecord {
-    try await submit(id, .transition(step), base: try await newest(id)).get()
+    try await submit(id, .transition(step)).get()
   }
 
   public func delete(_ id: JobID) async throws(JobStoreError) {
-    _ = try await submit(id, .delete, base: try await newest(id)).get()
-  }
-
-  private func newest(_ id: JobID) async throws(JobStoreError) -> JobRecord {
-    if let active = active[id] {
-      guard let newest = active.newest else { throw .notFound(id) }
-      return newest
-    }
-    guard let record = try await load(id) else { throw .notFound(id) }
-    return record
+    _ = try await submit(id, .delete).get()
   }
 
   /// Checks a step against the newest state, and returns when it is on disk.
-  /// - Parameter base: what `load` found, unless another step came first.
-  private func submit(
-    _ id: JobID, _ kind: PendingStep.Kind, base: JobRecord?
-  ) async -> Result<JobRecord, JobStoreError> {
+  private func submit(_ id: JobID, _ kind: PendingStep.Kind) async -> Result<JobRecord, JobStoreError> {
     await withCheckedContinuation { continuation in
       let step = PendingStep(id: id, kind: kind, continuation: continuation)
-      guard !isClosed else {
-        return continuation.resume(
-          returning: .failure(.unavailable("the store is closed", retryAfterMilliseconds: 1000)))
-      }
-      var job = active[id] ?? Active(onDisk: base, newest: base, steps: 0)
-      do throws(JobStoreError) { job.newest = try step.apply(to: job.newest) } catch {
-        return continuation.resume(returning: .failure(error))
-      }
+      guard !isClosed else { return continuation.resume(returning: .failure(Self.closed)) }
+      whenLoaded(id) { loaded in self.add(step, to: loaded) }
+    }
+  }
+
+  private func add(_ step: PendingStep, to loaded: LoadResult) {
+    do throws(JobStoreError) {
+      let onDisk = try loaded.get()
+      guard !isClosed else { throw Self.closed }
+      var job = active[step.id] ?? Active(onDisk: onDisk, newest: onDisk, steps: 0)
+      job.newest = try step.apply(to: job.newest)
       job.steps += 1
-      active[id] = job
+      active[step.id] = job
       pending.append(step)
       scheduleCommit()
+    } catch {
+      step.continuation.resume(returning: .failure(error))
     }
   }
 
@@ -172,7 +194,8 @@ public actor SQLiteJobStore: JobStore {
   public func forget(_ runner: RunnerName) async throws(JobStoreError) { try await submit(.forget(runner)) }
 
   private func submit(_ kind: PendingRunner.Kind) async throws(JobStoreError) {
-    let error = await withCheckedContinuation { continuation in
+    let error = await withCheckedContinuation { (continuation: CheckedContinuation<JobStoreError?, Never>) in
+      guard !isClosed else { return continuation.resume(returning: Self.closed) }
       pendingRunners.append(PendingRunner(kind: kind, continuation: continuation))
       scheduleCommit()
     }
@@ -185,7 +208,7 @@ public actor SQLiteJobStore: JobStore {
   private func scheduleCommit() {
     guard !isCommitting, !isCommitScheduled else { return }
     isCommitScheduled = true
-    Task { commit() }
+    loop.execute { self.assumeIsolated { $0.commit() } }
   }
 
   private func commit() {
@@ -234,7 +257,7 @@ public actor SQLiteJobStore: JobStore {
       case .create(let record, let output):
         commit.changes[place].output = output
         commit.changes[place].replaces = commit.changes[place].exists
-        if record.status == .queued { commit.changes[place].order = takeOrder() }
+        commit.changes[place].order = record.status == .queued ? takeOrder() : nil
       case .transition(.enqueue): commit.changes[place].order = takeOrder()
       case .transition(.finish(_, _, let output?, _)): commit.changes[place].output = output
       default: break
@@ -278,11 +301,14 @@ public actor SQLiteJobStore: JobStore {
   private func publish(_ steps: [PendingStep], _ commit: Commit) {
     for change in commit.changes {
       let id = change.id
-      jobCount += (change.record == nil ? 0 : 1) - (change.exists ? 1 : 0)
+      let wasFinal = active[id]!.onDisk?.status.isFinal == true
+      let isFinal = change.record?.status.isFinal == true
+      finishedCount += (isFinal ? 1 : 0) - (wasFinal ? 1 : 0)
       active[id]!.onDisk = change.record
+      if change.replaces { wake(id, .failure(.notFound(id))) }
       if let record = change.record {
         cache.insert(record)
-        if record.status.isFinal {
+        if isFinal {
           finishedSinceRetention += 1
           wake(id, .success(record))
         }
@@ -290,7 +316,6 @@ public actor SQLiteJobStore: JobStore {
         cache.remove(id)
         wake(id, .failure(.notFound(id)))
       }
-      overtake(id, with: change.record)
     }
     for step in steps {
       active[step.id]!.steps -= 1
@@ -344,14 +369,16 @@ public actor SQLiteJobStore: JobStore {
   }
 
   private func retryLater() {
-    Task {
-      try? await loop.sleep(for: .milliseconds(200))
-      if !isCommitting { commit() }
+    guard retry == nil else { return }
+    retry = Task(executorPreference: loop) { [self] in
+      let isDue = (try? await loop.sleep(for: .milliseconds(200))) != nil
+      await endRetry(isDue: isDue)
     }
   }
 
-  private func fail(_ steps: [PendingStep], _ error: JobStoreError) {
-    for step in steps { step.continuation.resume(returning: .failure(error)) }
+  private func endRetry(isDue: Bool) {
+    retry = nil
+    if isDue && !isCommitting { commit() }
   }
 
   private func resumeIdleWaiters() {
@@ -362,6 +389,10 @@ public actor SQLiteJobStore: JobStore {
 
   func retentionEnded() {
     isRetaining = false
+    if isRetentionDue {
+      isRetentionDue = false
+      retain()
+    }
     resumeIdleWaiters()
   }
 

@@ -12,8 +12,8 @@ public protocol JobStore: Sendable {
 
   /// Applies one step (`JobTransition.apply`).
   ///
-  /// While the disk refuses writes, `finish` and `requeue` are kept in memory and written when it accepts them again
-  /// (the call waits for that); every other step fails with `unavailable` and has no effect.
+  /// While the disk refuses writes, `finish`, `requeue` and `spawned` are kept in memory and written when it accepts
+  /// them again (the call waits for that); every other step fails with `unavailable` and has no effect.
   /// - Throws: `notFound`, `wrongState`, `unavailable`.
   func transition(_ id: JobID, _ step: JobTransition) async throws(JobStoreError) -> JobRecord
 
