@@ -63,7 +63,10 @@ let package = Package(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),
     .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "EventLoop"], swiftSettings: swift),
-    .testTarget(name: "SQLiteJobStoreTests", dependencies: ["SQLiteJobStore", "Supervisor"], swiftSettings: swift),
+    .testTarget(
+      name: "SQLiteJobStoreTests",
+      dependencies: ["SQLiteJobStore", "Supervisor", "EventLoop", .product(name: "GRDB", package: "GRDB.swift")],
+      swiftSettings: swift),
     .testTarget(
       name: "SupervisorAPITests",
       dependencies: [
