@@ -19,7 +19,7 @@ public enum SQLiteJobStoreError: Error, Hashable, Sendable, CustomStringConverti
     case .foreignFile: "the file is not a database of Hero Supervisor; name another path"
     case .corrupt(let finding):
       "the file is damaged (\(finding)); move it away together with its -wal file, and recover what is left with "
-        + "`sqlite3 FILE .recover`"
+        + "`sqlite3 FILE .dump`"
     case .cannotOpen(let reason): reason
     }
   }

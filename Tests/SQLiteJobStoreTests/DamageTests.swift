@@ -42,7 +42,7 @@ struct DamageTests {
         }
         #expect(!finding.isEmpty)
         #expect(refusal!.description.contains("the file is damaged"))
-        #expect(refusal!.description.contains("move it away"))
+        #expect(refusal!.description.contains("`sqlite3 FILE .dump`"))
         // The refusal is not a matter of the first attempt.
         #expect(await fixture.refusal(path: path) == refusal)
       }
