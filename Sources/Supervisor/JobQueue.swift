@@ -30,6 +30,7 @@ public actor JobQueue {
   private var executing: [JobID: Runner] = [:]
   /// No job starts: the store is away, or the node is stopping.
   private var isHeld = false
+  private var hold: Task<Void, Never>?
   private var isDraining = false
 
   init(name: QueueName, loop: EventLoop) {
@@ -62,9 +63,9 @@ public actor JobQueue {
     lines[executor, default: []].prepend(Ticket(number: nextFrontNumber, id: id))
     waiting[id] = nextFrontNumber
     nextFrontNumber -= 1
-    guard !isHeld else { return }
+    guard !isHeld, !isDraining else { return }
     isHeld = true
-    Task(executorPreference: loop) { await self.letGo(after: time) }
+    hold = Task(executorPreference: loop) { await self.letGo(after: time) }
   }
 
   private func letGo(after time: Duration) async {
@@ -107,7 +108,11 @@ public actor JobQueue {
   }
 
   /// No job of this queue starts any more.
-  func drain() { isDraining = true }
+  func drain() {
+    isDraining = true
+    // Nothing of a node that stops waits on the loop.
+    hold?.cancel()
+  }
 
   /// The runner is done with this job's process; its slot takes the next one.
   func release(_ id: JobID, by runner: RunnerName) {

@@ -17,6 +17,9 @@ public actor ProcessGuard {
   private var guardian: ChildProcess?
   private var childSignals: SignalSource?
   private var isSweepDue = false
+  /// The last look at the process table that was planned; it begins when the one before is over.
+  private var sweep: Task<Void, Never>?
+  private var replacement: Task<Void, Never>?
   private var isClosed = false
   /// Whether orphans come to this process. Until then its other children are no business of the jobs.
   private var isAdopting = false
@@ -53,15 +56,20 @@ public actor ProcessGuard {
     if hasOrphans { scheduleSweep() }
   }
 
-  /// Ends the guard process. No job runs any more.
+  /// Ends the guard process. No job runs any more, and nothing of this waits on the loop afterwards.
   public func close() async {
     isClosed = true
     childSignals?.close()
+    sweep?.cancel()
+    await sweep?.value
+    await killOrphans()
     if let guardian {
       guardian.stdin?.close()
       _ = await guardian.exit()
       guardian.close()
     }
+    replacement?.cancel()
+    await replacement?.value
   }
 
   private func startGuardian() throws(UVError) {
@@ -72,7 +80,7 @@ public actor ProcessGuard {
         stderr: .inherit, newSession: true), on: loop)
     guardian = child
     for pid in jobs.keys { child.stdin?.write(Array("+\(pid)\n".utf8)) }
-    Task(executorPreference: loop) { await self.replaceGuardian(after: child) }
+    replacement = Task(executorPreference: loop) { await self.replaceGuardian(after: child) }
   }
 
   /// The node does not stay without a guard.
@@ -96,13 +104,15 @@ public actor ProcessGuard {
   private func scheduleSweep() {
     guard !isSweepDue, !isClosed else { return }
     isSweepDue = true
-    Task(executorPreference: loop) { await self.sweep(after: .milliseconds(100)) }
+    let before = sweep
+    sweep = Task(executorPreference: loop) { await self.killOrphans(after: .milliseconds(100), before) }
   }
 
-  private func sweep(after time: Duration) async {
-    try? await loop.sleep(for: time)
+  private func killOrphans(after time: Duration, _ before: Task<Void, Never>?) async {
+    let isDue = (try? await loop.sleep(for: time)) != nil
+    await before?.value
     isSweepDue = false
-    await killOrphans()
+    if isDue { await killOrphans() }
   }
 
   /// Kills and reaps the descendants of ended jobs; their own children come back in the next round.
