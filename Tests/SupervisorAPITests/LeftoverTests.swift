@@ -1,0 +1,92 @@
+// Nothing of a job outlives it, however it tries to get away, and nothing outlives the node.
+
+import EventLoop
+import Glibc
+import JSONRPC
+import SupervisorClient
+import Testing
+
+@Suite("What jobs leave behind", .timeLimit(.minutes(2)))
+struct LeftoverTests {
+  /// Starts daemons that ignore SIGTERM and write their process ids: a child of the group, one in a session of its own,
+  /// one whose parent is gone as well, and one that hides its environment. All but the last hold the job's output.
+  private func daemons(_ node: NodeProcess, withHidden: Bool = true, then end: String) -> String {
+    let file = "\(node.directory.path)/pids"
+    let body = "trap '' TERM HUP; echo $$ >> \(file); while :; do sleep 1; done"
+    node.directory.write(body, to: "daemon")
+    let daemon = "sh \(node.directory.path)/daemon"
+    return """
+      \(daemon) &
+      setsid \(daemon) &
+      (setsid \(daemon) & exec true)
+      \(withHidden ? "env -i PATH=$PATH setsid \(daemon) > /dev/null 2>&1 &" : "")
+      while [ "$(wc -l < \(file))" != \(withHidden ? 4 : 3) ]; do sleep 0.01; done
+      trap '' TERM
+      \(end)
+      """
+  }
+
+  private func expectGone(_ pids: [Int32]) async {
+    let areGone = await eventually { !pids.contains(where: exists) }
+    #expect(areGone, "still there: \(pids.filter(exists))")
+    for pid in pids where exists(pid) { kill(pid, SIGKILL) }
+  }
+
+  @Test(
+    "a job that ignores SIGTERM and forks daemons leaves nothing, in whichever way it ends",
+    arguments: [
+      ("echo done; exit 0", 0, "done\n"), ("sleep 60; sleep 60; sleep 60", 1.5, nil), ("kill -KILL $$", 0, nil),
+    ]
+      as [(String, Double, String?)])
+  func daemons(end: String, timeout: Double, output: String?) async throws {
+    try await NodeProcess.run { node async throws in
+      let result = try await node.run(job("j", daemons(node, then: end), timeout: .double(timeout)))
+      if let output {
+        #expect(result == ["success": .string(output)])
+      } else {
+        let error = try #require(result["error"]?.stringValue)
+        #expect(error.hasPrefix(timeout > 0 ? "timed out after 1.5 s" : "killed by signal 9"), "\(error)")
+      }
+      await expectGone(try await node.pids(in: "pids", count: 4))
+      // Other jobs run on as before.
+      #expect(try await node.run(job("next", "echo next")) == ["success": "next\n"])
+    }
+  }
+
+  @Test("a job that is stopped leaves nothing, and a job beside it is not touched")
+  func stopped() async throws {
+    try await NodeProcess.run { node async throws in
+      let directory = node.directory.path
+      let beside = Task {
+        try await node.run(
+          job("beside", "setsid sh -c 'while [ ! -e \(directory)/go ]; do sleep 0.01; done'; echo whole"))
+      }
+      let script = daemons(node, then: "while :; do sleep 1; done")
+      let running = Task { try await node.run(job("j", script)) }
+      let pids = try await node.pids(in: "pids", count: 4)
+      let stop: JSON = ["secret": .string(Key.admin), "job_id": "j"]
+      #expect(try await node.client.call("job.stop", stop, timeout: .seconds(30)) == .null)
+      #expect(try await running.value == ["error": "stopped"])
+      // The one that hides its environment may belong to the other job as well, so it lives as long as that.
+      let isGone = await eventually { pids.filter(exists).count <= 1 }
+      #expect(isGone, "still there: \(pids.filter(exists))")
+      node.directory.write("", to: "go")
+      #expect(try await beside.value == ["success": "whole\n"])
+      await expectGone(pids)
+    }
+  }
+
+  @Test("a node that is killed takes the processes of its jobs with it")
+  func killed() async throws {
+    var pids: [Int32] = []
+    try await NodeProcess.run(endedBy: SIGKILL) { node async throws in
+      // Only the node itself, as the parent of orphans, could find one that hides its environment.
+      let script = daemons(node, withHidden: false, then: "while :; do sleep 1; done")
+      let running = Task { try await node.run(job("j", script)) }
+      pids = try await node.pids(in: "pids", count: 3)
+      kill(node.pid, SIGKILL)
+      await #expect(throws: ClientError.self) { _ = try await running.value }
+    }
+    await expectGone(pids)
+  }
+}
