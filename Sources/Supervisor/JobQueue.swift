@@ -129,6 +129,8 @@ public actor JobQueue {
       while let slots = runners[name], slots.isOpen, slots.free > 0, let (ticket, executor) = take(for: slots.runner) {
         runners[name]!.free -= 1
         executing[ticket.id] = slots.runner
+        // At once, as both are on the loop: a stop that comes before the task runs must find the job there.
+        slots.runner.assumeIsolated { $0.take(ticket.id) }
         Task(executorPreference: loop) { await slots.runner.execute(ticket.id, executor: executor) }
       }
     }

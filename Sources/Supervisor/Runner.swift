@@ -169,9 +169,11 @@ public actor Runner {
 
   // MARK: Execution
 
+  /// A job left the queue for this runner; `execute` follows.
+  func take(_ id: JobID) { running[id] = RunningJob() }
+
   /// One job, handed over by the queue, from its start to its end on disk.
   func execute(_ id: JobID, executor: ExecutorName) async {
-    running[id] = RunningJob()
     switch context.executors[executor] {
     case .echo: await echo(id)
     case .process(let process): await execute(id, by: process)
@@ -184,6 +186,7 @@ public actor Runner {
 
   private func echo(_ id: JobID) async {
     guard let record = await started(id) else { return }
+    if let reason = running[id]?.stopReason { return await finish(id, .failed, reason) }
     let payload = record.job.payload
     await finish(id, .completed, .success(payload), JobOutput(stdout: Array(payload.utf8)))
   }
