@@ -113,7 +113,9 @@ public final class TCPListener: LoopHandle, @unchecked Sendable {
 
   override func closeHandle() {
     super.closeHandle()
-    // libuv has forgotten the descriptor; nobody can connect from now on.
+    // libuv has forgotten the descriptor; nobody can connect from now on. Another thread that is forking a child may
+    // hold a copy until the child is executed, which would go on listening: so the socket itself is told first.
+    shutdown(descriptor, Int32(SHUT_RDWR))
     Glibc.close(descriptor)
   }
 }

@@ -54,6 +54,25 @@ struct ListenerTests {
     }
   }
 
+  @Test("a closed listener refuses clients and frees its port even while a child that is being forked has a copy of it")
+  func closedWhileForking() async throws {
+    // In a process of its own, where the listener's descriptor is the only one that listens.
+    await #expect(processExitsWith: .success) {
+      try await withLoop { loop in
+        let listener = try TCPListener.listen(on: loop, address: anyPort) { $0.close() }
+        let address = listener.localAddress!
+        let copies = (0..<256).filter(isListening).map { dup($0) }
+        require(copies.count == 1 && copies[0] >= 0)
+        listener.close()
+        let client = try? await TCPStream.connect(to: address, on: loop)
+        require(client == nil, "a closed listener takes clients")
+        let second = try TCPListener.listen(on: loop, address: address) { $0.close() }
+        second.close()
+        Glibc.close(copies[0])
+      }
+    }
+  }
+
   @Test("IPv6 works as IPv4 does")
   func version6() async throws {
     try await withLoop { loop in
@@ -70,7 +89,7 @@ struct ListenerTests {
   @Test("without free descriptors a listener neither spins nor drops clients, and recovers")
   func outOfDescriptors() async throws {
     // In a process of its own, as the limit is the process's.
-    await #expect(processExitsWith: .success) {
+    let result = await #expect(processExitsWith: .success, observing: [\.standardErrorContent]) {
       try await withLoop { loop in
         var accepted: [TCPStream] = []
         let listener = try TCPListener.listen(on: loop, address: anyPort) { accepted.append($0) }
@@ -99,11 +118,17 @@ struct ListenerTests {
         listener.close()
       }
     }
+    #expect(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self) == "")
   }
 }
 
 /// Ends the process of an exit test when something does not hold.
 private func require(_ condition: Bool, _ message: String = "") { precondition(condition, message) }
+
+private func isListening(_ descriptor: Int32) -> Bool {
+  var (answer, size) = (Int32(0), socklen_t(MemoryLayout<Int32>.size))
+  return getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &answer, &size) == 0 && answer == 1
+}
 
 /// What the process has used of the processors so far.
 private func processorTime() -> Duration {
