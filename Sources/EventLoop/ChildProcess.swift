@@ -153,7 +153,6 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
     precondition(reaped == pid, "somebody else reaped process \(pid)")
     loop.children.remove(pid)
     uv_poll_stop(pointer())
-    Glibc.close(descriptor)
     // wait(2), WIFSIGNALED and its like.
     let signal = information & 0x7F
     let status = ExitStatus(code: signal == 0 ? Int64(information >> 8 & 0xFF) : 0, signal: signal)
@@ -161,7 +160,7 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
     let waiters = self.waiters
     self.waiters = []
     for waiter in waiters { waiter.resume(returning: status) }
-    if isClosed { super.closeHandle() }
+    if isClosed { closeHandle() }
   }
 
   /// Waits for the end. Any number of tasks may wait, also after `close`.
@@ -186,7 +185,10 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
 
   /// A child that still runs is not touched, and remains among the live handles until it ends and is reaped.
   override func closeHandle() {
-    if status != nil { super.closeHandle() }
+    guard status != nil else { return }
+    super.closeHandle()
+    // Not before: uv_close takes the number out of epoll once more, whoever has it by then.
+    Glibc.close(descriptor)
   }
 }
 
