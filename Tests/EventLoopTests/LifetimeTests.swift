@@ -64,13 +64,12 @@ struct LifetimeTests {
             precondition(isEmpty, "\(scenario.name): \(loop.liveHandles), \(handles.alive)")
           }
         }
-        // What libuv and Swift open once, when it is first needed, they keep.
         try await playAll()
-        try await Task.sleep(for: .milliseconds(1))
         let before = countEntries("/proc/self/fd")
-        for _ in 0..<10 { try await playAll() }
+        for _ in 0..<20 { try await playAll() }
         let after = countEntries("/proc/self/fd")
-        precondition(before > 2 && before == after, "\(before) descriptors became \(after)")
+        // Swift may open some of its own meanwhile, when it first needs them: fewer than a leak in each round.
+        precondition(before > 2 && after < before + 10, "\(before) descriptors became \(after)")
       }
     }
     #expect(String(decoding: result?.standardErrorContent ?? [], as: UTF8.self) == "")

@@ -133,8 +133,8 @@ struct StoppingTests {
       let before = (countEntries("/proc/self/fd"), countEntries("/proc/self/task"))
       try await useLoops()
       let after = (countEntries("/proc/self/fd"), countEntries("/proc/self/task"))
-      // Swift's own pool may still have grown, by less than the loops.
-      precondition(before.0 > 2 && before.0 == after.0, "\(before.0) descriptors became \(after.0)")
+      // Swift may start and open some of its own meanwhile, when it first needs them: fewer than a leak of each loop.
+      precondition(before.0 > 2 && after.0 < before.0 + 10, "\(before.0) descriptors became \(after.0)")
       precondition(after.1 < before.1 + 10, "\(before.1) threads became \(after.1)")
     }
   }
