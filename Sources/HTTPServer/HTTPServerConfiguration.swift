@@ -24,8 +24,9 @@ public struct HTTPServerConfiguration: Sendable {
   public var halfCloseGrace: Duration = .seconds(60)
   /// How long the server reads on after its last answer, so that the client can read that answer before a reset.
   public var lingerTimeout: Duration = .seconds(2)
-  /// Names in `Host` that are served, with or without port; `*` serves all. Empty: loopback names
-  /// (`localhost`, `127.0.0.0/8`, `[::1]`) on a loopback listener, all on any other. Others are answered 403:
+  /// Names in `Host` that are served, with or without port; `*` serves all. Loopback names
+  /// (`localhost`, `127.0.0.0/8`, `[::1]`) are always served. Empty: these only on a loopback listener, all on any other.
+  /// Others are answered 403:
   /// a page in a browser on this machine cannot reach the node by a name it controls (DNS rebinding).
   public var allowedHosts: [String] = []
   /// Origins that a browser may call from: exact (`https://ops.example`), or `*`. Empty: none (no CORS fields at all).

@@ -29,7 +29,9 @@ struct HostPolicy: Sendable {
     case .loopbackNames: return Self.isLoopback(Self.name(of: authority.lowercased()))
     case .names(let names):
       let authority = authority.lowercased()
-      return names.contains(authority) || names.contains(Self.name(of: authority))
+      let name = Self.name(of: authority)
+      // Loopback names need no list: no page can have one of them as the name of its own site.
+      return Self.isLoopback(name) || names.contains(authority) || names.contains(name)
     }
   }
 

@@ -1,6 +1,7 @@
 import EventLoop
 import Foundation
 import GRDB
+import Glibc
 import Logging
 import Supervisor
 
@@ -31,6 +32,7 @@ extension SQLiteJobStore {
   private nonisolated static func open(_ path: String) throws -> OpenedDatabase {
     let lock = try FileLock(path: "\(path).lock")
     do {
+      makePrivate(path)
       var configuration = GRDB.Configuration()
       configuration.maximumReaderCount = 2
       configuration.prepareDatabase { database in
@@ -56,6 +58,15 @@ extension SQLiteJobStore {
       default: throw SQLiteJobStoreError.cannotOpen(reason(failure))
       }
     }
+  }
+
+  /// Payloads and results are the node's alone, whatever the umask; SQLite gives its other files the same mode. A
+  /// file that cannot be made is SQLite's to complain about.
+  private nonisolated static func makePrivate(_ path: String) {
+    let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { return }
+    fchmod(descriptor, 0o600)
+    Glibc.close(descriptor)
   }
 
   /// After a crash only: a store that was closed was whole.

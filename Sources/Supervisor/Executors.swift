@@ -42,10 +42,12 @@ public struct ProcessExecutor: Sendable {
     return Account(uid: entry.pointee.pw_uid, gid: entry.pointee.pw_gid, home: String(cString: entry.pointee.pw_dir))
   }
 
+  var runsAsOtherUser: Bool { account.map { $0.uid != getuid() } ?? false }
+
   /// The words to execute for one job: setpriv(1) for the user, prlimit(1) for the limits, the wrapper, the command.
   func arguments(payload: String, payloadFile: String?) -> [String] {
     var words: [String] = []
-    if let account, account.uid != getuid() {
+    if let account, runsAsOtherUser {
       words += ["setpriv", "--reuid=\(account.uid)", "--regid=\(account.gid)", "--clear-groups", "--"]
     }
     let limits = configuration.limits
@@ -85,6 +87,11 @@ public struct Executors: Sendable {
   public subscript(name: ExecutorName) -> Executor? { table[name] }
 
   public var names: [ExecutorName] { table.keys.sorted() }
+
+  /// Whether some run jobs as another user than the node's.
+  public var haveOtherUsers: Bool {
+    table.values.contains { if case .process(let process) = $0 { process.runsAsOtherUser } else { false } }
+  }
 
   private static let builtIn = [
     ExecutorConfiguration(name: .shell, command: ["/bin/sh", "-s"]),

@@ -78,16 +78,19 @@ public actor JobQueue {
   @discardableResult
   func withdraw(_ id: JobID) -> Bool { waiting.removeValue(forKey: id) != nil }
 
-  /// Takes all waiting jobs out, first come first.
-  func withdrawAll() -> [JobID] {
-    let ids = waiting.sorted { $0.value < $1.value }.map(\.key)
-    waiting.removeAll()
-    lines.removeAll()
-    return ids
+  /// Where a job was when someone came to stop it.
+  enum Place {
+    case executing(Runner)
+    /// It waited, and does so no more: no runner can start it.
+    case withdrawn
+    case elsewhere
   }
 
-  /// Whether it waits here, or a runner of this queue executes it.
-  func holds(_ id: JobID) -> Bool { waiting[id] != nil || executing[id] != nil }
+  /// Finds a job, and takes it out of the line if it waits, in one step.
+  func claim(_ id: JobID) -> Place {
+    if let runner = executing[id] { return .executing(runner) }
+    return withdraw(id) ? .withdrawn : .elsewhere
+  }
 
   /// The runner that executes this job now.
   func executor(of id: JobID) -> Runner? { executing[id] }

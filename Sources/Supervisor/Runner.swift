@@ -97,13 +97,13 @@ public actor Runner {
 
   /// Ends an unfinished job as `failed` with the error `stopped`; returns when that is on disk.
   public func stop(_ id: JobID, reason: String = "stopped") async throws(SupervisorError) {
-    if let runner = await queue.executor(of: id) {
+    if case .executing(let runner) = await queue.claim(id) {
       await runner.end(id, reason: reason)
       _ = try await storing { () async throws(JobStoreError) in try await context.store.finished(id) }
     } else {
+      // Once accepted this step is not lost: while the disk refuses writes, it waits.
       let step = JobTransition.finish(.failed, .error(reason), nil, at: .now)
       _ = try await storing { () async throws(JobStoreError) in try await context.store.transition(id, step) }
-      await queue.withdraw(id)
     }
   }
 

@@ -51,11 +51,10 @@ extension RunnerRegistry {
     return (live ?? JobOutput(), false)
   }
 
-  /// The owner of a job's runner. When that runner was removed and others of its queue go on with its jobs, one of them.
+  /// The owner of a job's runner. A job that has ended needs none any more.
   private func owner(ofJob id: JobID) async throws(SupervisorError) -> Runner {
     let record = try await record(id)
     if let runner = runners[record.job.runner] { return runner }
-    for runner in runners.values { if await runner.queue.holds(id) { return runner } }
     if record.status.isFinal { throw .store(.wrongState(id, record.status)) }
     throw .runnerNotFound(record.job.runner)
   }

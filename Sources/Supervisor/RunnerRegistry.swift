@@ -50,9 +50,7 @@ public actor RunnerRegistry {
     context.logger.info("runner registered", metadata: ["runner": "\(name)", "queue": "\(queue)"])
   }
 
-  /// Stops it, fails its unfinished jobs with that reason, forgets it.
-  ///
-  /// Queued jobs stay when another runner drains the same queue.
+  /// Stops it, fails its unfinished jobs with that reason, forgets it. Jobs of other runners in its queue stay.
   public func remove(_ name: RunnerName) async throws(SupervisorError) {
     let runner = try owner(of: name)
     try await storing { () async throws(JobStoreError) in try await context.store.forget(name) }
@@ -61,11 +59,8 @@ public actor RunnerRegistry {
     names.removeAll { $0 == name }
     await runner.queue.remove(name)
     let reason = "its runner \(name) was removed"
-    if await runner.queue.runnerNames.isEmpty {
-      queues[runner.settings.queue] = nil
-      try await fail(await runner.queue.withdrawAll(), reason)
-    }
-    try await failCreatedJobs(of: name, reason)
+    if await runner.queue.runnerNames.isEmpty { queues[runner.settings.queue] = nil }
+    for status in [JobStatus.created, .queued, .running] { try await stopJobs(of: runner, status, reason) }
     try await runner.stopRunner(force: true, reason: reason)
     context.logger.info("runner removed", metadata: ["runner": "\(name)"])
   }
@@ -129,14 +124,20 @@ public actor RunnerRegistry {
     try await storing { () async throws(JobStoreError) in try await context.store.save(entry) }
   }
 
-  private func failCreatedJobs(of name: RunnerName, _ reason: String) async throws(SupervisorError) {
-    var query = JobQuery(limit: 500)
-    query.runner = name
-    query.status = .created
+  /// Ends all jobs of a runner that are in this state, wherever they wait or run.
+  private func stopJobs(
+    of runner: Runner, _ status: JobStatus, _ reason: String
+  ) async throws(SupervisorError) {
+    var query = JobQuery(limit: 256)
+    query.runner = runner.name
+    query.status = status
     while true {
       let asked = query
       let page = try await storing { () async throws(JobStoreError) in try await context.store.query(asked) }
-      try await fail(page.jobs.map(\.job.id), reason)
+      await withDiscardingTaskGroup { group in
+        // One that has meanwhile ended stays as it is.
+        for record in page.jobs { group.addTask { try? await runner.stop(record.job.id, reason: reason) } }
+      }
       guard let next = page.next else { return }
       query.cursor = next
     }

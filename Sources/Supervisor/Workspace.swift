@@ -77,6 +77,8 @@ struct Workspace: Sendable {
         guard mkdir(parent, 0o711) == 0 || errno == EEXIST else {
           throw UVError(errno: errno, operation: "mkdir \(parent)")
         }
+        // Whatever the umask: a job of another user walks through it to its own.
+        chmod(parent, 0o711)
       }
     } catch let error as UVError {
       throw error

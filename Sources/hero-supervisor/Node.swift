@@ -106,6 +106,8 @@ actor Node {
     do throws(InvalidExecutor) { executors = try Executors(configuration.executors) } catch {
       throw CommandFailure(message: "executors.\(error.executor): \(error.reason)", status: .usage)
     }
+    // Jobs of another user walk through it to their working directory; what lies in it stays the node's alone.
+    if executors.haveOtherUsers { chmod(configuration.dataDirectory, 0o711) }
     let registry = RunnerRegistry(
       context: RunnerContext(
         loop: loop, store: store, executors: executors, settings: settings, processes: processes, logger: logger),

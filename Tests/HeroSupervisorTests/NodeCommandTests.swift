@@ -1,3 +1,4 @@
+import Glibc
 import JSONRPC
 import Testing
 
@@ -44,6 +45,26 @@ struct NodeCommandTests {
     node.terminate()
     let end = await node.outcome()
     #expect(end.status == 0, "\(end.error)")
+  }
+
+  @Test(
+    "run a job as the user that its executor names, with its payload in a file that it can read",
+    .enabled(if: geteuid() == 0, "only root may run jobs as another user"))
+  func otherUser() async throws {
+    let directory = TemporaryDirectory()
+    let file = directory.write(
+      """
+      {"executors": {"mine": {"command": ["/bin/sh", "{payload_file}"], "payload": "file", "user": "nobody",
+      "limits": {"open_files": 20}}}, "runners": [{"name": "r"}]}
+      """, to: "cluster.json")
+    let (node, environment) = try await startNode("--config", file)
+    let outcome = try await CommandLineTool.run(
+      "job", "run", "-r", "r", "--executor", "mine", "id -un; id -Gn; ulimit -n; touch here; pwd",
+      environment: environment)
+    let lines = outcome.output.split(separator: "\n")
+    #expect(outcome.status == 0 && lines.prefix(3) == ["nobody", "nogroup", "20"], "\(outcome)")
+    node.terminate()
+    #expect(await node.outcome().status == 0)
   }
 
   @Test("refuse a key that the node does not know")
