@@ -102,7 +102,7 @@ struct ClosingTests {
       let server = fixture.server
       let shutdown = Task { await server.shutdown(grace: .seconds(60)) }
       #expect(try idle.isAtEnd())
-      await gate.open()
+      gate.open()
       let answer = try busy.answer()
       #expect(answer.text == "done")
       #expect(answer.headers["connection"] == "close")

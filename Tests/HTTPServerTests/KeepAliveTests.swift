@@ -1,5 +1,6 @@
 import EventLoop
 import HTTPServer
+import Synchronization
 import Testing
 
 struct KeepAliveTests {
@@ -71,7 +72,7 @@ struct KeepAliveTests {
       client.send(["/a", "/b", "/slow"].map { "GET \($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
       #expect(try client.answer().text == "/a")
       #expect(try client.answer().text == "/b")
-      await gate.open()
+      gate.open()
       #expect(try client.answer().text == "/slow")
     }
   }
@@ -129,7 +130,7 @@ struct KeepAliveTests {
         "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
           + "POST /body HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
       #expect(await eventually { await fixture.server.statistics.requests == 1 })
-      await gate.open()
+      gate.open()
       #expect(try client.answer().text == "/slow")
       #expect(try client.answer().status == 100)
       client.send("hello")
@@ -151,23 +152,37 @@ struct KeepAliveTests {
   }
 }
 
-/// Holds handlers until a test opens it; a cancelled one is let go.
-actor Gate {
-  private var isOpen = false
-  private var waiting: [CheckedContinuation<Void, Never>] = []
+/// Holds handlers until a test opens it; a cancelled one is let go. No actor: the tests' clients block the threads on
+/// which it would run.
+final class Gate: Sendable {
+  private enum State {
+    case closed([CheckedContinuation<Void, Never>])
+    case open
+  }
+
+  private let state = Mutex<State>(.closed([]))
 
   func wait() async {
-    guard !isOpen else { return }
     await withTaskCancellationHandler {
-      await withCheckedContinuation { waiting.append($0) }
+      await withCheckedContinuation { continuation in
+        let isOpen = state.withLock { state in
+          guard case .closed(let waiting) = state else { return true }
+          state = .closed(waiting + [continuation])
+          return false
+        }
+        if isOpen { continuation.resume() }
+      }
     } onCancel: {
-      Task { await open() }
+      open()
     }
   }
 
   func open() {
-    isOpen = true
+    let waiting = state.withLock { state -> [CheckedContinuation<Void, Never>] in
+      guard case .closed(let waiting) = state else { return [] }
+      state = .open
+      return waiting
+    }
     for continuation in waiting { continuation.resume() }
-    waiting = []
   }
 }
