@@ -3,7 +3,6 @@
 Every figure that is compared comes from the same round, seconds apart. Nothing here passes or fails: it prints.
 """
 import argparse
-import asyncio
 import json
 import os
 import re
@@ -118,28 +117,43 @@ def lua_run(secret, executor, tag):
         f"request=function() n=n+1; return wrk.format(nil,nil,nil,[==[{before}]==]..'{tag}-'..n..[==[{after}]==]) end\n")
 
 
-async def run_processes(node, total, in_flight, tag):
-    """Runs `total` process jobs, `in_flight` at a time, over keep-alive connections; jobs a second."""
-    remaining = iter(range(total))
-
-    async def client():
-        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-        for n in remaining:
-            body = json.dumps({
-                "jsonrpc": "2.0", "id": 1, "method": "job.run",
-                "params": {"secret": node.secret, "job": job(f"{tag}-{n}", "true")}}).encode()
-            writer.write(
-                b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                % len(body) + body)
-            head = await reader.readuntil(b"\r\n\r\n")
-            answer = await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", head).group(1)))
-            if b'"success"' not in answer:
-                raise SystemExit(answer)
-        writer.close()
-
+def run_processes(node, seconds, in_flight, tag):
+    """Process jobs a second, `in_flight` at a time; each must have succeeded."""
+    before = node.rpc("get_runner_status", ["bench"])
     started = time.monotonic()
-    await asyncio.gather(*(client() for _ in range(in_flight)))
-    return total / (time.monotonic() - started)
+    wrk(node.port, lua_run(node.secret, "true", tag), seconds, in_flight)
+    after = node.rpc("get_runner_status", ["bench"])
+    if after["failed"] + after["timeout"] > before["failed"] + before["timeout"]:
+        raise SystemExit("a process job failed")
+    return (after["completed"] - before["completed"]) / (time.monotonic() - started)
+
+
+def run_backlog(binary, total, in_flight):
+    """Process jobs a second from a queue that was filled before, so that no client takes part."""
+    node = Node(binary, runners=[{"name": "bench", "queue": "bench", "concurrency": in_flight}])
+    try:
+        node.rpc("stop_runner", ["bench", False])
+        fill(node, [job(f"b-{n}", "true") for n in range(total)])
+        started = time.monotonic()
+        node.rpc("start_runner", ["bench"])
+        node.rpc("job.result", [f"b-{total - 1}"])
+        node.rpc("stop_runner", ["bench", False])
+        seconds = time.monotonic() - started
+        if node.rpc("get_runner_status", ["bench"])["completed"] != total:
+            raise SystemExit("a process job failed")
+        return total / seconds
+    finally:
+        node.stop()
+
+
+def fill(node, jobs):
+    """Creates and starts jobs, 500 in a batch."""
+    for start in range(0, len(jobs), 500):
+        part = jobs[start:start + 500]
+        post(node, [{"jsonrpc": "2.0", "id": n, "method": "jobs.create",
+                     "params": {"secret": node.secret, "job": new}} for n, new in enumerate(part)])
+        post(node, [{"jsonrpc": "2.0", "id": n, "method": "job.start",
+                     "params": {"secret": node.secret, "job_id": new["id"]}} for n, new in enumerate(part)])
 
 
 def row(name, values, aim, unit=""):
@@ -163,7 +177,7 @@ def main():
     node = Node(options.binary)
     time.sleep(0.5)
     idle = node.resident_mib()
-    figures = {key: [] for key in ("ceiling", "list", "status", "echo", "process", "p99", "list_rate", "echo_rate")}
+    figures = {key: [] for key in ("ceiling", "list", "status", "echo", "backlog", "process", "p99", "list_rate", "echo_rate")}
     try:
         node.rpc("job.run", {"secret": node.secret, "job": job("known", "echo", "hello")})
         status = lua({"jsonrpc": "2.0", "id": 1, "method": "job.status", "params": ["known"]})
@@ -175,10 +189,11 @@ def main():
             out = subprocess.run(
                 [os.path.join(options.ceilings, "spawn_limit"), "3000", "16", "0"], capture_output=True, text=True).stdout
             spawned = float(re.search(r"([\d.]+) per second", out).group(1))
-            ran = asyncio.run(run_processes(node, 3000, 16, f"p{n}"))
+            backlog = run_backlog(options.binary, 3000, 16)
+            ran = run_processes(node, seconds, 16, f"p{n}")
             for key, value in {
                 "ceiling": ceiling, "list": listed / ceiling, "status": known / ceiling, "echo": echo / listed,
-                "process": ran / spawned, "p99": p99, "list_rate": listed, "echo_rate": echo}.items():
+                "backlog": backlog / spawned, "process": ran / spawned, "p99": p99, "list_rate": listed, "echo_rate": echo}.items():
                 figures[key].append(value)
     finally:
         limit.terminate()
@@ -192,7 +207,8 @@ def main():
     row("job.run echo, jobs/s at 64 connections", figures["echo_rate"], "10000 where list_runners does 60000")
     row("job.run echo / list_runners", figures["echo"], "0.167")
     row("job.run echo, 99th percentile", figures["p99"], "20", " ms")
-    row("job.run /bin/true / spawn_limit, 16 in flight", figures["process"], "0.8")
+    row("/bin/true from a filled queue / spawn_limit, 16 in flight", figures["backlog"], "0.8")
+    row("/bin/true by job.run of 16 clients / spawn_limit", figures["process"], "-")
     row("resident when idle", [idle], "25", " MiB")
 
     starts = []
@@ -205,15 +221,7 @@ def main():
     queued = Node(options.binary, runners=[{"name": "bench", "queue": "bench", "concurrency": 1}])
     try:
         queued.rpc("stop_runner", ["bench", False])
-        payload = "x" * 100
-        for start in range(0, 100_000, 500):
-            batch = []
-            for n in range(start, start + 500):
-                batch.append({"jsonrpc": "2.0", "id": n, "method": "jobs.create",
-                              "params": {"secret": queued.secret, "job": job(f"q-{n:06}-{'i' * 28}", "echo", payload)}})
-            post(queued, batch)
-            post(queued, [{"jsonrpc": "2.0", "id": n["id"], "method": "job.start",
-                           "params": {"secret": queued.secret, "job_id": n["params"]["job"]["id"]}} for n in batch])
+        fill(queued, [job(f"q-{n:06}-{'i' * 28}", "echo", "x" * 100) for n in range(100_000)])
         waiting = queued.rpc("get_runner_status", ["bench"])["queued"]
         row(f"resident with {waiting} queued jobs", [queued.resident_mib()], "100", " MiB")
     finally:
