@@ -27,6 +27,8 @@ let package = Package(
       name: "EventLoop", dependencies: ["CLibUV", .product(name: "DequeModule", package: "swift-collections")],
       swiftSettings: swift),
     .target(name: "JSONRPC", dependencies: ["CJansson"], swiftSettings: swift),
+    // Values only: no socket, clock or task.
+    .target(name: "Gossip", swiftSettings: swift),
     .target(
       name: "HTTPServer", dependencies: ["EventLoop", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),
@@ -59,6 +61,9 @@ let package = Package(
       ], swiftSettings: swift),
 
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"], swiftSettings: swift),
+    .testTarget(
+      name: "GossipTests", dependencies: ["Gossip", .product(name: "HeapModule", package: "swift-collections")],
+      swiftSettings: swift),
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),

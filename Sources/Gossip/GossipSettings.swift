@@ -1,0 +1,78 @@
+import Glibc
+
+// The numbers of the protocol. Each says where it comes from; `lan` is memberlist's profile of the same name.
+
+/// How often members are looked at, and how long they are believed to live.
+public struct GossipSettings: Hashable, Sendable {
+  /// A member is probed this often; the others take their turns. A probe a second costs one packet and its answer.
+  public var probeInterval: Duration
+  /// How long a direct probe may take before others are asked: well above a round trip and a pause of the collector of
+  /// somebody else's program on the same machine.
+  public var probeTimeout: Duration
+  /// Peers that are asked to probe in this member's place (SWIM, §3.1: k = 3 makes a false alarm rare even at 10 % loss).
+  public var indirectProbes: Int
+  /// News is sent this often, besides what travels on probes.
+  public var gossipInterval: Duration
+  /// Members that get it each time.
+  public var gossipFanout: Int
+  /// A member that failed this long ago still gets news: it may be alive and not know what is said of it.
+  public var gossipToTheDead: Duration
+  /// A suspicion lasts at least this many times log₁₀(members) probe intervals …
+  public var suspicionMultiplier: Double
+  /// … and at most this many times as long, as long as nobody else confirms it (Lifeguard, §III-B).
+  public var suspicionMaximumMultiplier: Double
+  /// News is sent this many times log₁₀(members + 1) times by each member.
+  public var retransmitMultiplier: Double
+  /// Intervals and timeouts grow at most this many times while this member doubts itself (Lifeguard, §III-A).
+  public var maximumHealthScore: Int
+  /// The whole state is exchanged with one member this often.
+  public var pushPullInterval: Duration
+  /// Members that are gone are forgotten after this time.
+  public var reapAfter: Duration
+
+  /// One data centre.
+  public static let lan = GossipSettings(
+    probeInterval: .seconds(1), probeTimeout: .milliseconds(500), indirectProbes: 3,
+    gossipInterval: .milliseconds(200), gossipFanout: 3, gossipToTheDead: .seconds(30), suspicionMultiplier: 4,
+    suspicionMaximumMultiplier: 6, retransmitMultiplier: 4, maximumHealthScore: 8, pushPullInterval: .seconds(30),
+    reapAfter: .seconds(72 * 3600))
+
+  /// Several data centres: round trips of a tenth of a second, and lines that fail for seconds.
+  public static let wan = {
+    var settings = lan
+    settings.probeInterval = .seconds(5)
+    settings.probeTimeout = .seconds(3)
+    settings.gossipInterval = .milliseconds(500)
+    settings.gossipFanout = 4
+    settings.gossipToTheDead = .seconds(60)
+    settings.suspicionMultiplier = 6
+    settings.pushPullInterval = .seconds(60)
+    return settings
+  }()
+
+  /// One machine: no loss, round trips of microseconds.
+  public static let local = {
+    var settings = lan
+    settings.probeTimeout = .milliseconds(200)
+    settings.gossipInterval = .milliseconds(100)
+    settings.gossipToTheDead = .seconds(15)
+    settings.suspicionMultiplier = 3
+    settings.retransmitMultiplier = 2
+    settings.pushPullInterval = .seconds(15)
+    return settings
+  }()
+}
+
+extension GossipSettings {
+  /// How often each member passes on one piece of news, in a cluster of so many.
+  func retransmissions(members: Int) -> Int {
+    Int(retransmitMultiplier * logarithm(members + 1).rounded(.up))
+  }
+
+  /// The shortest time that a suspicion lasts.
+  func suspicionMinimum(members: Int) -> Duration {
+    probeInterval * (suspicionMultiplier * max(1, logarithm(members)))
+  }
+
+  private func logarithm(_ members: Int) -> Double { members > 1 ? log10(Double(members)) : 0 }
+}

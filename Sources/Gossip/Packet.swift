@@ -1,0 +1,27 @@
+// What members send to each other by UDP: one message or none, and news that travels along.
+
+public struct Packet: Hashable, Sendable {
+  public var message: Message?
+  public var news: [News]
+
+  public init(_ message: Message? = nil, news: [News] = []) {
+    self.message = message
+    self.news = news
+  }
+}
+
+public enum Message: Hashable, Sendable {
+  /// Answer `acknowledge` if you are `target`: a member may have another's address by now.
+  case ping(ProbeNumber, target: MemberName)
+  /// Ping `target` for me; answer `acknowledge` if it answers, `negative` if it has not after 80 % of the timeout.
+  case pingRequest(ProbeNumber, target: MemberName, address: MemberAddress)
+  case acknowledge(ProbeNumber)
+  /// I live, but the target does not answer me either (Lifeguard, §III-A).
+  case negative(ProbeNumber)
+}
+
+/// Tells the answers to one member's probes apart.
+public struct ProbeNumber: Hashable, Sendable {
+  public var rawValue: UInt32
+  public init(_ rawValue: UInt32) { self.rawValue = rawValue }
+}

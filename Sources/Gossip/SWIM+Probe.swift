@@ -1,0 +1,140 @@
+// Is that member alive? Asked directly, then through others, then over the peer link (SWIM, §3.1).
+
+extension SWIM {
+  /// The probe under way; there is one at a time.
+  struct Probe {
+    let number: ProbeNumber
+    let target: MemberName
+    /// When others are asked; `nil` once they are.
+    var directUntil: Duration?
+    /// When the target is suspected.
+    let until: Duration
+    /// Others that were asked and have not yet said that they live.
+    var missingNegatives = 0
+
+    var nextDeadline: Duration { directUntil ?? until }
+  }
+
+  /// A probe for another member.
+  struct Relay {
+    let requester: MemberAddress
+    let number: ProbeNumber
+    /// When the requester is told that there is no answer yet; `nil` once it was.
+    var negativeAt: Duration?
+    let until: Duration
+
+    var nextDeadline: Duration { negativeAt ?? until }
+  }
+
+  mutating func startProbe() {
+    guard let target = order.take(using: &generator, where: { entries[$0]?.member.isPresent ?? false }) else { return }
+    let number = takeNumber()
+    probe = Probe(
+      number: number, target: target, directUntil: now + health.scaled(settings.probeTimeout),
+      until: now + health.scaled(settings.probeInterval))
+    ping(target, number)
+  }
+
+  /// The suspect hears first what is said of it, so that it can refute (Lifeguard, §III-C, "buddy system").
+  private mutating func ping(_ target: MemberName, _ number: ProbeNumber) {
+    guard let member = entries[target]?.member else { return }
+    let first = member.state == .suspect ? [news(of: member)] : []
+    let message = Message.ping(number, target: target)
+    let rest = takeNews(besides: message.encodedSize + (first.first?.encodedSize ?? 0)).filter { $0.name != target }
+    directives.append(.send(Packet(message, news: first + rest), to: member.profile.address))
+  }
+
+  mutating func continueProbe() {
+    guard var current = probe else { return }
+    if let until = current.directUntil, now >= until {
+      current.directUntil = nil
+      askOthers(&current)
+      probe = current
+    }
+    guard now >= current.until else { return }
+    probe = nil
+    // Nobody's silence but the target's: this member is fine. Silent helpers: it may be this member itself.
+    health.add(current.directUntil == nil && current.missingNegatives > 0 ? current.missingNegatives : 1)
+    guard let member = entries[current.target]?.member, member.isPresent else { return }
+    apply(
+      News(
+        name: member.name, state: .suspect, incarnation: member.incarnation, profile: member.profile, source: name))
+  }
+
+  private mutating func askOthers(_ current: inout Probe) {
+    guard let member = entries[current.target]?.member else { return }
+    let helpers = choose(settings.indirectProbes) { $0.isPresent && $0.name != current.target }
+    current.missingNegatives = helpers.count
+    let request = Message.pingRequest(current.number, target: member.name, address: member.profile.address)
+    for helper in helpers {
+      directives.append(
+        .send(Packet(request, news: takeNews(besides: request.encodedSize)), to: helper.profile.address))
+    }
+    directives.append(.probeByPeerLink(current.number, member.name))
+  }
+
+  mutating func endRelays() {
+    // Sorted, so that a seed repeats it.
+    for (number, relay) in relays.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+      if let time = relay.negativeAt, now >= time {
+        relays[number]!.negativeAt = nil
+        directives.append(.send(Packet(.negative(relay.number)), to: relay.requester))
+      }
+      if now >= relay.until { relays[number] = nil }
+    }
+  }
+
+  private mutating func takeNumber() -> ProbeNumber {
+    lastNumber &+= 1
+    return ProbeNumber(lastNumber)
+  }
+
+  // MARK: Packets
+
+  /// A packet that was decrypted and decoded; from whom it says it is.
+  public mutating func receive(_ packet: Packet, from sender: MemberAddress, at time: Duration) -> [Directive] {
+    now = max(now, time)
+    for news in packet.news { apply(news) }
+    switch packet.message {
+    case .ping(let number, let target): if target == name && !hasLeft { answer(.acknowledge(number), to: sender) }
+    case .pingRequest(let number, let target, let address): relay(number, target, address, for: sender)
+    case .acknowledge(let number): acknowledge(number)
+    case .negative(let number):
+      if probe?.number == number { probe!.missingNegatives = max(0, probe!.missingNegatives - 1) }
+    case nil: break
+    }
+    return takeDirectives()
+  }
+
+  /// The peer link's answer to `probeByPeerLink`.
+  public mutating func acknowledged(_ number: ProbeNumber, at time: Duration) -> [Directive] {
+    now = max(now, time)
+    acknowledge(number)
+    return takeDirectives()
+  }
+
+  private mutating func answer(_ message: Message, to address: MemberAddress) {
+    directives.append(.send(Packet(message, news: takeNews(besides: message.encodedSize)), to: address))
+  }
+
+  private mutating func relay(
+    _ number: ProbeNumber, _ target: MemberName, _ address: MemberAddress, for requester: MemberAddress
+  ) {
+    // As many as members could ask at the same time; more are no honest requests.
+    guard relays.count < 4 * max(8, entries.count) else { return }
+    let mine = takeNumber()
+    relays[mine] = Relay(
+      requester: requester, number: number, negativeAt: now + settings.probeTimeout * 0.8,
+      until: now + settings.probeInterval)
+    directives.append(.send(Packet(.ping(mine, target: target)), to: address))
+  }
+
+  private mutating func acknowledge(_ number: ProbeNumber) {
+    if let relay = relays.removeValue(forKey: number) {
+      directives.append(.send(Packet(.acknowledge(relay.number)), to: relay.requester))
+    } else if probe?.number == number {
+      probe = nil
+      health.add(-1)
+    }
+  }
+}

@@ -1,0 +1,179 @@
+// The membership protocol as a value: SWIM (Das, Gupta and Motivala, "SWIM: scalable weakly-consistent infection-style
+// process group membership protocol", 2002) with Lifeguard (Dadgar, Phillips and Currey, "Lifeguard: local health
+// awareness for more accurate failure detection", 2018). Time and the seed of all randomness come in as arguments; what is
+// to be done goes out as directives. Probes are in `SWIM+Probe.swift`, what members say of each other in
+// `SWIM+News.swift`.
+
+public struct SWIM: Sendable {
+  /// What the shell has to do.
+  public enum Directive: Hashable, Sendable {
+    case send(Packet, to: MemberAddress)
+    /// A member is new, or has another state or profile.
+    case changed(Member)
+    /// Probe it over the peer link, and say so by `acknowledged`: UDP may be blocked where TCP is not.
+    case probeByPeerLink(ProbeNumber, MemberName)
+    /// Exchange all that is known with this member, and pass on what it answers to `merge`.
+    case exchange(with: MemberAddress)
+    /// A live member of this name runs at another address. The younger of the two must stop.
+    case nameConflict(Member)
+  }
+
+  public let name: MemberName
+  public let settings: GossipSettings
+  /// The largest packet, in bytes: 1,400 less what encryption adds.
+  public let maximumPacketBytes: Int
+
+  struct Entry {
+    var member: Member
+    var suspicion: Suspicion?
+  }
+  /// All members that were ever heard of and not reaped, this one among them.
+  var entries: [MemberName: Entry] = [:]
+  /// Those with a suspicion.
+  var suspects: Set<MemberName> = []
+  /// How many members are present.
+  var present = 1
+  var order = ProbeOrder()
+  var queue = NewsQueue()
+  var health: LocalHealth
+  var generator: SeededGenerator
+  var probe: Probe?
+  var relays: [ProbeNumber: Relay] = [:]
+  var lastNumber: UInt32
+  var now: Duration
+  var hasLeft = false
+  private var nextGossip: Duration
+  private var nextExchange: Duration
+  private var nextProbe: Duration
+  var directives: [Directive] = []
+
+  /// - Parameters:
+  ///   - incarnation: higher than any that this member had before.
+  ///   - seed: of everything random.
+  ///   - now: from any origin; it must never go back.
+  public init(
+    name: MemberName, profile: MemberProfile, incarnation: Incarnation = Incarnation(1),
+    settings: GossipSettings = .lan,
+    maximumPacketBytes: Int = 1400, seed: UInt64, now: Duration
+  ) {
+    self.name = name
+    self.settings = settings
+    self.maximumPacketBytes = maximumPacketBytes
+    self.now = now
+    health = LocalHealth(maximum: settings.maximumHealthScore)
+    generator = SeededGenerator(seed: seed)
+    lastNumber = UInt32.random(in: 0...UInt32.max, using: &generator)
+    entries[name] = Entry(
+      member: Member(name: name, profile: profile, incarnation: incarnation, state: .alive, since: now))
+    // Members that start together shall not speak together.
+    nextProbe = now + settings.probeInterval * Double.random(in: 0..<1, using: &generator)
+    nextGossip = now + settings.gossipInterval * Double.random(in: 0..<1, using: &generator)
+    nextExchange = now + settings.pushPullInterval * Double.random(in: 0..<1, using: &generator)
+    queue.add(news(of: entries[name]!.member))
+  }
+
+  // MARK: What is known
+
+  /// Every member, this one among them, by name.
+  public var members: [Member] { entries.values.map(\.member).sorted { $0.name < $1.name } }
+  public subscript(name: MemberName) -> Member? { entries[name]?.member }
+  public var me: Member { entries[name]!.member }
+  /// 0 is healthy; what the operator sees.
+  public var healthScore: Int { health.score }
+
+  // MARK: Time
+
+  /// When `advance` has something to do next.
+  public var nextDeadline: Duration {
+    var deadline = min(nextGossip, nextExchange, nextProbe)
+    if let probe { deadline = min(deadline, probe.nextDeadline) }
+    for relay in relays.values { deadline = min(deadline, relay.nextDeadline) }
+    for name in suspects { deadline = min(deadline, entries[name]!.suspicion!.deadline) }
+    return deadline
+  }
+
+  /// Does what is due. A late call does each thing once: after a pause nobody is suspected for answers that this member
+  /// had no chance to read.
+  public mutating func advance(to time: Duration) -> [Directive] {
+    now = max(now, time)
+    endSuspicions()
+    continueProbe()
+    endRelays()
+    if now >= nextProbe && probe == nil {
+      startProbe()
+      nextProbe = now + health.scaled(settings.probeInterval)
+    }
+    if now >= nextGossip {
+      gossip()
+      nextGossip = now + settings.gossipInterval
+    }
+    if now >= nextExchange {
+      exchange()
+      reap()
+      nextExchange = now + settings.pushPullInterval
+    }
+    return takeDirectives()
+  }
+
+  /// News for a few members, the recently dead among them: they may be alive and have to hear what is said of them.
+  private mutating func gossip() {
+    guard queue.count > 0 else { return }
+    let isListening = { [now, settings] (member: Member) in
+      member.isPresent || (member.state == .failed && now - member.since < settings.gossipToTheDead)
+    }
+    for member in choose(settings.gossipFanout, where: isListening) {
+      let news = takeNews(besides: 0)
+      if news.isEmpty { return }
+      directives.append(.send(Packet(news: news), to: member.profile.address))
+    }
+  }
+
+  /// The whole state, with a member that is present, or now and then with one that failed: so that the halves of a
+  /// cluster find each other again.
+  private mutating func exchange() {
+    if let member = choose(1, where: \.isPresent).first { directives.append(.exchange(with: member.profile.address)) }
+    if let lost = choose(1, where: { $0.state == .failed }).first {
+      directives.append(.exchange(with: lost.profile.address))
+    }
+  }
+
+  /// Forgets members that have been gone for long.
+  private mutating func reap() {
+    for (name, entry) in entries where !entry.member.isPresent && now - entry.member.since > settings.reapAfter {
+      entries[name] = nil
+      order.remove(name)
+    }
+  }
+
+  // MARK: Parts
+
+  /// Up to `count` members other than this one, at random.
+  mutating func choose(_ count: Int, where isEligible: (Member) -> Bool) -> [Member] {
+    var chosen: [Member] = []
+    // In a large cluster most are eligible, and a few tries find some; in a small one all are looked at.
+    let names = order.all
+    let isSmall = names.count <= 3 * count
+    let start = names.isEmpty ? 0 : Int.random(in: 0..<names.count, using: &generator)
+    for attempt in 0..<(isSmall ? names.count : 3 * count) where chosen.count < count {
+      let place = isSmall ? (start + attempt) % names.count : Int.random(in: 0..<names.count, using: &generator)
+      guard let member = entries[names[place]]?.member, isEligible(member), !chosen.contains(member) else { continue }
+      chosen.append(member)
+    }
+    return chosen
+  }
+
+  mutating func takeNews(besides bytes: Int) -> [News] {
+    queue.take(
+      bytes: maximumPacketBytes - Packet.headerBytes - bytes, limit: settings.retransmissions(members: present))
+  }
+
+  mutating func takeDirectives() -> [Directive] {
+    defer { directives = [] }
+    return directives
+  }
+
+  func news(of member: Member) -> News {
+    News(
+      name: member.name, state: member.state, incarnation: member.incarnation, profile: member.profile, source: name)
+  }
+}

@@ -1,0 +1,165 @@
+import Testing
+
+@testable import Gossip
+
+/// Feed, then compare directives: one member alone with its time.
+@Suite("SWIM")
+struct SWIMTests {
+  private func member(_ names: String..., settings: GossipSettings = .lan) -> SWIM {
+    var swim = SWIM(
+      name: MemberName("me"), profile: MemberProfile(address: MemberAddress("me:1")), settings: settings, seed: 1,
+      now: .zero)
+    _ = swim.merge(names.map { news($0, .alive) }, at: .zero)
+    return swim
+  }
+
+  private func news(
+    _ name: String, _ state: MemberState, _ incarnation: UInt64 = 1, by source: String = "other",
+    address: String? = nil
+  ) -> News {
+    News(
+      name: MemberName(name), state: state, incarnation: Incarnation(incarnation),
+      profile: MemberProfile(address: MemberAddress(address ?? "\(name):1")), source: MemberName(source))
+  }
+
+  private func receive(_ swim: inout SWIM, _ news: News..., at time: Duration = .zero) -> [SWIM.Directive] {
+    swim.receive(Packet(news: news), from: MemberAddress("x:1"), at: time)
+  }
+
+  @Test(
+    "newer news overrides, older does not",
+    arguments: [
+      (.alive, 2, .alive, 1, true), (.alive, 1, .suspect, 1, false), (.alive, 2, .suspect, 1, true),
+      (.alive, 1, .failed, 1, false), (.alive, 2, .failed, 1, true), (.suspect, 1, .alive, 1, true),
+      (.suspect, 1, .alive, 2, false), (.failed, 1, .suspect, 1, true), (.failed, 1, .alive, 2, false),
+      (.left, 1, .failed, 1, true), (.failed, 1, .left, 1, false), (.suspect, 2, .failed, 1, true),
+    ] as [(MemberState, UInt64, MemberState, UInt64, Bool)])
+  func precedence(state: MemberState, incarnation: UInt64, known: MemberState, at: UInt64, overrides: Bool) {
+    let present = Member(
+      name: MemberName("a"), profile: MemberProfile(address: MemberAddress("a:1")), incarnation: Incarnation(at),
+      state: known, since: .zero)
+    #expect(news("a", state, incarnation).overrides(present) == overrides)
+  }
+
+  @Test("a suspected member refutes with a higher incarnation, and trusts itself less")
+  func refutes() {
+    var swim = member("a", "b")
+    _ = receive(&swim, news("me", .suspect, 1, by: "a"))
+    #expect(swim.me.incarnation == Incarnation(2))
+    #expect(swim.healthScore == 1)
+    let told = swim.advance(to: .milliseconds(250)).flatMap { directive -> [News] in
+      if case .send(let packet, _) = directive { packet.news } else { [] }
+    }
+    #expect(told.contains { $0.name == MemberName("me") && $0.state == .alive && $0.incarnation == Incarnation(2) })
+    _ = receive(&swim, news("me", .failed, 1, by: "b"))
+    #expect(swim.me.incarnation == Incarnation(2), "it was refuted before")
+  }
+
+  @Test("a member that never answers is asked directly, through others, by the peer link, and then suspected")
+  func probes() {
+    var swim = member("a", "b", "c", "d")
+    var asked: [Message] = []
+    var byLink = 0
+    var time = Duration.zero
+    while swim.members.allSatisfy({ $0.state == .alive }) && time < .seconds(10) {
+      time = swim.nextDeadline
+      for directive in swim.advance(to: time) {
+        if case .send(let packet, _) = directive, let message = packet.message { asked.append(message) }
+        if case .probeByPeerLink = directive { byLink += 1 }
+      }
+    }
+    guard case .ping(let number, let target)? = asked.first else {
+      Issue.record("\(asked)")
+      return
+    }
+    #expect(
+      asked.dropFirst().prefix(3).allSatisfy {
+        if case .pingRequest(number, target, MemberAddress("\(target):1")) = $0 { true } else { false }
+      })
+    #expect(byLink == 1)
+    #expect(swim[target]?.state == .suspect)
+  }
+
+  /// The number of a ping among directives.
+  private func pinged(_ target: String, _ directives: [SWIM.Directive]) -> ProbeNumber? {
+    for directive in directives {
+      if case .send(let packet, _) = directive, case .ping(let number, let name)? = packet.message,
+        name == MemberName(target)
+      {
+        return number
+      }
+    }
+    return nil
+  }
+
+  @Test("an answer by any way ends the probe", arguments: [true, false])
+  func answered(byLink: Bool) throws {
+    var swim = member("a")
+    var number: ProbeNumber?
+    var time = Duration.zero
+    while number == nil && time < .seconds(5) {
+      time = swim.nextDeadline
+      number = pinged("a", swim.advance(to: time))
+    }
+    let sent = try #require(number)
+    if byLink {
+      _ = swim.acknowledged(sent, at: time)
+    } else {
+      _ = swim.receive(Packet(.acknowledge(sent)), from: MemberAddress("a:1"), at: time)
+    }
+    #expect(swim.probe == nil)
+    #expect(swim.healthScore == 0)
+  }
+
+  @Test("a request to probe is passed on, and its answer passed back; silence is reported in time")
+  func relays() throws {
+    var swim = member("a", "b")
+    let request = Packet(.pingRequest(ProbeNumber(7), target: MemberName("b"), address: MemberAddress("b:1")))
+    let asked = swim.receive(request, from: MemberAddress("a:1"), at: .zero)
+    let number = try #require(pinged("b", asked))
+    let back = swim.receive(Packet(.acknowledge(number)), from: MemberAddress("b:1"), at: .milliseconds(1))
+    #expect(back == [.send(Packet(.acknowledge(ProbeNumber(7))), to: MemberAddress("a:1"))])
+    _ = swim.receive(request, from: MemberAddress("a:1"), at: .milliseconds(1))
+    let late = swim.advance(to: .milliseconds(402))
+    #expect(late.contains(.send(Packet(.negative(ProbeNumber(7))), to: MemberAddress("a:1"))))
+  }
+
+  @Test("a ping for another name is not answered", arguments: [("you", 0), ("me", 1)])
+  func foreignPing(target: String, answers: Int) {
+    var swim = member()
+    let ping = Packet(.ping(ProbeNumber(1), target: MemberName(target)))
+    let directives = swim.receive(ping, from: MemberAddress("a:1"), at: .zero)
+    #expect(directives.count == answers)
+  }
+
+  @Test("two live members of one name are a conflict; a member may return with another address")
+  func conflict() {
+    var swim = member("a")
+    let conflict = receive(&swim, news("a", .alive, 1, address: "elsewhere:1"))
+    #expect(conflict.contains { if case .nameConflict = $0 { true } else { false } })
+    _ = receive(&swim, news("a", .alive, 2, address: "elsewhere:1"))
+    #expect(swim[MemberName("a")]?.profile.address == MemberAddress("elsewhere:1"))
+  }
+
+  @Test("what was learned at second hand is a suspicion first, and is not believed of oneself")
+  func merges() {
+    var swim = member("a")
+    _ = swim.merge([news("a", .failed), news("me", .failed)], at: .zero)
+    #expect(swim[MemberName("a")]?.state == .suspect)
+    #expect(swim.me.state == .alive && swim.me.incarnation == Incarnation(2))
+  }
+
+  @Test("members that are gone are forgotten in the end")
+  func reaps() {
+    var settings = GossipSettings.lan
+    settings.reapAfter = .seconds(100)
+    var swim = member("a", settings: settings)
+    _ = receive(&swim, news("a", .failed))
+    var time = Duration.zero
+    while time < .seconds(200) {
+      time = swim.nextDeadline
+      _ = swim.advance(to: time)
+    }
+    #expect(swim.members.map(\.name) == [MemberName("me")])
+  }
+}
