@@ -5,6 +5,11 @@ import JSONRPC
 struct ConfigCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "config", abstract: "Check a configuration, or show what is in force.",
+    discussion: """
+      EXAMPLES
+        hero-supervisor config check cluster.json
+        hero-supervisor config show --config cluster.json
+      """,
     subcommands: [Check.self, Show.self])
 
   struct Check: ParsableCommand {

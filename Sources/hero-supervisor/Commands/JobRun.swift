@@ -12,7 +12,7 @@ struct JobRun: AsyncParsableCommand {
 
       EXAMPLES
         hero-supervisor job run --runner default 'echo hello'
-        hero-supervisor job run --runner default --env NAME=world 'echo "hello $NAME"'
+        hero-supervisor job run --runner default --env WHO=you 'echo "hi $WHO"'
         hero-supervisor job run --runner default -e python --file a.py > a.csv
         hero-supervisor job run --runner default --timeout 2.5 'sleep 60'
         echo 'uname -a' | hero-supervisor job run --runner default -
