@@ -20,7 +20,7 @@ build: deps  ## debug build
 	swift build
 
 release: deps  ## optimised build
-	swift build -c release --static-swift-stdlib --product hero-supervisor
+	swift build -c release --static-swift-stdlib --no-color-diagnostics --product hero-supervisor
 
 lint:  ## the checks that .ci/run fails on
 	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests Benchmarks

@@ -14,7 +14,7 @@ enum Dashboard {
       h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin-top: 2rem }
       table { border-collapse: collapse; width: 100% }
       th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884 }
-      td.number { text-align: right; font-variant-numeric: tabular-nums }
+      #runners th:nth-child(n+4), td.number { text-align: right; font-variant-numeric: tabular-nums }
       td.failed, td.timeout, td.stopped { color: #c33 } td.completed, td.running { color: #293 }
       code { overflow-wrap: anywhere } #error { color: #c33 }
     </style>
