@@ -11,6 +11,9 @@ public struct GossipSettings: Hashable, Sendable {
   public var probeTimeout: Duration
   /// Peers that are asked to probe in this member's place (SWIM, §3.1: k = 3 makes a false alarm rare even at 10 % loss).
   public var indirectProbes: Int
+  /// After a broken link a member is pinged three times at this distance, and must answer before a fourth would be due:
+  /// many round trips within a site, and short enough to find a crash in a fraction of a second.
+  public var crashPingInterval: Duration
   /// News is sent this often, besides what travels on probes.
   public var gossipInterval: Duration
   /// Members that get it each time.
@@ -33,6 +36,7 @@ public struct GossipSettings: Hashable, Sendable {
   /// One data centre.
   public static let lan = GossipSettings(
     probeInterval: .seconds(1), probeTimeout: .milliseconds(500), indirectProbes: 3,
+    crashPingInterval: .milliseconds(50),
     gossipInterval: .milliseconds(200), gossipFanout: 3, gossipToTheDead: .seconds(30), suspicionMultiplier: 4,
     suspicionMaximumMultiplier: 6, retransmitMultiplier: 4, maximumHealthScore: 8, pushPullInterval: .seconds(30),
     reapAfter: .seconds(72 * 3600))
@@ -42,6 +46,7 @@ public struct GossipSettings: Hashable, Sendable {
     var settings = lan
     settings.probeInterval = .seconds(5)
     settings.probeTimeout = .seconds(3)
+    settings.crashPingInterval = .milliseconds(300)
     settings.gossipInterval = .milliseconds(500)
     settings.gossipFanout = 4
     settings.gossipToTheDead = .seconds(60)

@@ -15,6 +15,8 @@ public enum Message: Hashable, Sendable {
   case ping(ProbeNumber, target: MemberName)
   /// Ping `target` for me; answer `acknowledge` if it answers, `negative` if it has not after 80 % of the timeout.
   case pingRequest(ProbeNumber, target: MemberName, address: MemberAddress)
+  /// The same, at once: my link to `target` broke. `negative` comes after a fraction of a second.
+  case crashPingRequest(ProbeNumber, target: MemberName, address: MemberAddress)
   case acknowledge(ProbeNumber)
   /// I live, but the target does not answer me either (Lifeguard, §III-A).
   case negative(ProbeNumber)

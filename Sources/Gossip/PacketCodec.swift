@@ -44,6 +44,7 @@ extension Message {
     case .pingRequest: 2
     case .acknowledge: 3
     case .negative: 4
+    case .crashPingRequest: 5
     }
   }
 
@@ -51,7 +52,8 @@ extension Message {
   var encodedSize: Int {
     switch self {
     case .ping(_, let target): 5 + target.rawValue.utf8.count
-    case .pingRequest(_, let target, let address): 6 + target.rawValue.utf8.count + address.rawValue.utf8.count
+    case .pingRequest(_, let target, let address), .crashPingRequest(_, let target, let address):
+      6 + target.rawValue.utf8.count + address.rawValue.utf8.count
     case .acknowledge, .negative: 4
     }
   }
@@ -61,7 +63,7 @@ extension Message {
     case .ping(let number, let target):
       writer.add(number.rawValue)
       writer.add(target.rawValue)
-    case .pingRequest(let number, let target, let address):
+    case .pingRequest(let number, let target, let address), .crashPingRequest(let number, let target, let address):
       writer.add(number.rawValue)
       writer.add(target.rawValue)
       writer.add(address.rawValue)
@@ -71,13 +73,14 @@ extension Message {
 
   fileprivate init?(kind: UInt8, from reader: inout ByteReader) throws(MalformedPacket) {
     guard kind > 0 else { return nil }
-    guard kind <= 4 else { throw MalformedPacket("unknown message") }
+    guard kind <= 5 else { throw MalformedPacket("unknown message") }
     let number = ProbeNumber(try reader.integer())
     switch kind {
     case 1: self = .ping(number, target: try reader.name())
     case 2: self = .pingRequest(number, target: try reader.name(), address: try reader.address())
     case 3: self = .acknowledge(number)
-    default: self = .negative(number)
+    case 4: self = .negative(number)
+    default: self = .crashPingRequest(number, target: try reader.name(), address: try reader.address())
     }
   }
 }

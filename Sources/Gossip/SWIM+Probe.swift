@@ -22,8 +22,16 @@ extension SWIM {
     /// When the requester is told that there is no answer yet; `nil` once it was.
     var negativeAt: Duration?
     let until: Duration
+    /// Where to ping again, and when: a request after a broken link cannot wait for the next one.
+    var again: Again?
 
-    var nextDeadline: Duration { negativeAt ?? until }
+    struct Again {
+      let target: MemberName
+      let address: MemberAddress
+      var times: [Duration]
+    }
+
+    var nextDeadline: Duration { min(negativeAt ?? until, again?.times.first ?? until) }
   }
 
   mutating func startProbe() {
@@ -76,6 +84,10 @@ extension SWIM {
   mutating func endRelays() {
     // Sorted, so that a seed repeats it.
     for (number, relay) in relays.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+      if let time = relay.again?.times.first, now >= time {
+        relays[number]!.again!.times.removeFirst()
+        directives.append(.send(Packet(.ping(number, target: relay.again!.target)), to: relay.again!.address))
+      }
       if let time = relay.negativeAt, now >= time {
         relays[number]!.negativeAt = nil
         directives.append(.send(Packet(.negative(relay.number)), to: relay.requester))
@@ -84,7 +96,7 @@ extension SWIM {
     }
   }
 
-  private mutating func takeNumber() -> ProbeNumber {
+  mutating func takeNumber() -> ProbeNumber {
     lastNumber &+= 1
     return ProbeNumber(lastNumber)
   }
@@ -98,8 +110,10 @@ extension SWIM {
     switch packet.message {
     case .ping(let number, let target): if target == name && !hasLeft { answer(.acknowledge(number), to: sender) }
     case .pingRequest(let number, let target, let address): relay(number, target, address, for: sender)
+    case .crashPingRequest(let number, let target, let address): relayAtOnce(number, target, address, for: sender)
     case .acknowledge(let number): acknowledge(number)
     case .negative(let number):
+      deny(number, by: sender)
       if probe?.number == number { probe!.missingNegatives = max(0, probe!.missingNegatives - 1) }
     case nil: break
     }
@@ -117,11 +131,13 @@ extension SWIM {
     directives.append(.send(Packet(message, news: takeNews(besides: message.encodedSize)), to: address))
   }
 
+  /// As many as members could ask at the same time; more are no honest requests.
+  var canRelay: Bool { relays.count < 4 * max(8, entries.count) }
+
   private mutating func relay(
     _ number: ProbeNumber, _ target: MemberName, _ address: MemberAddress, for requester: MemberAddress
   ) {
-    // As many as members could ask at the same time; more are no honest requests.
-    guard relays.count < 4 * max(8, entries.count) else { return }
+    guard canRelay else { return }
     let mine = takeNumber()
     relays[mine] = Relay(
       requester: requester, number: number, negativeAt: now + settings.probeTimeout * 0.8,
@@ -130,6 +146,7 @@ extension SWIM {
   }
 
   private mutating func acknowledge(_ number: ProbeNumber) {
+    if crashProbes.removeValue(forKey: number) != nil { return }
     if let relay = relays.removeValue(forKey: number) {
       directives.append(.send(Packet(.acknowledge(relay.number)), to: relay.requester))
     } else if probe?.number == number {

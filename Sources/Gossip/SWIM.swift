@@ -39,6 +39,8 @@ public struct SWIM: Sendable {
   var generator: SeededGenerator
   var probe: Probe?
   var relays: [ProbeNumber: Relay] = [:]
+  /// Members whose peer link broke, and who are asked about at this moment.
+  var crashProbes: [ProbeNumber: CrashProbe] = [:]
   var lastNumber: UInt32
   var now: Duration
   var hasLeft = false
@@ -88,6 +90,7 @@ public struct SWIM: Sendable {
     var deadline = min(nextGossip, nextExchange, nextProbe)
     if let probe { deadline = min(deadline, probe.nextDeadline) }
     for relay in relays.values { deadline = min(deadline, relay.nextDeadline) }
+    for probe in crashProbes.values { deadline = min(deadline, probe.nextDeadline) }
     for name in suspects { deadline = min(deadline, entries[name]!.suspicion!.deadline) }
     return deadline
   }
@@ -99,6 +102,7 @@ public struct SWIM: Sendable {
     endSuspicions()
     continueProbe()
     endRelays()
+    continueCrashProbes()
     if now >= nextProbe && probe == nil {
       startProbe()
       nextProbe = now + health.scaled(settings.probeInterval)

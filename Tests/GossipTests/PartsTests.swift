@@ -76,6 +76,7 @@ struct PartsTests {
     let all = [
       Message.ping(ProbeNumber(1), target: MemberName("é")), .acknowledge(ProbeNumber(.max)), .negative(ProbeNumber(0)),
       .pingRequest(ProbeNumber(9), target: MemberName("n"), address: MemberAddress("[::1]:7946")),
+      .crashPingRequest(ProbeNumber(9), target: MemberName("n"), address: MemberAddress("a:1")),
     ]
     for message in all {
       for news in [[], [news("a"), news("b", zone: "z")]] {

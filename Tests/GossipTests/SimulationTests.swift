@@ -35,6 +35,28 @@ struct SimulationTests {
     #expect(simulator.falseFailures == 0, "seed \(seed)")
   }
 
+  @Test("a killed process is failed everywhere in a fraction of a second", arguments: [2, 3, 5, 50])
+  func fastCrash(count: Int) throws {
+    var simulator = cluster(count)
+    simulator.run(for: .seconds(5))
+    simulator.kill(count - 1, resetsLinks: true)
+    let time = try #require(simulator.run(atMost: .seconds(10)) { $0.all(see: count - 1, as: .failed) })
+    #expect(time <= .milliseconds(400), "seed \(seed)")
+    #expect(simulator.falseFailures == 0, "seed \(seed)")
+  }
+
+  @Test("links that break do not make a living member fail, even when a fifth of all packets is lost")
+  func brokenLinks() {
+    var simulator = cluster(6)
+    simulator.network.loss = 0.2
+    simulator.network.duplication = 0.2
+    for _ in 0..<200 {
+      simulator.breakLinks(of: 2)
+      simulator.run(for: .seconds(1))
+    }
+    #expect(simulator.falseFailures == 0, "seed \(seed)")
+  }
+
   @Test("two minutes with packets lost, repeated and late give no false failure", arguments: [0.05, 0.2, 0.3])
   func loss(share: Double) {
     var simulator = cluster(40)

@@ -23,6 +23,7 @@ struct Simulator {
     case exchange([News], from: Int, isAnswer: Bool)
     case linkProbe(ProbeNumber, from: Int)
     case linkAnswer(ProbeNumber)
+    case linkLost(Int)
   }
 
   private struct Scheduled: Comparable {
@@ -73,7 +74,17 @@ struct Simulator {
     for number in members.indices.dropFirst() { perform([.exchange(with: Self.address(0))], of: number) }
   }
 
-  mutating func kill(_ number: Int) { dead.insert(number) }
+  /// The process is gone.
+  /// - Parameter resetsLinks: its system closes its links; `false` when the whole machine is gone.
+  mutating func kill(_ number: Int, resetsLinks: Bool = false) {
+    dead.insert(number)
+    if resetsLinks { breakLinks(of: number) }
+  }
+
+  /// All others lose their peer link to a member, which may live.
+  mutating func breakLinks(of number: Int) {
+    for other in living where other != number { send(.linkLost(number), from: number, to: other) }
+  }
 
   mutating func pause(_ number: Int) { paused[number] = [] }
 
@@ -118,6 +129,7 @@ struct Simulator {
       if !isAnswer { send(.exchange(members[number].state, from: number, isAnswer: true), from: number, to: other) }
       perform(members[number].merge(state, at: now), of: number)
     case .linkProbe(let probe, let other): send(.linkAnswer(probe), from: number, to: other)
+    case .linkLost(let other): perform(members[number].linkLost(Self.name(other), at: now), of: number)
     case .linkAnswer(let probe): perform(members[number].acknowledged(probe, at: now), of: number)
     }
     rearm(number)
