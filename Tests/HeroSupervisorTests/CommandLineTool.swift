@@ -57,6 +57,18 @@ final class CommandLineTool {
   /// What it wrote to standard error so far.
   var errorSoFar: String { read("err") }
 
+  /// Of a node: where its API listens, once it is ready.
+  func endpoint() async throws -> String {
+    let deadline = ContinuousClock.now + .seconds(20)
+    while process.isRunning, ContinuousClock.now < deadline {
+      if let match = errorSoFar.firstMatch(of: /api=http:\/\/([0-9.:]+)/) { return String(match.1) }
+      try await Task.sleep(for: .milliseconds(5))
+    }
+    throw NotReady(log: errorSoFar)
+  }
+
+  struct NotReady: Error { let log: String }
+
   /// Waits for the end, at most 30 seconds.
   func outcome() async -> Outcome {
     let deadline = ContinuousClock.now + .seconds(30)

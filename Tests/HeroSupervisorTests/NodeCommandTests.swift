@@ -12,15 +12,7 @@ struct NodeCommandTests {
   {
     let node = try CommandLineTool(["node", "--api", "127.0.0.1:0", "--name", "n1"] + arguments)
     try node.start()
-    let deadline = ContinuousClock.now + .seconds(20)
-    while node.isRunning, ContinuousClock.now < deadline {
-      if let match = node.errorSoFar.firstMatch(of: /api=http:\/\/([0-9.:]+)/) {
-        return (node, ["HERO_ENDPOINTS": String(match.1), "HERO_DATA_DIR": node.directoryPath])
-      }
-      try await Task.sleep(for: .milliseconds(5))
-    }
-    Issue.record("the node is not ready: \(node.errorSoFar)")
-    return (node, [:])
+    return (node, ["HERO_ENDPOINTS": try await node.endpoint(), "HERO_DATA_DIR": node.directoryPath])
   }
 
   @Test("run a job with the node's own key, and end as the job ends")
