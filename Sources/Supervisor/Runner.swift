@@ -24,6 +24,8 @@ public actor Runner {
   var running: [JobID: RunningJob] = [:]
   /// The node is stopping: what is killed now goes back to the queue instead of failing.
   var handsBack = false
+  /// Set once it was removed: what a call that found it before writes after that has nobody to run it.
+  private var removal: String?
   private var counts: [JobStatus: Int] = [:]
   private var idleWaiters: [CheckedContinuation<Void, Never>] = []
 
@@ -49,13 +51,14 @@ public actor Runner {
     _ = try await storing { () async throws(JobStoreError) in
       try await context.store.create(JobRecord(job: job, createdAt: .now), output: nil)
     }
+    await failIfRemoved(job.id)
   }
 
   /// Queues a created job. A job that is queued or running already stays as it is, so that a client may repeat the call.
   public func start(_ id: JobID) async throws(SupervisorError) {
     do {
       let record = try await context.store.transition(id, .enqueue(at: .now))
-      await queue.append(id, executor: record.job.executor)
+      await enqueue(id, executor: record.job.executor)
     } catch .wrongState(_, let status) where !status.isFinal {
       return
     } catch {
@@ -86,7 +89,7 @@ public actor Runner {
       counts[.completed, default: 0] += 1
       return record
     case .created:
-      await queue.append(job.id, executor: job.executor)
+      await enqueue(job.id, executor: job.executor)
     case .existed(let present) where present.status.isFinal:
       return present
     case .existed(let present):
@@ -94,6 +97,20 @@ public actor Runner {
     }
     return try await storing { () async throws(JobStoreError) in try await context.store.finished(job.id) }
   }
+
+  private func enqueue(_ id: JobID, executor: ExecutorName) async {
+    if removal == nil { await queue.append(id, executor: executor) } else { await failIfRemoved(id) }
+  }
+
+  /// A job that was written after its runner's jobs were ended shares their end.
+  private func failIfRemoved(_ id: JobID) async {
+    guard let removal else { return }
+    // The removal itself may have been faster.
+    _ = try? await context.store.transition(id, .finish(.failed, .error(removal), nil, at: .now))
+  }
+
+  /// The registry knows it no more; before its jobs are ended.
+  func remove(_ reason: String) { removal = reason }
 
   /// Ends an unfinished job as `failed` with the error `stopped`; returns when that is on disk.
   public func stop(_ id: JobID, reason: String = "stopped") async throws(SupervisorError) {

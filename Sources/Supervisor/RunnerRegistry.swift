@@ -59,6 +59,7 @@ public actor RunnerRegistry {
     names.removeAll { $0 == name }
     await runner.queue.remove(name)
     let reason = "its runner \(name) was removed"
+    await runner.remove(reason)
     if await runner.queue.runnerNames.isEmpty { queues[runner.settings.queue] = nil }
     for status in [JobStatus.created, .queued, .running] { try await stopJobs(of: runner, status, reason) }
     try await runner.stopRunner(force: true, reason: reason)

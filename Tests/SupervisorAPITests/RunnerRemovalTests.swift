@@ -3,6 +3,8 @@
 import JSONRPC
 import Testing
 
+@testable import Supervisor
+
 @Suite("Removing runners", .timeLimit(.minutes(2)))
 struct RunnerRemovalTests {
   @Test("remove_runner fails the unfinished jobs with that reason, and forgets the runner but not its ended jobs")
@@ -60,6 +62,27 @@ struct RunnerRemovalTests {
         #expect(try await node.call("job.stop", node.secret(job: "\(name) runs")) == .null)
       }
       #expect(try await node.call("job.result", ["b waits"]) == ["success": "b\n"])
+    }
+  }
+
+  @Test("a call that found the runner just before it was removed leaves no job without an end either")
+  func lateCalls() async throws {
+    try await TestNode.run { node async throws in
+      try await node.create(job("created"))
+      let runner = try await node.registry.owner(of: RunnerName(trusted: "r"))
+      #expect(try await node.call("remove_runner", ["r"]) == .null)
+      let reason: JSON = ["error": "its runner r was removed"]
+      func late(_ id: String) -> Job {
+        Job(
+          id: JobID(trusted: id), callerID: "c", contextID: "x", payload: "true", runner: runner.name,
+          executor: ExecutorName(trusted: "shell"), timeoutSeconds: 0, environment: [:])
+      }
+      try await runner.create(late("late create"))
+      let record = try await runner.run(late("late run"))
+      #expect(record.status == .failed)
+      for id in ["late create", "late run"] {
+        #expect(try await node.call("job.result", [.string(id)]) == reason, "\(id)")
+      }
     }
   }
 }
