@@ -23,7 +23,9 @@ public struct JSONRPCError: Error, Hashable, Sendable {
     JSONRPCError(code: -32600, message: "Invalid Request: \(reason)", data: ["reason": .string(reason)])
   }
   public static func methodNotFound(_ method: String) -> JSONRPCError {
-    JSONRPCError(code: -32601, message: "Method not found: \(method)", data: ["method": .string(method)])
+    // No method has a long name, and an answer must not be bigger than what it answers.
+    let name = method.utf8.count > 128 ? "\(method.prefix(32))…" : method
+    return JSONRPCError(code: -32601, message: "Method not found: \(name)", data: ["method": .string(name)])
   }
   /// - Parameters:
   ///   - field: its path, e.g. `params.job.timeout`.

@@ -110,4 +110,13 @@ struct BatchTests {
     #expect(answers.contains { $0["error"]?["code"] == -32008 })
     #expect(answers.contains { $0["result"] == "xxxxx" })
   }
+
+  @Test("a long name that no method has is not sent back in full")
+  func longMethodName() async throws {
+    let name = String(repeating: "x", count: 100_000)
+    let error = try await Dispatcher<Void>.calculator.error(#"{"jsonrpc":"2.0","method":"\#(name)","id":1}"#, id: 1)
+    #expect(error.code == -32601)
+    #expect(error.data["method"]?.stringValue == String(repeating: "x", count: 32) + "…")
+    #expect(error.message.utf8.count < 100)
+  }
 }
