@@ -42,8 +42,9 @@ public struct Dispatcher<Context: Sendable>: Sendable {
   private func answer(toBatch requests: [JSON], _ context: Context) async -> [UInt8]? {
     var answers: [UInt8] = []
     var isTooBig = false
+    let budget = BatchBudget(bytes: maximumResponseBytes)
     await withTaskGroup(of: [UInt8]?.self) { group in
-      for request in requests { group.addTask { await self.answer(to: request, context) } }
+      for request in requests { group.addTask { await self.answer(to: request, context, budget) } }
       for await answer in group {
         guard let answer, !isTooBig else { continue }
         answers.append(answers.isEmpty ? UInt8(ascii: "[") : UInt8(ascii: ","))
@@ -60,7 +61,7 @@ public struct Dispatcher<Context: Sendable>: Sendable {
     return answers
   }
 
-  private func answer(to request: JSON, _ context: Context) async -> [UInt8]? {
+  private func answer(to request: JSON, _ context: Context, _ budget: BatchBudget? = nil) async -> [UInt8]? {
     guard case .object(let object) = request else {
       return answer(.null, .failure(.invalidRequest("a request is an object, got \(request.kind)")), method: nil)
     }
@@ -91,7 +92,11 @@ public struct Dispatcher<Context: Sendable>: Sendable {
     do throws(JSONRPCError) {
       let result = try await method.handler(try method.params(from: object["params"]), context)
       observer?(name, nil)
-      return id.map { answer($0, .success(result), method: method) }
+      // Nobody will read it: the batch is answered by an error.
+      if budget?.isSpent == true { return [] }
+      let bytes = id.map { answer($0, .success(result), method: method) }
+      budget?.spend(bytes?.count ?? 0)
+      return bytes
     } catch {
       observer?(name, error.code)
       return id.map { answer($0, .failure(error), method: method) }

@@ -1,0 +1,28 @@
+// A short request must not make the node hold gigabytes of answers.
+
+import Glibc
+import JSONRPC
+import Testing
+
+@Suite("Memory of batches", .timeLimit(.minutes(2)))
+struct BatchMemoryTests {
+  @Test("a thousand calls in a batch for a large result do not write a thousand large answers")
+  func results() async throws {
+    try await TestNode.run { node async throws in
+      let text = String(repeating: "x", count: 1 << 20)
+      #expect(try await node.run(job("big", text, executor: "echo")) == ["success": .string(text)])
+      let call = #"{"jsonrpc":"2.0","id":1,"method":"job.result","params":["big"]}"#
+      let before = peakKilobytes()
+      let batch = "[\(Array(repeating: call, count: 1000).joined(separator: ","))]"
+      let answer = try await node.post(batch).json()
+      #expect(answer["error"]?["code"] == -32008)
+      #expect(peakKilobytes() - before < 300_000)
+    }
+  }
+
+  private func peakKilobytes() -> Int {
+    var usage = rusage()
+    getrusage(Int32(RUSAGE_SELF.rawValue), &usage)
+    return usage.ru_maxrss
+  }
+}
