@@ -24,7 +24,8 @@ public struct JSONRPCError: Error, Hashable, Sendable {
   }
   public static func methodNotFound(_ method: String) -> JSONRPCError {
     // No method has a long name, and an answer must not be bigger than what it answers.
-    let name = method.utf8.count > 128 ? "\(method.prefix(32))…" : method
+    let name =
+      method.utf8.count > 128 ? "\(String(String.UnicodeScalarView(method.unicodeScalars.prefix(32))))…" : method
     return JSONRPCError(code: -32601, message: "Method not found: \(name)", data: ["method": .string(name)])
   }
   /// - Parameters:
