@@ -78,18 +78,11 @@ public actor JobQueue {
   @discardableResult
   func withdraw(_ id: JobID) -> Bool { waiting.removeValue(forKey: id) != nil }
 
-  /// Where a job was when someone came to stop it.
-  enum Place {
-    case executing(Runner)
-    /// It waited, and does so no more: no runner can start it.
-    case withdrawn
-    case elsewhere
-  }
-
-  /// Finds a job, and takes it out of the line if it waits, in one step.
-  func claim(_ id: JobID) -> Place {
-    if let runner = executing[id] { return .executing(runner) }
-    return withdraw(id) ? .withdrawn : .elsewhere
+  /// The runner that executes this job now; if it waits, it does so no more, and no runner can start it. In one step.
+  func claim(_ id: JobID) -> Runner? {
+    if let runner = executing[id] { return runner }
+    withdraw(id)
+    return nil
   }
 
   /// The runner that executes this job now.

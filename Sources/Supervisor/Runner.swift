@@ -114,7 +114,7 @@ public actor Runner {
 
   /// Ends an unfinished job as `failed` with the error `stopped`; returns when that is on disk.
   public func stop(_ id: JobID, reason: String = "stopped") async throws(SupervisorError) {
-    if case .executing(let runner) = await queue.claim(id) {
+    if let runner = await queue.claim(id) {
       await runner.end(id, reason: reason)
       _ = try await storing { () async throws(JobStoreError) in try await context.store.finished(id) }
     } else {
