@@ -7,6 +7,7 @@ import Supervisor
 @main
 enum EntryPoint {
   static func main() async {
+    openStandardStreams()
     // The guard stays small: nothing else of the program is touched.
     if CommandLine.arguments.count == 3 && CommandLine.arguments[1] == GuardProcess.argument {
       return GuardProcess.run(instance: CommandLine.arguments[2])
@@ -21,6 +22,14 @@ enum EntryPoint {
     } catch {
       end(error)
     }
+  }
+
+  /// A standard stream that was closed by whoever started the program would be the number of the next file or pipe, which
+  /// would then get what is meant for the stream.
+  private static func openStandardStreams() {
+    var descriptor = open("/dev/null", O_RDWR)
+    while descriptor >= 0 && descriptor <= STDERR_FILENO { descriptor = open("/dev/null", O_RDWR) }
+    close(descriptor)
   }
 
   /// Says what went wrong, or prints what was asked for (`--help`, `--version`), and ends the program.
