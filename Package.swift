@@ -28,7 +28,9 @@ let package = Package(
       swiftSettings: swift),
     .target(name: "JSONRPC", dependencies: ["CJansson"], swiftSettings: swift),
     // Values only: no socket, clock or task.
-    .target(name: "Gossip", dependencies: ["COpenSSL"], swiftSettings: swift),
+    .target(
+      name: "Gossip", dependencies: ["COpenSSL", .product(name: "HeapModule", package: "swift-collections")],
+      swiftSettings: swift),
     .target(
       name: "HTTPServer", dependencies: ["EventLoop", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),

@@ -18,6 +18,9 @@ public struct GossipSettings: Hashable, Sendable {
   public var gossipInterval: Duration
   /// Members that get it each time.
   public var gossipFanout: Int
+  /// Packets that a member gets each time at most, while there is more to say than fits into one: enough for a thousand
+  /// claims a second, and at most half a megabyte a second of them.
+  public var gossipPackets: Int
   /// A member that failed this long ago still gets news: it may be alive and not know what is said of it.
   public var gossipToTheDead: Duration
   /// A suspicion lasts at least this many times log₁₀(members) probe intervals …
@@ -37,7 +40,8 @@ public struct GossipSettings: Hashable, Sendable {
   public static let lan = GossipSettings(
     probeInterval: .seconds(1), probeTimeout: .milliseconds(500), indirectProbes: 3,
     crashPingInterval: .milliseconds(50),
-    gossipInterval: .milliseconds(200), gossipFanout: 3, gossipToTheDead: .seconds(30), suspicionMultiplier: 4,
+    gossipInterval: .milliseconds(200), gossipFanout: 3, gossipPackets: 8, gossipToTheDead: .seconds(30),
+    suspicionMultiplier: 4,
     suspicionMaximumMultiplier: 6, retransmitMultiplier: 4, maximumHealthScore: 8, pushPullInterval: .seconds(30),
     reapAfter: .seconds(72 * 3600))
 

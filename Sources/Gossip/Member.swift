@@ -2,6 +2,7 @@
 
 /// A member's name: 1 to 128 bytes of UTF-8, checked where it comes in.
 public struct MemberName: Hashable, Comparable, Sendable, CustomStringConvertible {
+  public static let maximumBytes = 128
   public let rawValue: String
   public init(_ rawValue: String) { self.rawValue = rawValue }
   public var description: String { rawValue }
@@ -12,6 +13,7 @@ public struct MemberName: Hashable, Comparable, Sendable, CustomStringConvertibl
 
 /// Where a member receives packets: an IP address and a port, as `SocketAddress` writes them. At most 64 bytes.
 public struct MemberAddress: Hashable, Sendable, CustomStringConvertible {
+  public static let maximumBytes = 64
   public let rawValue: String
   public init(_ rawValue: String) { self.rawValue = rawValue }
   public var description: String { rawValue }
@@ -31,18 +33,46 @@ public enum MemberState: UInt8, Hashable, Sendable, CaseIterable {
 
 /// What a member says of itself.
 public struct MemberProfile: Hashable, Sendable {
-  public var address: MemberAddress
-  /// Where its API listens.
-  public var api: String
-  public var zone: String
-  /// Of the program.
-  public var version: String
+  public static let maximumAPIBytes = 255
+  /// Of zone and version, so that one piece of news and one claim fit into any packet.
+  public static let maximumTextBytes = 64
 
-  public init(address: MemberAddress, api: String = "", zone: String = "", version: String = "") {
+  public var address: MemberAddress
+  /// Where its API listens. At most 255 bytes.
+  public var api: String
+  /// At most 64 bytes.
+  public var zone: String
+  /// Of the program. At most 64 bytes.
+  public var version: String
+  /// It takes no more runners.
+  public var isDraining: Bool
+  /// The lowest and the highest version of the protocol that it speaks.
+  public var protocols: ClosedRange<UInt8>
+  /// In milliseconds since 1970: of two members of one name the younger stops.
+  public var startedAt: UInt64
+
+  public init(
+    address: MemberAddress, api: String = "", zone: String = "", version: String = "", isDraining: Bool = false,
+    protocols: ClosedRange<UInt8> = SWIM.supportedProtocols, startedAt: UInt64 = 0
+  ) {
     self.address = address
     self.api = api
     self.zone = zone
     self.version = version
+    self.isDraining = isDraining
+    self.protocols = protocols
+    self.startedAt = startedAt
+  }
+
+  var isValid: Bool {
+    (1...MemberAddress.maximumBytes).contains(address.rawValue.utf8.count) && api.utf8.count <= Self.maximumAPIBytes
+      && zone.utf8.count <= Self.maximumTextBytes && version.utf8.count <= Self.maximumTextBytes
+  }
+
+  /// Whether this is the one that must stop, of two live members of one name.
+  public func isYounger(than other: MemberProfile) -> Bool {
+    startedAt == other.startedAt
+      ? other.address.rawValue.utf8.lexicographicallyPrecedes(address.rawValue.utf8) : startedAt > other.startedAt
   }
 }
 
@@ -67,6 +97,11 @@ public struct News: Hashable, Sendable {
   public var profile: MemberProfile
   /// Who says so; of a suspicion, each accuser counts once.
   public var source: MemberName
+  /// For how many seconds the member has been gone, if it is: it is forgotten in time, by whomever and whenever it was
+  /// heard of.
+  var age: UInt32 = 0
+
+  var isGone: Bool { state == .failed || state == .left }
 
   public init(
     name: MemberName, state: MemberState, incarnation: Incarnation, profile: MemberProfile, source: MemberName

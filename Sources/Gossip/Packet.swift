@@ -1,12 +1,17 @@
-// What members send to each other by UDP: one message or none, and news that travels along.
+// What members send to each other by UDP: one message or none, and what travels along.
 
 public struct Packet: Hashable, Sendable {
   public var message: Message?
   public var news: [News]
+  public var claims: [RunnerClaim]
+  /// On acknowledgements: of all claims that the sender knows, unless it has still to pass on some of them.
+  public var digest: UInt64?
 
-  public init(_ message: Message? = nil, news: [News] = []) {
+  public init(_ message: Message? = nil, news: [News] = [], claims: [RunnerClaim] = [], digest: UInt64? = nil) {
     self.message = message
     self.news = news
+    self.claims = claims
+    self.digest = digest
   }
 }
 

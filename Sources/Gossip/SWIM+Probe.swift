@@ -46,10 +46,8 @@ extension SWIM {
   /// The suspect hears first what is said of it, so that it can refute (Lifeguard, §III-C, "buddy system").
   private mutating func ping(_ target: MemberName, _ number: ProbeNumber) {
     guard let member = entries[target]?.member else { return }
-    let first = member.state == .suspect ? [news(of: member)] : []
-    let message = Message.ping(number, target: target)
-    let rest = takeNews(besides: message.encodedSize + (first.first?.encodedSize ?? 0)).filter { $0.name != target }
-    directives.append(.send(Packet(message, news: first + rest), to: member.profile.address))
+    let first = member.state == .suspect ? news(of: member) : nil
+    directives.append(.send(packet(.ping(number, target: target), first: first), to: member.profile.address))
   }
 
   mutating func continueProbe() {
@@ -75,8 +73,7 @@ extension SWIM {
     current.missingNegatives = helpers.count
     let request = Message.pingRequest(current.number, target: member.name, address: member.profile.address)
     for helper in helpers {
-      directives.append(
-        .send(Packet(request, news: takeNews(besides: request.encodedSize)), to: helper.profile.address))
+      directives.append(.send(packet(request), to: helper.profile.address))
     }
     directives.append(.probeByPeerLink(current.number, member.name))
   }
@@ -107,11 +104,15 @@ extension SWIM {
   public mutating func receive(_ packet: Packet, from sender: MemberAddress, at time: Duration) -> [Directive] {
     now = max(now, time)
     for news in packet.news { apply(news) }
+    for claim in packet.claims { apply(claim) }
     switch packet.message {
-    case .ping(let number, let target): if target == name && !hasLeft { answer(.acknowledge(number), to: sender) }
+    case .ping(let number, let target):
+      if target == name && !hasLeft { answer(number, to: sender) }
     case .pingRequest(let number, let target, let address): relay(number, target, address, for: sender)
     case .crashPingRequest(let number, let target, let address): relayAtOnce(number, target, address, for: sender)
-    case .acknowledge(let number): acknowledge(number)
+    case .acknowledge(let number):
+      if let digest = packet.digest, let probe, probe.number == number { compare(digest, with: probe.target) }
+      acknowledge(number)
     case .negative(let number):
       deny(number, by: sender)
       if probe?.number == number { probe!.missingNegatives = max(0, probe!.missingNegatives - 1) }
@@ -127,8 +128,9 @@ extension SWIM {
     return takeDirectives()
   }
 
-  private mutating func answer(_ message: Message, to address: MemberAddress) {
-    directives.append(.send(Packet(message, news: takeNews(besides: message.encodedSize)), to: address))
+  private mutating func answer(_ number: ProbeNumber, to address: MemberAddress) {
+    let digest = claimQueue.isEmpty ? claimMap.digest : nil
+    directives.append(.send(packet(.acknowledge(number), digest: digest), to: address))
   }
 
   /// As many as members could ask at the same time; more are no honest requests.

@@ -16,7 +16,16 @@ public struct SWIM: Sendable {
     case exchange(with: MemberAddress)
     /// A live member of this name runs at another address. The younger of the two must stop.
     case nameConflict(Member)
+    /// It speaks no version of the protocol that this member speaks, and was not added.
+    case incompatible(Member)
+    /// A claim is new, or another one wins; `removed` ones too.
+    case claimed(RunnerClaim)
   }
+
+  /// Versions of the protocol, lowest and highest, that this program speaks.
+  public static let supportedProtocols: ClosedRange<UInt8> = 1...1
+  /// What `maximumPacketBytes` may be: at least a probe with one piece of news and one claim.
+  public static let packetBytes = 1300...1400
 
   public let name: MemberName
   public let settings: GossipSettings
@@ -34,7 +43,15 @@ public struct SWIM: Sendable {
   /// How many members are present.
   var present = 1
   var order = ProbeOrder()
-  var queue = NewsQueue()
+  var queue = SpreadQueue<News>()
+  var claimMap = ClaimMap()
+  var claimQueue = SpreadQueue<RunnerClaim>()
+  /// Members of another protocol, by what they were last heard to be.
+  var incompatible: [MemberName: Incarnation] = [:]
+  /// Whether what is learned at this moment is known to all others.
+  var isJoining = false
+  /// When claims may be exchanged again because digests differ.
+  var nextRepair: Duration
   var health: LocalHealth
   var generator: SeededGenerator
   var probe: Probe?
@@ -49,6 +66,7 @@ public struct SWIM: Sendable {
   private var nextProbe: Duration
   var directives: [Directive] = []
 
+  /// - Precondition: the name and the texts of the profile are as long as their types say.
   /// - Parameters:
   ///   - incarnation: higher than any that this member had before.
   ///   - seed: of everything random.
@@ -58,10 +76,13 @@ public struct SWIM: Sendable {
     settings: GossipSettings = .lan,
     maximumPacketBytes: Int = 1400, seed: UInt64, now: Duration
   ) {
+    precondition((1...MemberName.maximumBytes).contains(name.rawValue.utf8.count) && profile.isValid)
+    precondition(Self.packetBytes.contains(maximumPacketBytes))
     self.name = name
     self.settings = settings
     self.maximumPacketBytes = maximumPacketBytes
     self.now = now
+    nextRepair = now
     health = LocalHealth(maximum: settings.maximumHealthScore)
     generator = SeededGenerator(seed: seed)
     lastNumber = UInt32.random(in: 0...UInt32.max, using: &generator)
@@ -119,16 +140,17 @@ public struct SWIM: Sendable {
     return takeDirectives()
   }
 
-  /// News for a few members, the recently dead among them: they may be alive and have to hear what is said of them.
+  /// News and claims for a few members, the recently dead among them: they may be alive and have to hear what is said
+  /// of them.
   private mutating func gossip() {
-    guard queue.count > 0 else { return }
+    guard hasToSpread else { return }
     let isListening = { [now, settings] (member: Member) in
       member.isPresent || (member.state == .failed && now - member.since < settings.gossipToTheDead)
     }
     for member in choose(settings.gossipFanout, where: isListening) {
-      let news = takeNews(besides: 0)
-      if news.isEmpty { return }
-      directives.append(.send(Packet(news: news), to: member.profile.address))
+      for packet in takePackets(atMost: member.isPresent ? settings.gossipPackets : 1) {
+        directives.append(.send(packet, to: member.profile.address))
+      }
     }
   }
 
@@ -147,6 +169,7 @@ public struct SWIM: Sendable {
       entries[name] = nil
       order.remove(name)
     }
+    claimMap.reap(before: now - settings.reapAfter)
   }
 
   // MARK: Parts
@@ -166,9 +189,27 @@ public struct SWIM: Sendable {
     return chosen
   }
 
-  mutating func takeNews(besides bytes: Int) -> [News] {
-    queue.take(
-      bytes: maximumPacketBytes - Packet.headerBytes - bytes, limit: settings.retransmissions(members: present))
+  var hasToSpread: Bool { !queue.isEmpty || !claimQueue.isEmpty }
+
+  /// What is to be passed on to one member, at most so many packets full, the first of them with `bytes` in use already.
+  mutating func takePackets(atMost count: Int, besides bytes: Int = 0) -> [Packet] {
+    guard hasToSpread else { return [] }
+    var rooms = [Int](repeating: maximumPacketBytes - Packet.headerBytes, count: count)
+    rooms[0] -= bytes
+    let limit = settings.retransmissions(members: present)
+    let news = queue.take(into: &rooms, limit: limit)
+    let claims = claimQueue.take(into: &rooms, limit: limit)
+    return zip(news, claims).map { Packet(news: $0, claims: $1) }.filter { !$0.news.isEmpty || !$0.claims.isEmpty }
+  }
+
+  /// A packet with a message, and what fits in besides.
+  mutating func packet(_ message: Message, first: News? = nil, digest: UInt64? = nil) -> Packet {
+    let bytes = message.encodedSize + (first?.encodedSize ?? 0) + (digest == nil ? 0 : Packet.digestBytes)
+    var packet = takePackets(atMost: 1, besides: bytes).first ?? Packet()
+    packet.message = message
+    packet.digest = digest
+    if let first { packet.news = [first] + packet.news.filter { $0.name != first.name } }
+    return packet
   }
 
   mutating func takeDirectives() -> [Directive] {
@@ -177,7 +218,9 @@ public struct SWIM: Sendable {
   }
 
   func news(of member: Member) -> News {
-    News(
+    var news = News(
       name: member.name, state: member.state, incarnation: member.incarnation, profile: member.profile, source: name)
+    if news.isGone { news.age = UInt32(clamping: (now - member.since).components.seconds) }
+    return news
   }
 }

@@ -39,19 +39,36 @@ struct PartsTests {
 
   @Test("what was sent least goes first, of that the newest, each as often as the limit says")
   func queue() {
-    var queue = NewsQueue()
+    var queue = SpreadQueue<News>()
     for name in ["a", "b", "c"] { queue.add(news(name)) }
     var taken: [[News]] = []
-    for bytes in [2 * news("a").encodedSize, 2 * news("a").encodedSize] {
-      taken.append(queue.take(bytes: bytes, limit: 2))
-    }
+    for _ in 0..<2 { taken.append(take(2 * news("a").encodedSize, from: &queue)) }
     queue.add(news("b", zone: "z"))
-    for _ in 0..<3 { taken.append(queue.take(bytes: 1400, limit: 2)) }
+    for _ in 0..<3 { taken.append(take(1400, from: &queue)) }
     #expect(
       taken == [
         [news("c"), news("b")], [news("a"), news("c")], [news("b", zone: "z"), news("a")], [news("b", zone: "z")], [],
       ])
     #expect(queue.count == 0)
+  }
+
+  private func take(_ bytes: Int, from queue: inout SpreadQueue<News>) -> [News] {
+    var rooms = [bytes]
+    return queue.take(into: &rooms, limit: 2)[0]
+  }
+
+  @Test("several packets to one member carry each piece once, and a piece that is too large does not hold up others")
+  func severalPackets() {
+    var queue = SpreadQueue<News>()
+    for number in 0..<10 { queue.add(news("n\(number)")) }
+    let size = news("n0").encodedSize
+    var rooms = [3 * size, 3 * size + 1, 3 * size]
+    let packets = queue.take(into: &rooms, limit: 2)
+    #expect(packets.map(\.count) == [3, 3, 3] && rooms == [0, 1, 0])
+    #expect(packets.joined().map(\.name.rawValue) == (1..<10).reversed().map { "n\($0)" })
+    queue.add(news("large", zone: String(repeating: "z", count: 64)))
+    #expect(take(size, from: &queue) == [news("n0")])
+    #expect(queue.count == 11)
   }
 
   @Test("everyone is probed once in a round; the order of rounds differs")
@@ -73,40 +90,76 @@ struct PartsTests {
 
   @Test("a packet is the same after its way over the network")
   func roundTrip() throws {
+    var full = news("é")
+    full.profile = MemberProfile(
+      address: MemberAddress("[::1]:7946"), api: "h:1", zone: "z", version: "1.0", isDraining: true, protocols: 1...9,
+      startedAt: .max)
+    var gone = news("gone")
+    gone.state = .left
+    gone.age = 77
+    let claim = RunnerClaim(
+      runner: "r", queue: "q", owner: MemberName("n"), epoch: 3, revision: 4, state: .stopped)
+    var removed = RunnerClaim(
+      runner: "é", queue: "q", owner: MemberName("n"), epoch: 3, revision: 4, state: .removed)
+    removed.age = 9
     let all = [
       Message.ping(ProbeNumber(1), target: MemberName("é")), .acknowledge(ProbeNumber(.max)), .negative(ProbeNumber(0)),
       .pingRequest(ProbeNumber(9), target: MemberName("n"), address: MemberAddress("[::1]:7946")),
       .crashPingRequest(ProbeNumber(9), target: MemberName("n"), address: MemberAddress("a:1")),
     ]
     for message in all {
-      for news in [[], [news("a"), news("b", zone: "z")]] {
-        let packet = Packet(message, news: news)
+      for (news, claims, digest) in [([], [], nil), ([news("a"), full, gone], [claim, removed], UInt64(7))] {
+        let packet = Packet(message, news: news, claims: claims, digest: digest)
         let bytes = packet.encoded()
         #expect(try Packet(decoding: bytes) == packet)
-        #expect(bytes.count == Packet.headerBytes + message.encodedSize + news.reduce(0) { $0 + $1.encodedSize })
+        let size = news.reduce(0) { $0 + $1.encodedSize } + claims.reduce(0) { $0 + $1.encodedSize }
+        #expect(bytes.count == Packet.headerBytes + message.encodedSize + (digest == nil ? 0 : 8) + size)
       }
     }
     #expect(try Packet(decoding: Packet(news: [news("a")]).encoded()) == Packet(news: [news("a")]))
+    let state = MembershipState(news: [full, gone, news("a")], claims: [claim, removed])
+    #expect(try MembershipState(decoding: state.encoded()) == state)
   }
 
-  @Test("bytes that are no packet are refused, and never crash; the seed of a failure is printed")
+  @Test("the longest news and the longest claim fit beside the longest probe into the smallest packet")
+  func largest() {
+    func text(_ count: Int) -> String { String(repeating: "x", count: count) }
+    var news = News(
+      name: MemberName(text(128)), state: .failed, incarnation: Incarnation(1),
+      profile: MemberProfile(
+        address: MemberAddress(text(64)), api: text(255), zone: text(64), version: text(64)),
+      source: MemberName(text(128)))
+    #expect(news.encodedSize == News.largestSize)
+    news.state = .suspect
+    let claim = RunnerClaim(
+      runner: text(128), queue: text(128), owner: news.name, epoch: 1, revision: 1, state: .removed)
+    #expect(claim.encodedSize == RunnerClaim.largestSize)
+    let packet = Packet(.ping(ProbeNumber(1), target: news.name), news: [news], claims: [claim], digest: 1)
+    #expect(packet.encoded().count <= SWIM.packetBytes.lowerBound)
+    #expect((try? Packet(decoding: packet.encoded())) == packet)
+  }
+
+  @Test("bytes that are no packet and no state are refused, and never crash; the seed of a failure is printed")
   func malformed() {
     let seed = UInt64.random(in: 0...UInt64.max)
     var generator = SeededGenerator(seed: seed)
-    let valid = Packet(
+    let claim = RunnerClaim(runner: "r", queue: "q", owner: MemberName("n"), epoch: 3, revision: 4, state: .removed)
+    let packet = Packet(
       .pingRequest(ProbeNumber(9), target: MemberName("n"), address: MemberAddress("a:1")),
-      news: [news("a"), news("b")]
-    ).encoded()
-    for count in valid.indices {
-      #expect(throws: MalformedPacket.self) { try Packet(decoding: Array(valid[..<count])) }
-    }
-    #expect(throws: MalformedPacket.self) { try Packet(decoding: valid + [0]) }
-    for _ in 0..<50_000 {
-      var bytes = valid
-      for _ in 0..<Int.random(in: 1...5, using: &generator) {
-        bytes[Int.random(in: bytes.indices, using: &generator)] = UInt8.random(in: 0...255, using: &generator)
+      news: [news("a"), news("b")], claims: [claim], digest: 5)
+    let state = MembershipState(news: packet.news, claims: packet.claims)
+    func encoded(packet bytes: [UInt8]) throws -> [UInt8] { try Packet(decoding: bytes).encoded() }
+    func encoded(state bytes: [UInt8]) throws -> [UInt8] { try MembershipState(decoding: bytes).encoded() }
+    for (valid, decode) in [(packet.encoded(), encoded(packet:)), (state.encoded(), encoded(state:))] {
+      for count in valid.indices { #expect(throws: MalformedPacket.self) { try decode(Array(valid[..<count])) } }
+      #expect(throws: MalformedPacket.self) { try decode(valid + [0]) }
+      for _ in 0..<25_000 {
+        var bytes = valid
+        for _ in 0..<Int.random(in: 1...5, using: &generator) {
+          bytes[Int.random(in: bytes.indices, using: &generator)] = UInt8.random(in: 0...255, using: &generator)
+        }
+        if let again = try? decode(bytes) { #expect(again == bytes, "seed \(seed)") }
       }
-      if let packet = try? Packet(decoding: bytes) { #expect(packet.encoded() == bytes, "seed \(seed)") }
     }
   }
 }

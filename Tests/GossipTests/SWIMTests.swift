@@ -9,7 +9,7 @@ struct SWIMTests {
     var swim = SWIM(
       name: MemberName("me"), profile: MemberProfile(address: MemberAddress("me:1")), settings: settings, seed: 1,
       now: .zero)
-    _ = swim.merge(names.map { news($0, .alive) }, at: .zero)
+    _ = swim.merge(MembershipState(news: names.map { news($0, .alive) }), at: .zero)
     return swim
   }
 
@@ -144,7 +144,7 @@ struct SWIMTests {
   @Test("what was learned at second hand is a suspicion first, and is not believed of oneself")
   func merges() {
     var swim = member("a")
-    _ = swim.merge([news("a", .failed), news("me", .failed)], at: .zero)
+    _ = swim.merge(MembershipState(news: [news("a", .failed), news("me", .failed)]), at: .zero)
     #expect(swim[MemberName("a")]?.state == .suspect)
     #expect(swim.me.state == .alive && swim.me.incarnation == Incarnation(2))
   }
@@ -161,5 +161,53 @@ struct SWIMTests {
       _ = swim.advance(to: time)
     }
     #expect(swim.members.map(\.name) == [MemberName("me")])
+  }
+
+  @Test("members of another protocol stay out, and that is said once")
+  func incompatible() {
+    var swim = member("a")
+    var stranger = news("b", .alive)
+    stranger.profile.protocols = 2...3
+    let said = receive(&swim, stranger)
+    #expect(said.count { if case .incompatible = $0 { true } else { false } } == 1)
+    let again = receive(&swim, stranger)
+    #expect(again == [] && swim[MemberName("b")] == nil)
+    stranger.profile.protocols = 1...3
+    _ = receive(&swim, stranger)
+    #expect(swim[MemberName("b")]?.state == .alive)
+  }
+
+  @Test("a member's new profile reaches others by a higher incarnation")
+  func update() {
+    var (swim, other) = (member("a"), member())
+    var profile = swim.me.profile
+    profile.isDraining = true
+    let directives = swim.update(profile, at: .zero)
+    #expect(directives == [.changed(swim.me)] && swim.me.incarnation == Incarnation(2) && swim.me.profile.isDraining)
+    let unchanged = swim.update(profile, at: .zero)
+    #expect(unchanged == [] && swim.me.incarnation == Incarnation(2))
+    other = SWIM(
+      name: MemberName("a"), profile: MemberProfile(address: MemberAddress("a:1")), seed: 1, now: .zero)
+    _ = other.merge(swim.state, at: .zero)
+    #expect(other[MemberName("me")]?.profile.isDraining == true)
+  }
+
+  @Test("a member that is gone is not kept alive in memory by members that tell each other of it")
+  func reapsTogether() {
+    var settings = GossipSettings.lan
+    settings.reapAfter = .seconds(100)
+    var (old, new) = (member("a", settings: settings), member(settings: settings))
+    _ = receive(&old, news("a", .left))
+    _ = old.advance(to: .seconds(70))
+    _ = new.merge(old.state, at: .seconds(70))
+    #expect(new[MemberName("a")]?.state == .left)
+    let late = old.state
+    _ = new.advance(to: .seconds(101))
+    _ = new.advance(to: .seconds(140))
+    #expect(new[MemberName("a")] == nil)
+    var aged = late
+    for index in aged.news.indices where aged.news[index].isGone { aged.news[index].age = 101 }
+    _ = new.merge(aged, at: .seconds(140))
+    #expect(new[MemberName("a")] == nil, "too old to be worth knowing")
   }
 }

@@ -20,7 +20,7 @@ struct Simulator {
     case wake
     case packet([UInt8], from: Int)
     /// The two halves of an exchange by a peer link, which loses nothing.
-    case exchange([News], from: Int, isAnswer: Bool)
+    case exchange(MembershipState, from: Int, isAnswer: Bool)
     case linkProbe(ProbeNumber, from: Int)
     case linkAnswer(ProbeNumber)
     case linkLost(Int)
@@ -93,6 +93,10 @@ struct Simulator {
     schedule(.wake, for: number, at: now)
   }
 
+  mutating func claim(_ claim: RunnerClaim, by number: Int) {
+    perform(members[number].claim(claim, at: now), of: number)
+  }
+
   mutating func leave(_ number: Int) { perform(members[number].leave(at: now), of: number) }
 
   mutating func run(for time: Duration) {
@@ -153,7 +157,7 @@ struct Simulator {
       case .probeByPeerLink(let probe, let name):
         send(.linkProbe(probe, from: number), from: number, to: Int(name.rawValue.dropFirst())!)
       case .changed(let member): changes.append((now, number, member))
-      case .nameConflict: break
+      case .nameConflict, .incompatible, .claimed: break
       }
     }
     rearm(number)
@@ -196,6 +200,9 @@ struct Simulator {
 
   /// Whether every living member sees every living member as alive.
   var isWhole: Bool { living.allSatisfy { all(see: $0, as: .alive) } }
+
+  /// Whether all living members know the same of all runners.
+  var agreesOnClaims: Bool { Set(living.map { members[$0].claims }).count <= 1 }
 
   /// How often a living, reachable member was declared failed.
   var falseFailures: Int {
