@@ -31,3 +31,27 @@ public enum ClientError: Error, Hashable, Sendable, CustomStringConvertible {
     }
   }
 }
+
+extension ClientError {
+  /// Whether the next endpoint may be tried after this.
+  /// - Parameter isSafe: whether the request may reach two nodes.
+  func letsAnotherNodeTry(isSafe: Bool) -> Bool {
+    switch self {
+    case .cannotConnect: true
+    case .connectionLost: isSafe
+    // The owner cannot be reached from there; that node takes no work now.
+    case .rpc(code: -32005, _, _), .rpc(code: -32009, _, _): isSafe
+    // That node has too many connections, or a proxy has no node behind it.
+    case .httpStatus(_, status: 503, _): isSafe
+    default: false
+    }
+  }
+
+  /// Whether a node spoke.
+  var isAnswer: Bool {
+    switch self {
+    case .rpc, .httpStatus: true
+    default: false
+    }
+  }
+}

@@ -6,6 +6,8 @@ struct HTTPAnswer: Sendable {
   var body: [UInt8]
   /// Whether the connection can be used again.
   var keepsAlive: Bool
+  /// The value of `Hero-Unreachable`, empty without one.
+  var unreachable = ""
 }
 
 /// An incremental parser of the answers on one connection.
@@ -20,6 +22,10 @@ final class HTTPAnswerParser {
   private let maxBodyBytes: Int
   private let raw: UnsafeMutablePointer<llhttp_t>
   private var body: [UInt8] = []
+  /// The name of the field that is being read, in small letters, as far as it may be the one that matters.
+  private var fieldName: [UInt8] = []
+  private var isFieldValue = false
+  private var unreachable: [UInt8] = []
   private var keepsAlive = true
   private var isInBody = false
   private var headBytes = 0
@@ -66,8 +72,12 @@ final class HTTPAnswerParser {
     isInBody = false
     headBytes = 0
     guard status >= 200 else { return nil }
-    defer { body = [] }
-    return HTTPAnswer(status: status, body: body, keepsAlive: keepsAlive)
+    defer {
+      body = []
+      unreachable = []
+    }
+    return HTTPAnswer(
+      status: status, body: body, keepsAlive: keepsAlive, unreachable: String(decoding: unreachable, as: UTF8.self))
   }
 
   private func reason(_ code: llhttp_errno_t) -> String {
@@ -76,6 +86,28 @@ final class HTTPAnswerParser {
   }
 
   // MARK: callbacks
+
+  private static let unreachableField = Array("hero-unreachable".utf8)
+
+  /// A part of a field's name; what follows a body (a trailer) is left aside.
+  fileprivate func onFieldName(_ bytes: UnsafeRawBufferPointer) {
+    guard !isInBody else { return }
+    if isFieldValue { fieldName = [] }
+    isFieldValue = false
+    // One byte more than wanted tells a longer name from the one that matters.
+    let room = Self.unreachableField.count + 1 - fieldName.count
+    fieldName += bytes.prefix(room).map { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) ? $0 | 0x20 : $0 }
+  }
+
+  /// A part of a field's value. The same field again continues the list (RFC 9110, section 5.3).
+  fileprivate func onFieldValue(_ bytes: UnsafeRawBufferPointer) {
+    guard !isInBody else { return }
+    let isFirstPart = !isFieldValue
+    isFieldValue = true
+    guard fieldName == Self.unreachableField else { return }
+    if isFirstPart, !unreachable.isEmpty { unreachable.append(UInt8(ascii: ",")) }
+    unreachable += bytes
+  }
 
   fileprivate func onHeadersComplete() -> Int32 {
     keepsAlive = llhttp_should_keep_alive(raw) != 0
@@ -101,6 +133,18 @@ private struct AnswerCallbacks: @unchecked Sendable {
     settings = .allocate(capacity: 1)
     llhttp_settings_init(settings)
     settings.pointee.on_message_complete = { _ in Int32(HPE_PAUSED.rawValue) }
+    settings.pointee.on_header_field = { raw, bytes, count in
+      Unmanaged<HTTPAnswerParser>.fromOpaque(raw!.pointee.data)._withUnsafeGuaranteedRef {
+        $0.onFieldName(UnsafeRawBufferPointer(start: bytes, count: count))
+      }
+      return 0
+    }
+    settings.pointee.on_header_value = { raw, bytes, count in
+      Unmanaged<HTTPAnswerParser>.fromOpaque(raw!.pointee.data)._withUnsafeGuaranteedRef {
+        $0.onFieldValue(UnsafeRawBufferPointer(start: bytes, count: count))
+      }
+      return 0
+    }
     settings.pointee.on_headers_complete = { raw in
       Unmanaged<HTTPAnswerParser>.fromOpaque(raw!.pointee.data)._withUnsafeGuaranteedRef { $0.onHeadersComplete() }
     }

@@ -3,9 +3,9 @@ import EventLoop
 
 /// Sends HTTP requests to the first of several endpoints that can be reached.
 ///
-/// - A refused connection: the next endpoint is tried, since nothing was sent.
-/// - A connection lost under way: the next endpoint is tried only when the caller says that the request may be
-///   repeated.
+/// - A refused connection: the next endpoint is tried at once, since nothing was sent.
+/// - A connection lost under way, or an answer that another node may give better: the next endpoint is tried only when
+///   the caller says that the request is safe to repeat.
 /// - The endpoint that answered last is asked first the next time.
 actor NodeTransport {
   struct Request {
@@ -14,7 +14,8 @@ actor NodeTransport {
     var path: String?
     var body: [UInt8] = []
     var timeout: Duration?
-    var isIdempotent = false
+    /// Whether it does no harm when two nodes get it.
+    var isSafe = false
   }
 
   nonisolated let loop: EventLoop
@@ -35,32 +36,49 @@ actor NodeTransport {
     self.limits = limits
   }
 
-  /// Sends a request and returns the answer and the endpoint that gave it.
-  func send(_ request: Request) async throws(ClientError) -> (HTTPAnswer, Endpoint) {
+  /// Sends a request and returns what `read` makes of the answer.
+  /// - Parameter read: throws the error that an answer means, on which the next endpoint may be tried.
+  func send<Answer: Sendable>(
+    _ request: Request, reading read: @Sendable (HTTPAnswer, Endpoint) throws(ClientError) -> Answer
+  ) async throws(ClientError) -> Answer {
     var refusals: [String] = []
-    var failure = ClientError.cancelled
+    var failure: ClientError?
     let first = preferred
     for offset in endpoints.indices {
       let index = (first + offset) % endpoints.count
       let endpoint = endpoints[index]
       do throws(ClientError) {
-        let answer = try await send(request, to: endpoint)
+        let answer = try read(try await send(request, to: endpoint), endpoint)
         preferred = index
-        return (answer, endpoint)
+        return answer
       } catch {
-        failure = error
-        switch error {
-        case .cannotConnect(_, let reason): refusals.append("\(endpoint): \(reason)")
-        case .connectionLost where request.isIdempotent: refusals.append("\(endpoint): connection lost")
-        default: throw error
+        if case .cannotConnect(_, let reason) = error { refusals.append("\(endpoint): \(reason)") }
+        guard error.letsAnotherNodeTry(isSafe: request.isSafe) else {
+          if error.isAnswer { preferred = index }
+          throw error
         }
+        failure = Self.moreTelling(failure, error)
       }
     }
-    if case .cannotConnect(let endpoint, let reason) = failure, refusals.count > 1 {
+    if case .cannotConnect(let endpoint, let reason)? = failure, refusals.count > 1 {
       let others = refusals.dropLast().joined(separator: "; ")
       throw .cannotConnect(endpoint: endpoint, reason: "\(reason) (tried before: \(others))")
     }
-    throw failure
+    throw failure ?? .cancelled
+  }
+
+  /// Of the errors of two endpoints, the one to report: what a node answered says more than that another is away, and a
+  /// connection lost under way may have done something, which one that never came about has not.
+  private static func moreTelling(_ earlier: ClientError?, _ later: ClientError) -> ClientError {
+    func weight(_ error: ClientError) -> Int {
+      switch error {
+      case .cannotConnect: 0
+      case .connectionLost: 1
+      default: 2
+      }
+    }
+    guard let earlier else { return later }
+    return weight(later) >= weight(earlier) ? later : earlier
   }
 
   /// Ends calls under way and closes all connections; the loop has no handle of this client afterwards.

@@ -39,57 +39,67 @@ public actor SupervisorClient {
     transport = NodeTransport(endpoints: endpoints, secret: secret, loop: loop, limits: limits)
   }
 
+  /// What a node answered, and what it could not know.
+  public struct Answer: Hashable, Sendable {
+    public let result: JSON
+    /// The members of the cluster that could not be reached: what they have is missing in an answer about the whole
+    /// cluster (`Hero-Unreachable`). By name; empty when nothing is missing.
+    public let unreachable: [String]
+  }
+
   /// Calls a method and returns its result.
+  ///
+  /// When an endpoint refuses the connection, the next one is called at once. When the connection is lost under way,
+  /// or the node answers that it cannot reach the owner or that it takes no work now (-32005, -32009, status 503), the
+  /// next endpoint is called only if the method may be called twice: `SafeCalls`. Each endpoint is called once.
   /// - Parameters:
   ///   - params: an array or an object; `.null` sends none.
   ///   - timeout: from sending to the whole answer; nil waits for ever, as `job.run` and `job.result` may have to.
-  ///   - isIdempotent: the call may be repeated on another node when the connection is lost. A call that creates a job
-  ///     is idempotent when it names the job's id.
   public func call(
-    _ method: String, _ params: JSON = .null, timeout: Duration? = nil, isIdempotent: Bool = false
+    _ method: String, _ params: JSON = .null, timeout: Duration? = nil
   ) async throws(ClientError) -> JSON {
+    try await answer(to: method, params, timeout: timeout).result
+  }
+
+  /// As `call`, with what the answer is missing.
+  public func answer(
+    to method: String, _ params: JSON = .null, timeout: Duration? = nil
+  ) async throws(ClientError) -> Answer {
     let id = nextID()
-    let (answer, endpoint) = try await transport.send(
-      NodeTransport.Request(
-        body: envelope(method, params, id: id).serialized(), timeout: timeout, isIdempotent: isIdempotent))
-    let json = try parse(answer, from: endpoint)
-    return try outcome(json, id: id, status: answer.status, from: endpoint).get()
+    let request = NodeTransport.Request(
+      body: envelope(method, params, id: id).serialized(), timeout: timeout, isSafe: SafeCalls.contains(method))
+    return try await transport.send(request) { (answer, endpoint) throws(ClientError) in
+      let json = try RPCAnswer.json(answer, from: endpoint)
+      let result = try RPCAnswer.outcome(json, id: id, status: answer.status, from: endpoint).get()
+      let names = answer.unreachable.split(separator: ",").map { $0.trimming { $0 == " " || $0 == "\t" } }
+      return Answer(result: result, unreachable: names.filter { !$0.isEmpty })
+    }
   }
 
   /// Calls a method without asking for its result (JSON-RPC 2.0 §4.1); returns once the node has taken it.
   public func notify(_ method: String, _ params: JSON = .null, timeout: Duration? = nil) async throws(ClientError) {
-    let (answer, endpoint) = try await transport.send(
-      NodeTransport.Request(body: envelope(method, params, id: nil).serialized(), timeout: timeout))
-    guard !(200..<300).contains(answer.status) else { return }
-    throw status(answer, endpoint)
+    let request = NodeTransport.Request(
+      body: envelope(method, params, id: nil).serialized(), timeout: timeout, isSafe: SafeCalls.contains(method))
+    try await transport.send(request) { (answer, endpoint) throws(ClientError) in
+      guard !(200..<300).contains(answer.status) else { return }
+      throw RPCAnswer.status(answer, endpoint)
+    }
   }
 
-  /// Calls several methods in one request (JSON-RPC 2.0 §6).
+  /// Calls several methods in one request (JSON-RPC 2.0 §6); it goes to another endpoint as a whole or not at all.
   /// - Returns: an outcome for each call, in the order of the calls.
   /// - Throws: what befell the request as a whole.
   public func batch(
-    _ calls: [(method: String, params: JSON)], timeout: Duration? = nil, isIdempotent: Bool = false
+    _ calls: [(method: String, params: JSON)], timeout: Duration? = nil
   ) async throws(ClientError) -> [Result<JSON, ClientError>] {
     guard !calls.isEmpty else { return [] }
     let ids = calls.map { _ in nextID() }
     let envelopes = zip(calls, ids).map { envelope($0.method, $0.params, id: $1) }
-    let (answer, endpoint) = try await transport.send(
-      NodeTransport.Request(
-        body: JSON.array(envelopes).serialized(), timeout: timeout, isIdempotent: isIdempotent))
-    let json = try parse(answer, from: endpoint)
-    guard let answers = json.arrayValue else {
-      _ = try outcome(json, id: nil, status: answer.status, from: endpoint).get()
-      throw .invalidAnswer(endpoint: endpoint, reason: "a batch was answered by a single answer")
-    }
-    var byID: [Int64: JSON] = [:]
-    for answer in answers {
-      if let id = answer["id"]?.intValue { byID[id] = answer }
-    }
-    return ids.map { id in
-      guard let json = byID[id] else {
-        return .failure(.invalidAnswer(endpoint: endpoint, reason: "a call of the batch was not answered"))
-      }
-      return outcome(json, id: id, status: answer.status, from: endpoint)
+    let request = NodeTransport.Request(
+      body: JSON.array(envelopes).serialized(), timeout: timeout,
+      isSafe: calls.allSatisfy { SafeCalls.contains($0.method) })
+    return try await transport.send(request) { (answer, endpoint) throws(ClientError) in
+      try RPCAnswer.outcomes(answer, ids: ids, from: endpoint)
     }
   }
 
@@ -97,9 +107,8 @@ public actor SupervisorClient {
   public func get(
     _ path: String, timeout: Duration? = nil
   ) async throws(ClientError) -> (status: Int, body: [UInt8]) {
-    let (answer, _) = try await transport.send(
-      NodeTransport.Request(method: "GET", path: path, timeout: timeout, isIdempotent: true))
-    return (answer.status, answer.body)
+    let request = NodeTransport.Request(method: "GET", path: path, timeout: timeout, isSafe: true)
+    return try await transport.send(request) { (answer, _) in (answer.status, answer.body) }
   }
 
   /// Closes all connections; calls under way end with an error.
@@ -119,36 +128,12 @@ public actor SupervisorClient {
     if !params.isNull { members.append(("params", params)) }
     return .object(JSONObject(members: members))
   }
+}
 
-  private func parse(_ answer: HTTPAnswer, from endpoint: Endpoint) throws(ClientError) -> JSON {
-    do {
-      return try JSON.parse(answer.body)
-    } catch {
-      guard answer.status == 200 else { throw status(answer, endpoint) }
-      throw .invalidAnswer(endpoint: endpoint, reason: "its answer is not JSON: \(error)")
-    }
-  }
-
-  private func status(_ answer: HTTPAnswer, _ endpoint: Endpoint) -> ClientError {
-    let line = answer.body.prefix { $0 >= 32 && $0 < 127 }.prefix(200)
-    return .httpStatus(endpoint: endpoint, status: answer.status, reason: String(decoding: line, as: UTF8.self))
-  }
-
-  /// Reads one answer of JSON-RPC; `id` nil takes any, as an error about the request as a whole has `null`.
-  private func outcome(
-    _ json: JSON, id: Int64?, status: Int, from endpoint: Endpoint
-  ) -> Result<JSON, ClientError> {
-    if let error = json["error"], let code = error["code"]?.intValue {
-      let message = error["message"]?.stringValue ?? "the node gave no message"
-      return .failure(.rpc(code: Int(code), message: message, data: error["data"]))
-    }
-    guard status == 200 else { return .failure(.httpStatus(endpoint: endpoint, status: status, reason: "")) }
-    guard let result = json["result"] else {
-      return .failure(.invalidAnswer(endpoint: endpoint, reason: "it has neither a result nor an error"))
-    }
-    guard id == nil || json["id"]?.intValue == id else {
-      return .failure(.invalidAnswer(endpoint: endpoint, reason: "it answers another call"))
-    }
-    return .success(result)
+extension Substring {
+  /// Without the characters at its ends that are of a kind.
+  fileprivate func trimming(_ isTrimmed: (Character) -> Bool) -> String {
+    let rest = drop(while: isTrimmed)
+    return rest.lastIndex { !isTrimmed($0) }.map { String(rest[...$0]) } ?? ""
   }
 }

@@ -37,4 +37,27 @@ struct AnswerParserTests {
       return
     }
   }
+
+  @Test(
+    "the members that an answer is missing are read however its bytes are cut",
+    arguments: [
+      ("Hero-Unreachable: n3, n4\r\n", "n3, n4"), ("hero-unreachable:n3\r\nHERO-UNREACHABLE: n4\r\n", "n3,n4"),
+      ("X: n1\r\nHero-Unreachable: n3\r\nHero: n2\r\nHero-Unreachable-Too: n4\r\n", "n3"), ("X: n3\r\n", ""),
+      ("Hero-Unreachable: nœud 3\r\n", "nœud 3"),
+    ])
+  func unreachable(fields: String, value: String) {
+    let bytes = Array("HTTP/1.1 200 OK\r\n\(fields)Content-Length: 2\r\n\r\nhi".utf8)
+    for cut in 0...bytes.count {
+      let parser = HTTPAnswerParser(maxBodyBytes: 100)
+      // The next answer on a connection knows nothing of the one before.
+      for (bytes, value) in [(bytes, value), (Array("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".utf8), "")] {
+        let cut = min(cut, bytes.count)
+        var answer: HTTPAnswer?
+        for part in [bytes[..<cut], bytes[cut...]] {
+          if case .answer(let complete) = part.withUnsafeBytes({ parser.parse($0) }) { answer = complete }
+        }
+        #expect(answer?.unreachable == value, "cut at \(cut)")
+      }
+    }
+  }
 }

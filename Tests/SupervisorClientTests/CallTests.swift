@@ -24,6 +24,23 @@ struct CallTests {
     }
   }
 
+  @Test("an answer tells which members it is missing")
+  func unreachable() async throws {
+    try await ClientFixture.run { request in
+      var response = reply(request) { _ in ["a"] }
+      if request.path == "/some" { response.headers.append(("Hero-Unreachable", "n3,  n 4 ,")) }
+      return response
+    } _: { fixture in
+      let whole = fixture.client()
+      let some = fixture.client(path: "/some")
+      #expect(try await whole.answer(to: "list_runners").unreachable == [])
+      let answer = try await some.answer(to: "list_runners")
+      #expect(answer.result == ["a"] && answer.unreachable == ["n3", "n 4"])
+      await whole.close()
+      await some.close()
+    }
+  }
+
   @Test("an error of the node comes with code, message and data, whatever the HTTP status")
   func rpcError() async throws {
     try await ClientFixture.run { request in

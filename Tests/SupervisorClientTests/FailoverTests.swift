@@ -1,4 +1,6 @@
 import EventLoop
+import Foundation
+import HTTPServer
 import JSONRPC
 import Synchronization
 import Testing
@@ -22,6 +24,30 @@ struct FailoverTests {
     }
   }
 
+  @Test("a refused connection moves the call on at once, without waiting for any time")
+  func prompt() async throws {
+    try await ClientFixture.run { request in
+      reply(request) { _ in "served" }
+    } _: { fixture in
+      var limits = SupervisorClient.Limits()
+      limits.connectTimeout = .seconds(3600)
+      var times: [Duration] = []
+      for _ in 0..<20 {
+        let dead = try await fixture.closedEndpoint()
+        let client = SupervisorClient(endpoints: [dead, fixture.endpoint], loop: fixture.loop, limits: limits)
+        // The only time that a call knows is an hour: that it is answered at all is the work of the refusal.
+        let start = ContinuousClock.now
+        let result = try await client.call("job.stop")
+        times.append(ContinuousClock.now - start)
+        #expect(result == "served")
+        await client.close()
+      }
+      let fastest = try #require(times.min())
+      #expect(fastest < .milliseconds(100))
+      print("answered by the second endpoint within \(fastest) to \(times.max()!)")
+    }
+  }
+
   @Test("when no endpoint can be reached, the error names them all")
   func noneReachable() async throws {
     try await ClientFixture.run { _ in
@@ -39,7 +65,7 @@ struct FailoverTests {
     }
   }
 
-  @Test("a lost connection is not tried again unless the call is idempotent")
+  @Test("a lost connection is not tried again unless the call may be made twice")
   func lost() async throws {
     try await ClientFixture.run { request in
       reply(request) { _ in "served" }
@@ -58,14 +84,112 @@ struct FailoverTests {
         return (listener, Endpoint(host: "127.0.0.1", port: listener.localAddress!.port))
       }
       let client = SupervisorClient(endpoints: [endpoint, fixture.endpoint], loop: loop)
-      let error = try await failure { try await client.call("jobs.create") }
+      let error = try await failure { try await client.call("job.stop") }
       #expect(error == .connectionLost(endpoint: endpoint, reason: "connection reset by peer"))
       #expect(await fixture.server.statistics.requests == 0)
-      let result3 = try await client.call("job.status", isIdempotent: true)
+      let result3 = try await client.call("job.status")
       #expect(result3 == "served")
       #expect(calls.withLock { $0 } == 2)
+
+      // With nobody else to turn to, the error says that the call may have been carried out.
+      let alone = SupervisorClient(endpoints: [endpoint, try await fixture.closedEndpoint()], loop: loop)
+      let uncertain = try await failure { try await alone.call("jobs.create") }
+      #expect(uncertain == .connectionLost(endpoint: endpoint, reason: "connection reset by peer"))
+      await alone.close()
       await client.close()
       try await onLoop(loop) { listener.close() }
     }
+  }
+
+  @Test("a batch is made again only when each of its calls may be")
+  func batches() async throws {
+    try await ClientFixture.run { _ in
+      .json(Array("[]".utf8))
+    } _: { fixture in
+      let loop = fixture.loop
+      let (listener, endpoint) = try await onLoop(loop) {
+        let listener = try TCPListener.listen(on: loop, address: SocketAddress(host: "127.0.0.1", port: 0)) { stream in
+          stream.startReading { _ in stream.reset() }
+        }
+        return (listener, Endpoint(host: "127.0.0.1", port: listener.localAddress!.port))
+      }
+      let client = SupervisorClient(endpoints: [endpoint, fixture.endpoint], loop: loop)
+      let lost = ClientError.connectionLost(endpoint: endpoint, reason: "connection reset by peer")
+      await #expect(throws: lost) { _ = try await client.batch([("job.status", .null), ("job.stop", .null)]) }
+      #expect(await fixture.server.statistics.requests == 0)
+      _ = try await client.batch([("job.status", .null), ("jobs.create", .null)])
+      #expect(await fixture.server.statistics.requests == 1)
+      await client.close()
+      try await onLoop(loop) { listener.close() }
+    }
+  }
+
+  @Test(
+    "an answer that another node may give better is asked of the next, if the call may be made twice",
+    arguments: [
+      #"{"jsonrpc":"2.0","id":1,"error":{"code":-32005,"message":"n3 cannot be reached","data":{"node":"n3"}}}"#,
+      #"{"jsonrpc":"2.0","id":1,"error":{"code":-32009,"message":"Try again later: the node is stopping"}}"#,
+      "503",
+    ])
+  func elsewhere(answer: String) async throws {
+    let asked = Mutex(0)
+    try await ClientFixture.run { _ in
+      asked.withLock { $0 += 1 }
+      return answer == "503" ? .text("too many connections\n", status: 503) : .json(Array(answer.utf8))
+    } _: { first in
+      try await ClientFixture.run { request in
+        reply(request) { _ in "served" }
+      } _: { second in
+        for (method, isServed) in [("job.stop", false), ("job.status", true), ("jobs.create", true)] {
+          let client = SupervisorClient(endpoints: [first.endpoint, second.endpoint], loop: first.loop)
+          let result: JSON? = try? await client.call(method)
+          #expect((result == "served") == isServed, "\(method)")
+          await client.close()
+        }
+        #expect(asked.withLock { $0 } == 3)
+
+        // Where nobody answers better, the reason is what the node said, not that others are away.
+        let dead = try await first.closedEndpoint()
+        let client = SupervisorClient(endpoints: [first.endpoint, dead], loop: first.loop)
+        let error = try await failure { try await client.call("job.status") }
+        switch error {
+        case .rpc(let code, _, _): #expect([-32005, -32009].contains(code))
+        case .httpStatus(_, let status, _): #expect(status == 503)
+        default: Issue.record("\(error)")
+        }
+        await client.close()
+      }
+    }
+  }
+
+  @Test("another error of the node is final: no other node is asked")
+  func final() async throws {
+    try await ClientFixture.run { _ in
+      .json(Array(#"{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"No job"}}"#.utf8))
+    } _: { first in
+      try await ClientFixture.run { request in
+        reply(request) { _ in "served" }
+      } _: { second in
+        let client = SupervisorClient(endpoints: [first.endpoint, second.endpoint], loop: first.loop)
+        await #expect(throws: ClientError.rpc(code: -32002, message: "No job", data: nil)) {
+          _ = try await client.call("job.status")
+        }
+        #expect(await second.server.statistics.requests == 0)
+        await client.close()
+      }
+    }
+  }
+
+  @Test("for every method of the contract it is decided whether it may be called twice")
+  func decided() throws {
+    let root = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined()
+    let file = try #require(FileManager.default.contents(atPath: "\(root)/openrpc.json"))
+    let methods = try JSON.parse([UInt8](file))["methods"]?.arrayValue ?? []
+    #expect(methods.count >= 21)
+    for method in methods {
+      let name = try #require(method["name"]?.stringValue)
+      #expect(SafeCalls.knows(name), "\(name)")
+    }
+    #expect(!SafeCalls.contains("a.method.of.tomorrow"))
   }
 }

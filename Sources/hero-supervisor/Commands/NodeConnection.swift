@@ -11,12 +11,6 @@ struct NodeConnection: Sendable {
   private let endpoints: [Endpoint]
   private let hasKey: Bool
 
-  /// Calls that do no harm when they reach two nodes: they change nothing, or name what they make.
-  private static let repeatable: Set<String> = [
-    "list_runners", "get_all_status", "get_all_runner_status", "get_runner_status", "register_runner", "job.run",
-    "job.status", "job.result", "job.logs", "jobs.create", "jobs.query", "jobs.list", "rpc.discover",
-  ]
-
   /// Prepares the connection; nothing is sent before the first call.
   static func open(_ options: ClientOptions) throws(CommandFailure) -> NodeConnection {
     let environment = processEnvironment()
@@ -39,10 +33,14 @@ struct NodeConnection: Sendable {
 
   /// Calls a method; several calls may be under way. Without a timeout it waits as long as it takes.
   func call(_ method: String, _ params: JSON, timeout: Duration? = nil) async throws(CommandFailure) -> JSON {
-    do throws(ClientError) {
-      return try await client.call(
-        method, params, timeout: timeout, isIdempotent: Self.repeatable.contains(method))
-    } catch {
+    try await answer(to: method, params, timeout: timeout).result
+  }
+
+  /// As `call`, with the members that an answer about the whole cluster is missing.
+  func answer(
+    to method: String, _ params: JSON, timeout: Duration? = nil
+  ) async throws(CommandFailure) -> SupervisorClient.Answer {
+    do throws(ClientError) { return try await client.answer(to: method, params, timeout: timeout) } catch {
       throw CommandFailure(error, calling: method, endpoints: endpoints.map { "\($0)" }, hasKey: hasKey)
     }
   }

@@ -1,0 +1,46 @@
+// Which calls may be made twice. A connection that is lost under way leaves open whether the node carried the call out, and
+// a node that answers "not now" or "not from here" may have carried out a part. Such a call is made again, at the next
+// endpoint, only when the second time can do no harm; else the caller decides, who knows what it was for.
+
+/// The one place that says it, method by method.
+enum SafeCalls {
+  /// Whether the method may be called again without knowing what became of the first time.
+  static func contains(_ method: String) -> Bool { methods[method]?.isSafe ?? false }
+
+  /// Whether there is a row for the method; those of the contract all have one.
+  static func knows(_ method: String) -> Bool { methods[method] != nil }
+
+  private enum Repetition {
+    /// It changes nothing.
+    case reads
+    /// It names what it makes: the second time finds that and answers the same.
+    case namesWhatItMakes
+    /// The second time could do harm, or would be refused although the first was not.
+    case once
+
+    var isSafe: Bool { self != .once }
+  }
+
+  private static let methods: [String: Repetition] = [
+    "list_runners": .reads, "get_runner_status": .reads, "get_all_runner_status": .reads, "get_all_status": .reads,
+    "jobs.list": .reads, "jobs.query": .reads, "job.status": .reads, "job.logs": .reads,
+    "job.result": .reads,  // It waits, and may wait elsewhere.
+    "cluster.members": .reads, "cluster.status": .reads, "rpc.discover": .reads,
+
+    "jobs.create": .namesWhatItMakes,  // The job's id: the same job again answers its id.
+    "job.run": .namesWhatItMakes,  // The job's id: the same job again waits for the one that runs.
+    // The job's id: a queued or running job stays as it is, and a finished one is refused, never run again.
+    "job.start": .namesWhatItMakes,
+    "register_runner": .namesWhatItMakes,  // The runner's name: with the same queue it changes nothing.
+
+    // Refused the second time, since the job has ended.
+    "job.stop": .once,
+    // The id is free again: the second time could hit another job that was given it meanwhile.
+    "job.delete": .once,
+    // So is the runner's name.
+    "remove_runner": .once,
+    // The second time could undo what someone else did meanwhile; a stop may have waited for hours.
+    "start_runner": .once, "stop_runner": .once, "start_all": .once, "stop_all": .once,
+    "node.drain": .once, "runner.move": .once,
+  ]
+}
