@@ -49,7 +49,8 @@ struct ConfigurationLayerTests {
   @Test("take lists from the environment with commas or as JSON")
   func lists() throws {
     for text in ["10.0.0.1:1, 10.0.0.2:2", #"["10.0.0.1:1","10.0.0.2:2"]"#] {
-      let cluster = try load(environment: ["HERO_CLUSTER_SEEDS": text]).configuration.cluster
+      let environment = ["HERO_CLUSTER_SEEDS": text, "HERO_CLUSTER_LISTEN": "127.0.0.1:7946"]
+      let cluster = try load(environment: environment).configuration.cluster
       #expect(cluster.seeds.map(\.description) == ["10.0.0.1:1", "10.0.0.2:2"] && cluster.isConfigured)
     }
     let runners = #"[{"name": "a", "concurrency": 2}]"#

@@ -18,6 +18,9 @@ struct Configuration: Sendable {
   var executors: [ExecutorConfiguration]
   /// Runners that exist from the start.
   var runners: [RunnerSettings]
+  /// Which node is to own a configured runner, where the configuration says so. A queue lives on one node, so what is
+  /// said of one of its runners is said of all.
+  var runnerNodes: [RunnerName: NodeName]
   var jobs: JobsConfiguration
   var retention: RetentionConfiguration
   var log: LogConfiguration
@@ -33,9 +36,11 @@ struct ClusterConfiguration: Sendable {
   /// What peers are told to use; `nil` is the address of `listen`.
   var advertise: HostPort?
   var seeds: [HostPort]
+  /// Where the node stands, for people; gossiped.
+  var zone: String
   var profile: Profile
-  /// The first encrypts, all decrypt.
-  var keys: [Secret]
+  /// The first encrypts, all decrypt. Without any the node listens for its cluster on loopback only.
+  var keys: ClusterKeys
   var joinTimeoutSeconds: Double
   /// Whether anyone set a key of this section; a node of which nobody said so is alone.
   var isConfigured: Bool

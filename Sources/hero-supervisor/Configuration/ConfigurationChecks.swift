@@ -5,8 +5,10 @@ import Supervisor
 enum ConfigurationChecks {
   static func run(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
     checkKeys(reading, findings)
+    checkClusterKeys(reading, findings)
     checkStore(reading.store, findings)
     checkRunners(reading, findings)
+    checkRunnerNodes(reading, findings)
     for executor in reading.executors { checkMachine(executor.configuration, findings) }
   }
 
@@ -25,6 +27,17 @@ enum ConfigurationChecks {
         "auth.open_methods", "anyone who reaches \(reading.api.listen) may stop and remove runners without a key",
         findings.source(of: "auth.open_methods"))
     }
+  }
+
+  /// Without a key anyone who reaches the cluster's port could be a member.
+  private static func checkClusterKeys(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
+    let listen = reading.cluster.listen
+    guard reading.cluster.isConfigured, !listen.isLoopback, reading.clusterKeys.isEmpty else { return }
+    guard !findings.problems.contains(where: { $0.path.hasPrefix("cluster") }) else { return }
+    findings.problem(
+      "cluster.keys",
+      "there is none, and cluster.listen (\(listen)) is reachable from other machines; make one with "
+        + "`hero-supervisor cluster keygen`, or listen on 127.0.0.1", findings.source(of: "cluster.keys"))
   }
 
   private static func checkStore(_ store: StoreReading, _ findings: ConfigurationFindings) {
@@ -50,6 +63,23 @@ enum ConfigurationChecks {
         findings.problem(
           path, message + (hint ?? "known: \(known.joined(separator: ", "))"), findings.source(of: path))
       }
+    }
+  }
+
+  /// A queue lives on one node.
+  private static func checkRunnerNodes(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
+    var seen: [QueueName: (node: NodeName, path: SettingPath)] = [:]
+    for runner in reading.runners {
+      guard let node = runner.node else { continue }
+      let queue = runner.settings.queue
+      if let first = seen[queue], first.node != node {
+        let path = "\(runner.path + "node")"
+        findings.problem(
+          path,
+          "a queue lives on one node, and \(first.path) has put \(quoted(queue.rawValue)) on "
+            + quoted(first.node.rawValue), findings.source(of: path))
+      }
+      seen[queue] = seen[queue] ?? (node, runner.path)
     }
   }
 

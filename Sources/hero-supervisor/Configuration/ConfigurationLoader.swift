@@ -56,7 +56,7 @@ struct ConfigurationLoader {
       }
     }
     var cluster = reading.cluster
-    cluster.keys = resolve(reading.clusterKeys, "cluster.keys")
+    cluster.keys = loadKeys(reading.clusterKeys, findings)
     var auth = reading.auth
     auth.adminSecrets = resolve(reading.adminSecrets, "auth.admin_secrets")
     auth.userSecrets = resolve(reading.userSecrets, "auth.user_secrets")
@@ -74,7 +74,7 @@ struct ConfigurationLoader {
     let configuration = Configuration(
       nodeName: name, dataDirectory: directory, file: file, cluster: cluster, api: reading.api, auth: auth,
       store: store, executors: reading.executors.map { $0.resolved(environment) },
-      runners: reading.runners.map(\.settings),
+      runners: reading.runners.map(\.settings), runnerNodes: reading.runnerNodes,
       jobs: reading.jobs, retention: reading.retention, log: reading.log)
     return Loaded(configuration: configuration, warnings: findings.warnings, effective: findings.effective)
   }
@@ -150,24 +150,64 @@ struct ConfigurationLoader {
   private func resolve(
     _ reference: SecretReference, _ path: String, _ source: SettingSource, _ findings: ConfigurationFindings
   ) -> [Secret] {
-    // A path in the file is relative to the file, so that the two can be moved together.
-    var directory = DataDirectory.workingDirectory
-    if case .file(let path) = source {
-      let absolute = DataDirectory.absolute(path)
-      directory = String(absolute[..<(absolute.lastIndex(of: "/") ?? absolute.startIndex)])
-      if directory.isEmpty { directory = "/" }
-    }
     do throws(SecretReference.Failure) {
-      let resolution = try reference.resolve(relativeTo: directory, environment: environment)
+      let resolution = try reference.resolve(relativeTo: directory(of: source), environment: environment)
       if let warning = resolution.warning { findings.warning(path, warning, source) }
       return resolution.secrets
     } catch {
-      switch missingSecrets {
-      case .areProblems: findings.problem(path, error.reason, source)
-      case .areWarnings: findings.warning(path, error.reason, source)
-      }
+      missing(path, error.reason, source, findings)
       return []
     }
+  }
+
+  /// The keys of the cluster, none after a problem.
+  private func loadKeys(_ references: [SecretReference], _ findings: ConfigurationFindings) -> ClusterKeys {
+    let source = findings.source(of: "cluster.keys")
+    let directory = directory(of: source)
+    do throws(ClusterKeys.Failure) {
+      let (keys, warnings) = try ClusterKeys.load(
+        references.map { $0.absolute(relativeTo: directory) }, environment: environment)
+      for warning in warnings { findings.warning("cluster.keys[\(warning.index)]", warning.reason, source) }
+      return keys
+    } catch {
+      for problem in error.problems {
+        let path = "cluster.keys[\(problem.index)]"
+        if problem.isAbsence {
+          missing(path, problem.reason, source, findings)
+        } else {
+          findings.problem(path, problem.reason, source)
+        }
+      }
+      return .empty
+    }
+  }
+
+  /// A path in the file is relative to the file, so that the two can be moved together.
+  private func directory(of source: SettingSource) -> String {
+    guard case .file(let path) = source else { return DataDirectory.workingDirectory }
+    let absolute = DataDirectory.absolute(path)
+    let directory = String(absolute[..<(absolute.lastIndex(of: "/") ?? absolute.startIndex)])
+    return directory.isEmpty ? "/" : directory
+  }
+
+  private func missing(
+    _ path: String, _ reason: String, _ source: SettingSource, _ findings: ConfigurationFindings
+  ) {
+    switch missingSecrets {
+    case .areProblems: findings.problem(path, reason, source)
+    case .areWarnings: findings.warning(path, reason, source)
+    }
+  }
+}
+
+extension ConfigurationSchema.Reading {
+  /// Each runner of a queue that a node is named for, with that node.
+  fileprivate var runnerNodes: [RunnerName: NodeName] {
+    var nodes: [QueueName: NodeName] = [:]
+    for runner in runners {
+      if let node = runner.node { nodes[runner.settings.queue] = node }
+    }
+    return runners.reduce(into: [:]) { $0[$1.settings.name] = nodes[$1.settings.queue] }
   }
 }
 

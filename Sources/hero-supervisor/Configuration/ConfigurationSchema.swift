@@ -7,6 +7,8 @@ struct ConfigurationSchema {
   /// A runner and where it was written.
   struct RunnerReading {
     var settings: RunnerSettings
+    /// The node that is to own it.
+    var node: NodeName?
     var path: SettingPath
   }
 
@@ -63,12 +65,13 @@ struct ConfigurationSchema {
     var section = section
     defer { section.finish() }
     var cluster = ClusterConfiguration(
-      name: section.value("name", .string("a cluster's name"), default: "hero"),
+      name: section.value("name", .label(1...128), default: "hero"),
       listen: section.value("listen", .listenAddress, default: HostPort(host: "0.0.0.0", port: 7946)),
       advertise: section.optional("advertise", .peerAddress),
       seeds: section.value("seeds", .list(of: .peerAddress, what: "addresses as HOST:PORT"), default: []),
+      zone: section.value("zone", .label(0...64), default: ""),
       profile: section.value("profile", .word, default: .lan),
-      keys: [], joinTimeoutSeconds: 0, isConfigured: section.isPresent)
+      keys: .empty, joinTimeoutSeconds: 0, isConfigured: section.isPresent)
     let keys = section.value("keys", .secrets("keys"), default: [])
     cluster.joinTimeoutSeconds = section.value("join_timeout_seconds", .number(0...3600), default: 10)
     return (cluster, keys)
@@ -92,6 +95,7 @@ struct ConfigurationSchema {
     defer { entry.finish() }
     let name: RunnerName? = entry.required("name", .name)
     let queue: QueueName? = entry.optional("queue", .name)
+    let node: NodeName? = entry.optional("node", .name)
     let concurrency = entry.value("concurrency", .int(1...10_000), default: 1)
     let executors: [ExecutorName]? = entry.optional(
       "executors", .list(of: .name, atLeast: 1, what: "names of executors"))
@@ -103,7 +107,7 @@ struct ConfigurationSchema {
       name: name, queue: queue ?? QueueName(trusted: name.rawValue), concurrency: concurrency,
       executors: executors.map(Set.init), onNodeLoss: onNodeLoss, maxAttempts: maxAttempts,
       defaultTimeoutSeconds: timeout)
-    return RunnerReading(settings: settings, path: entry.path)
+    return RunnerReading(settings: settings, node: node, path: entry.path)
   }
 
   private static func readJobs(_ section: SettingReader) -> JobsConfiguration {

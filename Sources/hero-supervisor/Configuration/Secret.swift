@@ -53,15 +53,28 @@ enum SecretReference: Hashable, Sendable, CustomStringConvertible {
   ///   - directory: what a relative `file:` path is relative to.
   ///   - environment: the variables of this process.
   func resolve(relativeTo directory: String, environment: [String: String]) throws(Failure) -> Resolution {
+    let (text, warning) = try read(relativeTo: directory, environment: environment)
+    guard case .file(let path) = self else { return Resolution(secrets: [Secret(text)]) }
+    let secrets = text.split(whereSeparator: \.isNewline).map(trimmed).filter { !$0.isEmpty }.map { Secret($0) }
+    guard !secrets.isEmpty else {
+      throw Failure(reason: "\(absolutePath(path, relativeTo: directory)) is empty")
+    }
+    return Resolution(secrets: secrets, warning: warning)
+  }
+
+  /// Fetches the text that is referred to, as it stands there.
+  func read(
+    relativeTo directory: String, environment: [String: String]
+  ) throws(Failure) -> (text: String, warning: String?) {
     switch self {
     case .literal(let secret):
       guard !secret.reveal().isEmpty else { throw Failure(reason: "must not be empty") }
-      return Resolution(secrets: [secret])
+      return (secret.reveal(), nil)
     case .environment(let name):
       guard let value = environment[name], !value.isEmpty else {
         throw Failure(reason: "the environment variable \(name) is \(environment[name] == nil ? "not set" : "empty")")
       }
-      return Resolution(secrets: [Secret(value)])
+      return (value, nil)
     case .file(let path):
       let path = absolutePath(path, relativeTo: directory)
       let file: FileBytes
@@ -71,12 +84,16 @@ enum SecretReference: Hashable, Sendable, CustomStringConvertible {
       guard let text = String(validating: file.bytes, as: UTF8.self) else {
         throw Failure(reason: "\(path) is not UTF-8 text")
       }
-      let secrets = text.split(whereSeparator: \.isNewline).map(trimmed).filter { !$0.isEmpty }.map { Secret($0) }
-      guard !secrets.isEmpty else { throw Failure(reason: "\(path) is empty") }
       let mode = String(file.mode & 0o777, radix: 8)
       let warning = "\(path) is readable by other users (mode \(mode)); do `chmod 600 \(path)`"
-      return Resolution(secrets: secrets, warning: file.isReadableByOthers ? warning : nil)
+      return (text, file.isReadableByOthers ? warning : nil)
     }
+  }
+
+  /// The same reference from wherever it is followed.
+  func absolute(relativeTo directory: String) -> SecretReference {
+    guard case .file(let path) = self else { return self }
+    return .file(absolutePath(path, relativeTo: directory))
   }
 }
 

@@ -71,6 +71,17 @@ extension SettingKind<String> {
     simple(what, show: { .string($0) }, parse: { node in node.asString.flatMap { $0.isEmpty ? nil : $0 } })
   }
 
+  /// A text on one line that travels in every packet, of so many bytes.
+  static func label(_ bytes: ClosedRange<Int>) -> SettingKind {
+    simple(
+      "a string of \(bytes.lowerBound) to \(bytes.upperBound) bytes without control characters", show: { .string($0) },
+      parse: { node in
+        node.asString.flatMap { text in
+          bytes.contains(text.utf8.count) && text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F } ? text : nil
+        }
+      })
+  }
+
   /// An argument of a command, which may be empty.
   static let argument = simple("a string", show: { .string($0) }, parse: { $0.asString })
 }
