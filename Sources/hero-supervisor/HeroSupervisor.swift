@@ -34,6 +34,7 @@ struct HeroSupervisor: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      NodeCommand.self, RunnerCommand.self, JobCommand.self, ConfigCommand.self, RPCCommand.self,
+      NodeCommand.self, RunnerCommand.self, JobCommand.self, ClusterCommand.self, ConfigCommand.self,
+      RPCCommand.self,
     ])
 }

@@ -34,7 +34,8 @@ struct CommandLineTests {
     arguments: [
       ["frob"], ["job", "run", "x"], ["job", "run", "--runner", "r"], ["job", "run", "-r", "r", "--env", "A", "x"],
       ["job", "run", "-r", "r", "--timeout", "-1", "x"], ["job", "list", "--status", "done"], ["runner", "stop"],
-      ["runner", "stop", "a", "--all"], ["rpc"], ["rpc", "m", "{"], ["rpc", "m", "3"],
+      ["runner", "stop", "a", "--all"], ["runner", "move", "a"], ["cluster", "drain"],
+      ["cluster", "keygen", "x"], ["rpc"], ["rpc", "m", "{"], ["rpc", "m", "3"],
       ["job", "list", "--endpoint", "x y"],
       ["job", "list", "--secret-file", "/nonexistent"], ["node", "--api", "nowhere"],
       ["config", "check", "/nonexistent"],

@@ -23,8 +23,12 @@ final class FakeNode: Sendable {
   }
 
   /// Starts on a free port of the loopback interface.
-  /// - Parameter answer: the result of a call, or the error to answer with.
-  init(_ answer: @escaping @Sendable (Call) async throws(JSONRPCError) -> JSON) async throws {
+  /// - Parameters:
+  ///   - unreachable: the members that its answers are missing.
+  ///   - answer: the result of a call, or the error to answer with.
+  init(
+    unreachable: String? = nil, _ answer: @escaping @Sendable (Call) async throws(JSONRPCError) -> JSON
+  ) async throws {
     let loop = try EventLoop()
     let recorded = Recorder()
     loop.start()
@@ -38,7 +42,9 @@ final class FakeNode: Sendable {
       recorded.calls.withLock { $0.append(call) }
       var members: JSONObject = ["jsonrpc": "2.0", "id": body["id"] ?? .null]
       do throws(JSONRPCError) { members["result"] = try await answer(call) } catch { members["error"] = error.json }
-      return .json(JSON.object(members).serialized())
+      var response = HTTPResponse.json(JSON.object(members).serialized())
+      if let unreachable { response.headers.append(("Hero-Unreachable", unreachable)) }
+      return response
     }
     endpoint = "\(try await server.listen(on: try SocketAddress(host: "127.0.0.1", port: 0)))"
   }

@@ -35,11 +35,14 @@ extension CommandFailure {
     case -32001: hints.append("give a key by --secret-file or HERO_SECRET")
     case -32601: hints.append("`hero-supervisor rpc rpc.discover` lists the methods of this node")
     case -32002 where data?["job"] != nil: hints.append("`hero-supervisor job list` shows the jobs there are")
+    case -32002 where data?["node"] != nil, -32005: hints.append(Self.seeMembers)
     case -32002: hints.append("`hero-supervisor runner list` shows the runners there are")
     default: break
     }
     self.init(message: "\(method) was refused: \(message) (\(code))", hints: hints, status: .refused, code: code)
   }
+
+  private static let seeMembers = "`hero-supervisor cluster members` shows the nodes and their states"
 
   /// An answer that is not what the contract promises.
   static func unexpected(_ method: String, _ answer: JSON) -> CommandFailure {

@@ -39,11 +39,15 @@ struct JobList: AsyncParsableCommand {
     let node = try NodeConnection.open(client)
     var jobs: [JSON] = []
     var cursor: String?
+    var missing = MissingMembers()
     repeat {
-      let page = try await node.call("jobs.query", query(cursor, remaining: limit - jobs.count))
+      let answer = try await node.answer(to: "jobs.query", query(cursor, remaining: limit - jobs.count))
+      missing.add(answer)
+      let page = answer.result
       jobs += page["jobs"]?.elements ?? []
       cursor = page["next"]?.stringValue
     } while cursor != nil && jobs.count < limit
+    missing.warn()
 
     if client.json { return StandardStreams.out(JSON.array(jobs).pretty()) }
     if quiet {

@@ -22,8 +22,8 @@ struct RPCCommand: AsyncParsableCommand {
   @Argument(help: "Its params, a JSON array or object; - reads them from standard input.") var params: String = "[]"
 
   func run() async throws {
-    let result = try await NodeConnection.open(client).call(method, try parsedParams())
-    StandardStreams.out(result.pretty())
+    let answer = try await NodeConnection.open(client).answer(to: method, try parsedParams())
+    StandardStreams.out(answer.warningOfMissing().result.pretty())
   }
 
   private func parsedParams() throws(CommandFailure) -> JSON {

@@ -4,7 +4,7 @@ import JSONRPC
 /// `hero-supervisor runner …`: the runners of a cluster, through any of its nodes.
 struct RunnerCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "runner", abstract: "Register, watch, start, stop and remove runners.",
+    commandName: "runner", abstract: "Register, watch, start, stop, move and remove runners.",
     discussion: """
       EXAMPLES
         hero-supervisor runner register default
@@ -12,13 +12,16 @@ struct RunnerCommand: ParsableCommand {
         hero-supervisor runner stop default --force
       """,
     subcommands: [
-      RunnerRegister.self, RunnerList.self, RunnerStatus.self, RunnerStart.self, RunnerStop.self, RunnerRemove.self,
+      RunnerRegister.self, RunnerList.self, RunnerStatus.self, RunnerStart.self, RunnerStop.self, RunnerMove.self,
+      RunnerRemove.self,
     ])
 }
 
 extension CompletionKind {
   /// The names of the runners, asked of the node.
   static var runnerName: CompletionKind { .shellCommand("hero-supervisor runner list --quiet 2>/dev/null") }
+  /// The names of the members.
+  static var nodeName: CompletionKind { .shellCommand("hero-supervisor cluster members --quiet 2>/dev/null") }
   /// The ids of the latest jobs.
   static var jobID: CompletionKind { .shellCommand("hero-supervisor job list --quiet 2>/dev/null") }
 }
@@ -60,7 +63,8 @@ struct RunnerList: AsyncParsableCommand {
 
   func run() async throws {
     let node = try NodeConnection.open(client)
-    let result = try await node.call(quiet ? "list_runners" : "get_all_status", .array([]))
+    let result = try await node.answer(to: quiet ? "list_runners" : "get_all_status", .array([]))
+      .warningOfMissing().result
     if client.json { return StandardStreams.out(result.pretty()) }
     if quiet {
       for name in result.elements { StandardStreams.out(name.cell + "\n") }
@@ -93,7 +97,7 @@ struct RunnerStatus: AsyncParsableCommand {
     let node = try NodeConnection.open(client)
     let result =
       if let name { try await node.call("get_runner_status", ["actor_id": .string(name)]) } else {
-        try await node.call("get_all_runner_status", .array([]))
+        try await node.answer(to: "get_all_runner_status", .array([])).warningOfMissing().result
       }
     if client.json { return StandardStreams.out(result.pretty()) }
     var table = Table(Self.columns.map { ($0.key.uppercased(), $0.alignment) })
@@ -101,6 +105,28 @@ struct RunnerStatus: AsyncParsableCommand {
       table.add(Self.columns.map { status[$0.key]?.cell ?? "-" })
     }
     StandardStreams.out(table.rendered)
+  }
+}
+
+struct RunnerMove: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "move", abstract: "Move a runner, and all of its queue, to another node.",
+    discussion: """
+      All runners of its queue move with it, and so do the jobs that wait in it.
+      Jobs that run end where they are.
+
+      EXAMPLES
+        hero-supervisor runner move default node-2
+      """)
+
+  @OptionGroup var client: ClientOptions
+  @Argument(help: "The runner.", completion: .runnerName) var name: String
+  @Argument(help: "The node that is to own it.", completion: .nodeName) var node: String
+
+  func run() async throws {
+    let result = try await NodeConnection.open(client).call(
+      "runner.move", ["name": .string(name), "node": .string(node)])
+    StandardStreams.out(client.json ? result.pretty() : "moved \(name) to \(node)\n")
   }
 }
 

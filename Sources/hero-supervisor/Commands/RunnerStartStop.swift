@@ -53,7 +53,11 @@ struct WhichRunners: ParsableArguments {
     let node = try NodeConnection.open(client)
     var members: [(String, JSON)] = name.map { [("actor_id", .string($0))] } ?? []
     if let extra { members.append((extra.key, extra.value)) }
-    let result = try await node.call(name == nil ? method : one, .object(JSONObject(members: members)))
+    let answer = try await node.answer(to: name == nil ? method : one, .object(JSONObject(members: members)))
+    let result = answer.result
+    var missing = MissingMembers()
+    missing.add(answer)
+    missing.warn(one: "its runners stay as they are", several: "their runners stay as they are")
     let outcomes: [(name: String, outcome: String)] =
       if let name { [(name, "success")] } else {
         result.elements.filter { $0.elements.count == 2 }.map { ($0.elements[0].cell, $0.elements[1].cell) }

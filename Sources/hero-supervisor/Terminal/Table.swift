@@ -47,7 +47,7 @@ struct Table {
   }
 
   /// A cell cannot break the table, or send a terminal its own commands.
-  private static func oneLine(_ cell: String) -> String {
+  static func oneLine(_ cell: String) -> String {
     String(
       String.UnicodeScalarView(
         cell.unicodeScalars.map { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) ? " " : $0 }))
