@@ -27,9 +27,14 @@ let package = Package(
       name: "EventLoop", dependencies: ["CLibUV", .product(name: "DequeModule", package: "swift-collections")],
       swiftSettings: swift),
     .target(name: "JSONRPC", dependencies: ["CJansson"], swiftSettings: swift),
-    // Values only: no socket, clock or task.
+    // The protocol as values without socket, clock or task, and a thin shell that has them.
     .target(
-      name: "Gossip", dependencies: ["COpenSSL", .product(name: "HeapModule", package: "swift-collections")],
+      name: "Gossip",
+      dependencies: ["COpenSSL", "EventLoop", .product(name: "HeapModule", package: "swift-collections")],
+      swiftSettings: swift),
+    .target(
+      name: "Cluster",
+      dependencies: ["COpenSSL", "EventLoop", "Gossip", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),
     .target(
       name: "HTTPServer", dependencies: ["EventLoop", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
@@ -66,6 +71,7 @@ let package = Package(
     .testTarget(
       name: "GossipTests", dependencies: ["Gossip", .product(name: "HeapModule", package: "swift-collections")],
       swiftSettings: swift),
+    .testTarget(name: "ClusterTests", dependencies: ["Cluster"], swiftSettings: swift),
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),

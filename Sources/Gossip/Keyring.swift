@@ -20,8 +20,8 @@ public struct Keyring: Sendable {
   private static let nonceBytes = 12
   private static let tagBytes = 16
 
-  private let keys: [[UInt8]]
-  private let cluster: [UInt8]
+  let keys: [[UInt8]]
+  let cluster: [UInt8]
 
   /// - Parameters:
   ///   - keys: at least one, each of 32 bytes.
@@ -90,7 +90,7 @@ public struct Keyring: Sendable {
     return body(context)
   }
 
-  private static func random(_ count: Int) -> [UInt8] {
+  static func random(_ count: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
     precondition(RAND_bytes(&bytes, Int32(count)) == 1, "no random numbers")
     return bytes

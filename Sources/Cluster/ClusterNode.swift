@@ -1,0 +1,356 @@
+import EventLoop
+import Gossip
+import Logging
+
+// One node's part in the cluster: gossip over UDP, peer links over TCP at the same port number, and what each tells the
+// other. A broken link makes gossip ask; a failed member loses its link; a new one gets a link. How it gets in is in
+// `ClusterNode+Joining.swift`.
+
+public actor ClusterNode {
+  public struct Configuration: Sendable {
+    public var name: MemberName
+    /// The cluster's name; members of another are strangers.
+    public var cluster: String
+    /// UDP and TCP; port 0 lets the system choose.
+    public var listen: SocketAddress
+    /// What peers are told; `nil` for the address of `listen`, or of this machine when that is every address.
+    public var advertise: SocketAddress?
+    public var seeds: [(host: String, port: UInt16)] = []
+    public var settings = GossipSettings.lan
+    /// At least one, of 32 bytes; the first seals.
+    public var keys: [[UInt8]]
+    public var joinTimeout = Duration.seconds(10)
+    /// Told to peers: where the API is, and of what zone and version this node is.
+    public var api = ""
+    public var zone = ""
+    public var version = ""
+    /// Versions of the protocol to speak; fewer than are known only to hold a cluster at an old one.
+    public var protocols = SWIM.supportedProtocols
+    /// The file of `PeerMemory`.
+    public var memory: String
+
+    public init(name: MemberName, cluster: String, listen: SocketAddress, keys: [[UInt8]], memory: String) {
+      self.name = name
+      self.cluster = cluster
+      self.listen = listen
+      self.keys = keys
+      self.memory = memory
+    }
+  }
+
+  public enum Event: Sendable {
+    /// A member is new, or has another state or profile.
+    case member(Member)
+    /// Who owns a runner, as far as is known, changed.
+    case claim(RunnerClaim)
+    /// This node cannot stay; the reason in words.
+    case mustStop(String)
+  }
+
+  nonisolated let loop: EventLoop
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  public nonisolated let configuration: Configuration
+  public nonisolated let name: MemberName
+  let logger: Logger
+  private let onEvent: @Sendable (Event) -> Void
+  private let server: @Sendable ([UInt8]) async -> [UInt8]
+
+  private(set) var gossip: GossipNode?
+  private(set) var links: PeerLinks?
+  var introduction: Introduction?
+  var keyring: Keyring
+  /// Peers for which a link is being made, until they have one or are gone.
+  private var connecting: Set<MemberName> = []
+  private(set) var isClosed = false
+  var hasJoined = false
+  var memory: PeerMemory
+  var isWritingMemory = false
+  /// What goes on in the background, until `close`.
+  private var tasks: [UInt64: Task<Void, Never>] = [:]
+  private var nextTask: UInt64 = 0
+
+  /// - Parameters:
+  ///   - server: carries out a distributed call that a peer sent (`ClusterSystem.carryOut`), which begins at the second
+  ///     byte.
+  ///   - onEvent: on the loop.
+  /// - Throws: `Keyring.InvalidKey`.
+  public init(
+    _ configuration: Configuration, on loop: EventLoop, logger: Logger,
+    server: @escaping @Sendable ([UInt8]) async -> [UInt8], onEvent: @escaping @Sendable (Event) -> Void
+  ) throws(Keyring.InvalidKey) {
+    self.configuration = configuration
+    name = configuration.name
+    self.loop = loop
+    self.logger = logger
+    self.server = server
+    self.onEvent = onEvent
+    keyring = try Keyring(keys: configuration.keys, cluster: configuration.cluster)
+    memory = PeerMemory(reading: configuration.memory)
+  }
+
+  // MARK: Start
+
+  /// Takes the port and begins to answer.
+  /// - Throws: what bind(2) or listen(2) refused.
+  public func start() async throws(UVError) {
+    var introduction = Introduction(
+      name: name,
+      profile: MemberProfile(
+        address: MemberAddress("0.0.0.0:0"), api: configuration.api, zone: configuration.zone,
+        version: configuration.version, protocols: configuration.protocols,
+        startedAt: UInt64(MonotonicClock.wallMilliseconds)),
+      instance: UInt64.random(in: 1 ... .max))
+    let links = PeerLinks(
+      introduction, keyring, on: loop, logger: logger,
+      server: { [weak self] link, channel, message in
+        await self?.serve(channel, message) ?? []
+      }, onEvent: { [weak self] event in self?.assumeIsolated { $0.happened(event) } })
+    let (bound, socket) = try await bind(links)
+    let address = MemberAddress((configuration.advertise ?? bound.reachable(on: loop)).description)
+    introduction.profile.address = address
+    await links.use(introduction)
+    memory.incarnation = Incarnation(memory.incarnation.rawValue + 1)
+    let swim = SWIM(
+      name: name, profile: introduction.profile, incarnation: memory.incarnation, settings: configuration.settings,
+      maximumPacketBytes: 1400 - Keyring.overhead, seed: UInt64.random(in: .min ... .max), now: GossipNode.now)
+    let gossip = GossipNode(swim, keyring: keyring, on: loop) { [weak self] directive in
+      self?.assumeIsolated { $0.follow(directive) }
+    }
+    self.introduction = introduction
+    self.links = links
+    self.gossip = gossip
+    await gossip.start(socket)
+    await remember()
+    logger.info(
+      "cluster port open",
+      metadata: ["cluster": "\(configuration.cluster)", "listen": "\(bound)", "advertise": "\(address)"])
+  }
+
+  /// TCP and UDP at one port number.
+  private func bind(_ links: PeerLinks) async throws(UVError) -> (SocketAddress, UDPSocket) {
+    var tries = configuration.listen.port == 0 ? 16 : 1
+    while true {
+      let bound = try await links.listen(on: configuration.listen)
+      do throws(UVError) {
+        let socket = try UDPSocket.bind(to: bound, on: loop) { [unowned self] datagram in
+          self.assumeIsolated { me in me.gossip?.assumeIsolated { $0.received(datagram) } }
+        }
+        return (bound, socket)
+      } catch {
+        await links.stopListening()
+        tries -= 1
+        if tries == 0 { throw error }
+      }
+    }
+  }
+
+  // MARK: What is known
+
+  /// Every member, this node among them, by name.
+  public var members: [Member] {
+    get async { await gossip?.membership.members ?? [] }
+  }
+  public var healthScore: Int {
+    get async { await gossip?.membership.healthScore ?? 0 }
+  }
+  public var statistics: GossipNode.Statistics {
+    get async { await gossip?.statistics ?? .init() }
+  }
+  public func member(_ name: MemberName) async -> Member? { await gossip?.membership[name] }
+  public func claim(of runner: String) async -> RunnerClaim? { await gossip?.membership.claim(of: runner) }
+  /// Peers with whom there is a link.
+  public var linked: [MemberName] {
+    get async { await links?.names ?? [] }
+  }
+
+  /// Says who owns a runner; to peers with a link at once, so that they know before the caller goes on.
+  public func announce(_ claims: [RunnerClaim]) async {
+    await gossip?.perform { swim, now in claims.flatMap { swim.claim($0, at: now) } }
+    await tell(MembershipState(news: [], claims: claims))
+  }
+
+  /// News for all peers with a link, and their receipts, within a second; gossip reaches the others.
+  private func tell(_ state: MembershipState) async {
+    guard let links else { return }
+    let message = [Exchange.telling] + state.encoded()
+    let names = await links.names
+    await withDiscardingTaskGroup { group in
+      for name in names {
+        guard let link = await links.link(to: name) else { continue }
+        group.addTask { _ = try? await link.request(.exchange, message, within: .seconds(1)) }
+      }
+    }
+  }
+
+  /// Takes no runners any more, or does so again; peers hear of it.
+  public func setDraining(_ isDraining: Bool) async {
+    await gossip?.perform { swim, now in
+      var profile = swim.me.profile
+      profile.isDraining = isDraining
+      return swim.update(profile, at: now)
+    }
+  }
+
+  /// New keys, for all packets and for links that are made from now on.
+  public func use(keys: [[UInt8]]) async throws(Keyring.InvalidKey) {
+    keyring = try Keyring(keys: keys, cluster: configuration.cluster)
+    await gossip?.use(keyring)
+    await links?.use(keyring)
+  }
+
+  // MARK: Calls
+
+  /// A distributed call.
+  public func send(_ message: [UInt8], to peer: MemberName, within limit: Duration?) async throws(ClusterError)
+    -> [UInt8]
+  {
+    let link = try await link(to: peer)
+    return try await link.request(.invocation, message, within: limit)
+  }
+
+  private func link(to peer: MemberName) async throws(ClusterError) -> PeerLink {
+    guard let links else { throw .unreachable(peer, reason: "this node is not in a cluster") }
+    if let link = await links.link(to: peer), await link.isUsable { return link }
+    guard let member = await gossip?.membership[peer] else { throw .unreachable(peer, reason: "it is not a member") }
+    guard member.isPresent else {
+      throw .unreachable(peer, reason: "it has \(member.state == .left ? "left" : "failed")")
+    }
+    switch await links.dial(member.profile.address) {
+    case .success(let link) where link.name == peer: return link
+    case .success(let link): throw .unreachable(peer, reason: "\(member.profile.address) is \(link.name)")
+    case .failure(let refusal): throw .unreachable(peer, reason: "\(refusal)")
+    }
+  }
+
+  private func serve(_ channel: LinkChannel, _ message: [UInt8]) async -> [UInt8] {
+    switch channel {
+    case .invocation: await server(message)
+    case .exchange: await answerExchange(Array(message.dropFirst()))
+    }
+  }
+
+  // MARK: What happens
+
+  private func happened(_ event: PeerLinks.Event) {
+    switch event {
+    case .up(let link):
+      logger.debug("peer link", metadata: ["peer": "\(link.name)", "dialled": "\(link.isDialler)"])
+    case .down(let peer, let end):
+      guard !isClosed else { return }
+      if case .lost(let reason) = end {
+        logger.info("a peer link broke", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
+        tell { $0.linkLost(peer, at: $1) }
+      }
+      connect(peer)
+    case .refused(let refusal, let address): refused(refusal, address)
+    }
+  }
+
+  private func refused(_ refusal: LinkRefusal, _ address: String) {
+    if case .sameName(let profile) = refusal { return compareAge(profile) }
+    logger.warning("a connection was refused", metadata: ["from": "\(address)", "reason": "\(refusal)"])
+  }
+
+  /// Two live nodes have this name: the younger one stops.
+  func compareAge(_ other: MemberProfile) {
+    guard let introduction, introduction.profile.isYounger(than: other) else { return }
+    onEvent(.mustStop("another live node at \(other.address) is named \(name) as well; give this one another name"))
+  }
+
+  private func tell(_ body: sending (inout SWIM, Duration) -> [SWIM.Directive]) {
+    gossip?.assumeIsolated { $0.perform(body) }
+  }
+
+  private func follow(_ directive: SWIM.Directive) {
+    guard !isClosed else { return }
+    switch directive {
+    case .send: break
+    case .changed(let member): changed(member)
+    case .claimed(let claim): onEvent(.claim(claim))
+    case .probeByPeerLink(let number, let peer): begin { await $0.probe(peer, number) }
+    case .exchange(let address): begin { await $0.exchange(with: address) }
+    case .nameConflict(let member):
+      guard member.name == name else { return }
+      begin { await $0.meet(member.profile.address) }
+    case .incompatible(let member):
+      logger.warning(
+        "a member speaks other versions of the protocol",
+        metadata: ["member": "\(member.name)", "versions": "\(member.profile.protocols)"])
+    }
+  }
+
+  private func changed(_ member: Member) {
+    guard member.name != name else { return }
+    logger.info(
+      "member \(member.state)", metadata: ["member": "\(member.name)", "address": "\(member.profile.address)"])
+    if member.isPresent {
+      connect(member.name)
+    } else {
+      begin { await $0.links?.drop(member.name) }
+    }
+    onEvent(.member(member))
+    planMemory()
+  }
+
+  private func probe(_ peer: MemberName, _ number: ProbeNumber) async {
+    guard let link = await links?.link(to: peer), await link.ping() else { return }
+    tell { $0.acknowledged(number, at: $1) }
+  }
+
+  /// Whoever has a name like this node's at an address says so in the handshake.
+  private func meet(_ address: MemberAddress) async {
+    if case .failure(.sameName(let profile)) = await links?.dial(address) { compareAge(profile) }
+  }
+
+  // MARK: Links
+
+  /// Sees to it that there is a link to a peer as long as it is a member. The smaller name dials; the other one only when
+  /// it has waited in vain.
+  private func connect(_ peer: MemberName) {
+    guard !isClosed, connecting.insert(peer).inserted else { return }
+    begin { await $0.keepConnecting(peer) }
+  }
+
+  private func keepConnecting(_ peer: MemberName) async {
+    var pause = Duration.milliseconds(name < peer ? 0 : 500)
+    while !isClosed {
+      if pause > .zero { guard (try? await loop.sleep(for: pause)) != nil else { break } }
+      guard !isClosed, let member = await gossip?.membership[peer], member.isPresent, await links?.link(to: peer) == nil
+      else { break }
+      _ = await links?.dial(member.profile.address)
+      pause = min(max(pause * 2, .milliseconds(100)), .seconds(5))
+    }
+    connecting.remove(peer)
+  }
+
+  // MARK: End
+
+  /// Tells the peers that this node goes on purpose.
+  public func leave() async {
+    guard let gossip else { return }
+    await gossip.perform { $0.leave(at: $1) }
+    await tell(MembershipState(news: await gossip.membership.state.news.filter { $0.name == name }, claims: []))
+  }
+
+  public func close() async {
+    guard !isClosed else { return }
+    isClosed = true
+    for task in tasks.values { task.cancel() }
+    await links?.close()
+    await gossip?.close()
+    for task in tasks.values { await task.value }
+  }
+
+  /// Runs something in the background; `close` cancels it and waits for its end.
+  func begin(_ body: @escaping @Sendable (isolated ClusterNode) async -> Void) {
+    guard !isClosed else { return }
+    nextTask += 1
+    let number = nextTask
+    tasks[number] = Task(executorPreference: loop) { await self.carryOut(number, body) }
+  }
+
+  private func carryOut(_ number: UInt64, _ body: @Sendable (isolated ClusterNode) async -> Void) async {
+    await body(self)
+    tasks[number] = nil
+  }
+}

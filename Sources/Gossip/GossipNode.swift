@@ -1,0 +1,128 @@
+import EventLoop
+
+// The shell around `SWIM`: a UDP socket, a timer, the keys. It turns packets and the passing of time into calls, and
+// directives into packets; those that need a peer link go to `onDirective`.
+
+public actor GossipNode {
+  nonisolated let loop: EventLoop
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+  /// Packets and bytes as they travel, sealed.
+  public struct Statistics: Hashable, Sendable {
+    public var sentPackets = 0
+    public var sentBytes = 0
+    public var receivedPackets = 0
+    public var receivedBytes = 0
+    /// Not sealed by this cluster with one of its keys.
+    public var foreignPackets = 0
+    /// Sealed properly, and yet no packet of a version that is known here.
+    public var malformedPackets = 0
+    /// What the system refused to send.
+    public var failedSends = 0
+
+    public init() {}
+  }
+
+  public private(set) var statistics = Statistics()
+  private var swim: SWIM
+  private var keyring: Keyring
+  private var socket: UDPSocket?
+  private let timer: Timer
+  private var clock = ProtocolClock()
+  private var addresses: [MemberAddress: SocketAddress] = [:]
+  private let onDirective: @Sendable (SWIM.Directive) -> Void
+  private static let origin = SuspendingClock().now
+
+  /// The machine's time, from which `SWIM` starts to count.
+  public static var now: Duration { origin.duration(to: SuspendingClock().now) }
+
+  /// On the loop.
+  /// - Parameters:
+  ///   - swim: made with `GossipNode.now`.
+  ///   - socket: bound to the address that the member's profile names; it is this node's from now on.
+  ///   - onDirective: gets, on the loop, everything that is not a packet.
+  public init(
+    _ swim: SWIM, keyring: Keyring, on loop: EventLoop, onDirective: @escaping @Sendable (SWIM.Directive) -> Void
+  ) {
+    self.swim = swim
+    self.keyring = keyring
+    self.loop = loop
+    self.onDirective = onDirective
+    timer = Timer(on: loop)
+  }
+
+  /// Begins to speak.
+  public func start(_ socket: UDPSocket) {
+    self.socket = socket
+    planTimer()
+  }
+
+  public func use(_ keyring: Keyring) { self.keyring = keyring }
+
+  /// Everything that is known.
+  public var membership: SWIM { swim }
+
+  /// Asks or tells the protocol something.
+  public func perform(_ body: (inout SWIM, Duration) -> [SWIM.Directive]) {
+    let directives = body(&swim, time)
+    perform(directives)
+    planTimer()
+  }
+
+  /// A datagram arrived at the socket.
+  public func received(_ datagram: Datagram) {
+    statistics.receivedPackets += 1
+    statistics.receivedBytes += datagram.bytes.count
+    guard let bytes = keyring.open(Array(datagram.bytes)) else {
+      statistics.foreignPackets += 1
+      return
+    }
+    let packet: Packet
+    do { packet = try Packet(decoding: bytes) } catch {
+      statistics.malformedPackets += 1
+      return
+    }
+    let sender = MemberAddress(datagram.sender.description)
+    perform { $0.receive(packet, from: sender, at: $1) }
+  }
+
+  /// Nothing is sent any more.
+  public func close() {
+    socket?.close()
+    socket = nil
+    timer.close()
+  }
+
+  private var time: Duration { clock.time(at: Self.now, deadline: swim.nextDeadline) }
+
+  private func planTimer() {
+    guard socket != nil else { return }
+    timer.schedule(after: max(.zero, swim.nextDeadline - time)) { [unowned self] in
+      self.assumeIsolated { me in me.perform { $0.advance(to: $1) } }
+    }
+  }
+
+  private func perform(_ directives: [SWIM.Directive]) {
+    for directive in directives {
+      if case .send(let packet, let address) = directive { send(packet, to: address) } else { onDirective(directive) }
+    }
+  }
+
+  private func send(_ packet: Packet, to address: MemberAddress) {
+    guard let socket, let target = socketAddress(address) else { return }
+    let bytes = keyring.seal(packet.encoded())
+    statistics.sentPackets += 1
+    statistics.sentBytes += bytes.count
+    // The network may lose any packet; one that the system refuses (no route, a full buffer) is lost as well.
+    do { try socket.send(bytes, to: target) } catch { statistics.failedSends += 1 }
+  }
+
+  private func socketAddress(_ address: MemberAddress) -> SocketAddress? {
+    if let known = addresses[address] { return known }
+    guard let parsed = try? SocketAddress(parsing: address.rawValue) else { return nil }
+    // Requests name addresses as well; a few thousand are more than a cluster has.
+    if addresses.count > 65_536 { addresses = [:] }
+    addresses[address] = parsed
+    return parsed
+  }
+}
