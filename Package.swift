@@ -30,8 +30,10 @@ let package = Package(
     // The protocol as values without socket, clock or task, and a thin shell that has them.
     .target(
       name: "Gossip",
-      dependencies: ["COpenSSL", "EventLoop", .product(name: "HeapModule", package: "swift-collections")],
-      swiftSettings: swift),
+      dependencies: [
+        "COpenSSL", "EventLoop", .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "HashTreeCollections", package: "swift-collections"),
+      ], swiftSettings: swift),
     .target(
       name: "Cluster",
       dependencies: ["COpenSSL", "EventLoop", "Gossip", .product(name: "Logging", package: "swift-log")],

@@ -31,6 +31,11 @@ public struct GossipSettings: Hashable, Sendable {
   public var retransmitMultiplier: Double
   /// Intervals and timeouts grow at most this many times while this member doubts itself (Lifeguard, §III-A).
   public var maximumHealthScore: Int
+  /// A suspect hears of it in the next ping (Lifeguard, §III-C, "buddy system").
+  public var tellsSuspectFirst: Bool
+  /// A member that is later than this with what it has to do was stopped or starved, and does not trust its own clock to
+  /// say that others are late: above what a busy machine does to a process all the time.
+  public var pauseTolerance: Duration
   /// The whole state is exchanged with one member this often.
   public var pushPullInterval: Duration
   /// Members that are gone are forgotten after this time.
@@ -42,7 +47,8 @@ public struct GossipSettings: Hashable, Sendable {
     crashPingInterval: .milliseconds(50),
     gossipInterval: .milliseconds(200), gossipFanout: 3, gossipPackets: 8, gossipToTheDead: .seconds(30),
     suspicionMultiplier: 4,
-    suspicionMaximumMultiplier: 6, retransmitMultiplier: 4, maximumHealthScore: 8, pushPullInterval: .seconds(30),
+    suspicionMaximumMultiplier: 6, retransmitMultiplier: 4, maximumHealthScore: 8,
+    tellsSuspectFirst: true, pauseTolerance: .milliseconds(500), pushPullInterval: .seconds(30),
     reapAfter: .seconds(72 * 3600))
 
   /// Several data centres: round trips of a tenth of a second, and lines that fail for seconds.
@@ -73,6 +79,15 @@ public struct GossipSettings: Hashable, Sendable {
 }
 
 extension GossipSettings {
+  /// The same with the parts of Lifeguard off: to measure what they are worth.
+  package var withoutLifeguard: GossipSettings {
+    var settings = self
+    settings.maximumHealthScore = 0
+    settings.suspicionMaximumMultiplier = 1
+    settings.tellsSuspectFirst = false
+    return settings
+  }
+
   /// How often each member passes on one piece of news, in a cluster of so many.
   func retransmissions(members: Int) -> Int {
     Int(retransmitMultiplier * logarithm(members + 1).rounded(.up))

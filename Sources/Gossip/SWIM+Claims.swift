@@ -9,7 +9,7 @@ extension SWIM {
 
   /// This member claims a runner, changes it or removes it. Nothing happens when another claim wins over it.
   public mutating func claim(_ claim: RunnerClaim, at time: Duration) -> [Directive] {
-    now = max(now, time)
+    proceed(to: time)
     apply(claim)
     return takeDirectives()
   }
@@ -22,7 +22,7 @@ extension SWIM {
 
   /// A peer knows other claims, and neither has one to pass on: something was lost.
   mutating func compare(_ digest: UInt64, with peer: MemberName) {
-    guard digest != claimMap.digest, claimQueue.isEmpty, now >= nextRepair, let member = entries[peer]?.member else {
+    guard digest != claimMap.digest, claimQueue.isEmpty, now >= nextRepair, let member = entries[peer] else {
       return
     }
     nextRepair = now + settings.probeInterval

@@ -12,21 +12,27 @@ extension SWIM {
     /// Helpers that have not said that they cannot reach it either.
     var waitsFor: Set<MemberAddress>
     /// When this member itself has waited long enough for an answer.
-    let directUntil: Duration
+    var directUntil: Duration
     /// When helpers that said nothing are not waited for any longer.
-    let until: Duration
+    var until: Duration
 
     var nextDeadline: Duration { pings.first ?? (waitsFor.isEmpty ? directUntil : until) }
+
+    mutating func postpone(by pause: Duration) {
+      for index in pings.indices { pings[index] += pause }
+      directUntil += pause
+      until += pause
+    }
   }
 
   /// The peer link to a member ended without its leaving.
   public mutating func linkLost(_ target: MemberName, at time: Duration) -> [Directive] {
-    now = max(now, time)
-    guard let member = entries[target]?.member, member.isPresent, target != name,
+    proceed(to: time)
+    guard let member = entries[target], member.isPresent, target != name,
       !crashProbes.values.contains(where: { $0.target == target })
     else { return [] }
     let number = takeNumber()
-    let helpers = choose(settings.indirectProbes) { $0.isPresent && $0.name != target }
+    let helpers = chooseHelpers(besides: target)
     let interval = health.scaled(settings.crashPingInterval)
     crashProbes[number] = CrashProbe(
       target: target, incarnation: member.incarnation, pings: [now + interval, now + interval * 2],
@@ -44,7 +50,7 @@ extension SWIM {
   mutating func continueCrashProbes() {
     // Sorted, so that a seed repeats it.
     for (number, probe) in crashProbes.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
-      guard let member = entries[probe.target]?.member, member.isPresent, member.incarnation == probe.incarnation else {
+      guard let member = entries[probe.target], member.isPresent, member.incarnation == probe.incarnation else {
         // It has spoken since, or others were faster.
         crashProbes[number] = nil
         continue

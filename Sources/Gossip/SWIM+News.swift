@@ -8,13 +8,13 @@ extension SWIM {
 
   /// Joins by what members of the cluster know: their answer to an exchange of all that is known.
   public mutating func merge(_ state: MembershipState, at time: Duration) -> [Directive] {
-    now = max(now, time)
+    proceed(to: time)
     // Who knew nobody learns nothing that others would not know.
     isJoining = entries.count == 1
     defer { isJoining = false }
     for var news in state.news {
       // What somebody believes is no proof: a failure learned at second hand is a suspicion first, which can be refuted.
-      if news.state == .failed && entries[news.name] != nil {
+      if news.state == .failed && entries[news.name]?.isPresent == true {
         news.state = .suspect
         news.age = 0
       }
@@ -28,10 +28,10 @@ extension SWIM {
   /// - Precondition: its texts are as long as their types say.
   public mutating func update(_ profile: MemberProfile, at time: Duration) -> [Directive] {
     precondition(profile.isValid)
-    now = max(now, time)
+    proceed(to: time)
     guard profile != me.profile else { return [] }
-    entries[name]!.member.profile = profile
-    entries[name]!.member.incarnation = me.incarnation.next()
+    entries[name]!.profile = profile
+    entries[name]!.incarnation = me.incarnation.next()
     queue.add(news(of: me))
     directives.append(.changed(me))
     return takeDirectives()
@@ -39,10 +39,10 @@ extension SWIM {
 
   /// This member leaves on purpose; what `advance` sends from now on says so.
   public mutating func leave(at time: Duration) -> [Directive] {
-    now = max(now, time)
+    proceed(to: time)
     hasLeft = true
-    entries[name]!.member.state = .left
-    entries[name]!.member.since = now
+    entries[name]!.state = .left
+    entries[name]!.since = now
     queue.add(news(of: me))
     return takeDirectives()
   }
@@ -50,51 +50,53 @@ extension SWIM {
   mutating func apply(_ news: News) {
     if news.name == name { return defend(against: news) }
     if refuse(news) { return }
-    guard let entry = entries[news.name] else { return add(news) }
-    let known = entry.member
+    guard let known = entries[news.name] else { return add(news) }
     if news.state == .suspect && known.state == .suspect && news.incarnation == known.incarnation {
-      return confirm(news)
+      if suspicions.confirm(news.name, by: news.source) { queue.add(news) }
+    } else if news.overrides(known) {
+      take(news)
     }
-    if news.state == .alive && news.incarnation == known.incarnation && known.state == .alive
-      && news.profile.address != known.profile.address
-    {
-      directives.append(.nameConflict(known))
-    }
-    guard news.overrides(known) else { return }
-    take(news)
   }
 
   /// A member that nobody here has heard of, or that was forgotten.
   private mutating func add(_ news: News) {
     guard !(news.isGone && .seconds(Int64(news.age)) >= settings.reapAfter) else { return }
-    entries[news.name] = Entry(
-      member: Member(
-        name: news.name, profile: news.profile, incarnation: news.incarnation, state: .alive, since: now))
-    present += 1
+    let member = Member(
+      name: news.name, profile: news.profile, incarnation: news.incarnation, state: .alive, since: now)
+    entries[news.name] = member
     order.insert(news.name, using: &generator)
     if news.state == .alive {
       passOn(news)
-      directives.append(.changed(entries[news.name]!.member))
+      directives.append(.changed(member))
     } else {
       take(news)
     }
   }
 
   private mutating func take(_ news: News) {
-    var entry = entries[news.name]!
-    let before = entry.member
-    entry.member.incarnation = news.incarnation
-    entry.member.state = news.state
+    let before = entries[news.name]!
+    var member = before
+    member.incarnation = news.incarnation
+    member.state = news.state
     // Only the member itself knows its profile; others repeat what they heard.
-    if news.state == .alive { entry.member.profile = news.profile }
-    if news.state != before.state { entry.member.since = now - .seconds(Int64(news.age)) }
-    entry.suspicion = news.state == .suspect ? suspicion(by: news.source) : nil
-    entries[news.name] = entry
-    if entry.suspicion == nil { suspects.remove(news.name) } else { suspects.insert(news.name) }
-    present += (entry.member.isPresent ? 1 : 0) - (before.isPresent ? 1 : 0)
-    if !entry.member.isPresent && probe?.target == news.name { probe = nil }
+    if news.state == .alive { member.profile = news.profile }
+    if news.state != before.state { member.since = now - .seconds(Int64(news.age)) }
+    entries[news.name] = member
+    if before.isPresent && !member.isPresent {
+      order.remove(news.name)
+      gone.append(news.name)
+      if probe?.target == news.name { probe = nil }
+    } else if !before.isPresent && member.isPresent {
+      gone.removeAll { $0 == news.name }
+      order.insert(news.name, using: &generator)
+    }
+    if news.state == .suspect {
+      suspicions.begin(suspicion(by: news.source), of: news.name)
+    } else if before.state == .suspect {
+      suspicions.end(of: news.name)
+    }
     passOn(news)
-    if entry.member != before { directives.append(.changed(entry.member)) }
+    if member != before { directives.append(.changed(member)) }
   }
 
   private mutating func passOn(_ news: News) {
@@ -127,14 +129,9 @@ extension SWIM {
       expected: expected)
   }
 
-  private mutating func confirm(_ news: News) {
-    if entries[news.name]!.suspicion?.confirm(by: news.source) == true { queue.add(news) }
-  }
-
   mutating func endSuspicions() {
-    // Sorted, so that a seed repeats it.
-    for name in suspects.sorted() where now >= entries[name]!.suspicion!.deadline {
-      var news = news(of: entries[name]!.member)
+    while let name = suspicions.takeExpired(at: now) {
+      var news = news(of: entries[name]!)
       news.state = .failed
       take(news)
     }
@@ -143,15 +140,10 @@ extension SWIM {
   /// Somebody says something else of this member than what it is: it raises its incarnation, and everybody hears it
   /// (SWIM, §4.2). Being suspected is a sign of being slow.
   private mutating func defend(against news: News) {
-    if news.state == .alive && news.profile.address != me.profile.address && news.incarnation >= me.incarnation {
-      directives.append(
-        .nameConflict(
-          Member(
-            name: name, profile: news.profile, incarnation: news.incarnation, state: .alive, since: now)))
-    }
+    doubt(news)
     let isWrong = news.state != me.state && !(hasLeft && news.state == .failed)
     guard news.incarnation >= me.incarnation, isWrong || news.incarnation > me.incarnation else { return }
-    entries[name]!.member.incarnation = news.incarnation.next()
+    entries[name]!.incarnation = news.incarnation.next()
     if news.state == .suspect || news.state == .failed { health.add(1) }
     queue.add(self.news(of: me))
   }

@@ -8,11 +8,18 @@ extension SWIM {
     /// When others are asked; `nil` once they are.
     var directUntil: Duration?
     /// When the target is suspected.
-    let until: Duration
-    /// Others that were asked and have not yet said that they live.
+    var until: Duration
+    /// Others that were asked.
+    var helpers = 0
+    /// Those of them that have not yet said that they live.
     var missingNegatives = 0
 
     var nextDeadline: Duration { directUntil ?? until }
+
+    mutating func postpone(by pause: Duration) {
+      directUntil? += pause
+      until += pause
+    }
   }
 
   /// A probe for another member.
@@ -21,7 +28,7 @@ extension SWIM {
     let number: ProbeNumber
     /// When the requester is told that there is no answer yet; `nil` once it was.
     var negativeAt: Duration?
-    let until: Duration
+    var until: Duration
     /// Where to ping again, and when: a request after a broken link cannot wait for the next one.
     var again: Again?
 
@@ -32,10 +39,15 @@ extension SWIM {
     }
 
     var nextDeadline: Duration { min(negativeAt ?? until, again?.times.first ?? until) }
+
+    mutating func postpone(by pause: Duration) {
+      negativeAt? += pause
+      until += pause
+    }
   }
 
   mutating func startProbe() {
-    guard let target = order.take(using: &generator, where: { entries[$0]?.member.isPresent ?? false }) else { return }
+    guard let target = order.take(using: &generator) else { return }
     let number = takeNumber()
     probe = Probe(
       number: number, target: target, directUntil: now + health.scaled(settings.probeTimeout),
@@ -45,8 +57,8 @@ extension SWIM {
 
   /// The suspect hears first what is said of it, so that it can refute (Lifeguard, §III-C, "buddy system").
   private mutating func ping(_ target: MemberName, _ number: ProbeNumber) {
-    guard let member = entries[target]?.member else { return }
-    let first = member.state == .suspect ? news(of: member) : nil
+    guard let member = entries[target] else { return }
+    let first = member.state == .suspect && settings.tellsSuspectFirst ? news(of: member) : nil
     directives.append(.send(packet(.ping(number, target: target), first: first), to: member.profile.address))
   }
 
@@ -59,17 +71,18 @@ extension SWIM {
     }
     guard now >= current.until else { return }
     probe = nil
-    // Nobody's silence but the target's: this member is fine. Silent helpers: it may be this member itself.
-    health.add(current.directUntil == nil && current.missingNegatives > 0 ? current.missingNegatives : 1)
-    guard let member = entries[current.target]?.member, member.isPresent else { return }
+    // Nobody is silent but the target: this member is fine. Silent helpers, or none to ask: it may be this member itself.
+    health.add(current.helpers == 0 ? 1 : current.missingNegatives)
+    guard let member = entries[current.target], member.isPresent else { return }
     apply(
       News(
         name: member.name, state: .suspect, incarnation: member.incarnation, profile: member.profile, source: name))
   }
 
   private mutating func askOthers(_ current: inout Probe) {
-    guard let member = entries[current.target]?.member else { return }
-    let helpers = choose(settings.indirectProbes) { $0.isPresent && $0.name != current.target }
+    guard let member = entries[current.target] else { return }
+    let helpers = chooseHelpers(besides: current.target)
+    current.helpers = helpers.count
     current.missingNegatives = helpers.count
     let request = Message.pingRequest(current.number, target: member.name, address: member.profile.address)
     for helper in helpers {
@@ -102,12 +115,12 @@ extension SWIM {
 
   /// A packet that was decrypted and decoded; from whom it says it is.
   public mutating func receive(_ packet: Packet, from sender: MemberAddress, at time: Duration) -> [Directive] {
-    now = max(now, time)
+    proceed(to: time)
     for news in packet.news { apply(news) }
     for claim in packet.claims { apply(claim) }
     switch packet.message {
     case .ping(let number, let target):
-      if target == name && !hasLeft { answer(number, to: sender) }
+      if target == name && !hasLeft && !isOwnPing(number) { answer(number, to: sender) }
     case .pingRequest(let number, let target, let address): relay(number, target, address, for: sender)
     case .crashPingRequest(let number, let target, let address): relayAtOnce(number, target, address, for: sender)
     case .acknowledge(let number):
@@ -123,7 +136,7 @@ extension SWIM {
 
   /// The peer link's answer to `probeByPeerLink`.
   public mutating func acknowledged(_ number: ProbeNumber, at time: Duration) -> [Directive] {
-    now = max(now, time)
+    proceed(to: time)
     acknowledge(number)
     return takeDirectives()
   }
@@ -148,7 +161,7 @@ extension SWIM {
   }
 
   private mutating func acknowledge(_ number: ProbeNumber) {
-    if crashProbes.removeValue(forKey: number) != nil { return }
+    if crashProbes.removeValue(forKey: number) != nil || confirmConflict(number) { return }
     if let relay = relays.removeValue(forKey: number) {
       directives.append(.send(Packet(.acknowledge(relay.number)), to: relay.requester))
     } else if probe?.number == number {

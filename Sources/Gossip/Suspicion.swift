@@ -9,6 +9,8 @@ struct Suspicion: Hashable, Sendable {
   /// As many confirmations as bring the timeout down to its minimum.
   private let expected: Int
   private var accusers: Set<MemberName>
+  /// What pauses of this member added.
+  private var postponed = Duration.zero
 
   /// - Parameters:
   ///   - expected: confirmations by others; 0 when there are not enough others to wait for.
@@ -28,8 +30,13 @@ struct Suspicion: Hashable, Sendable {
 
   /// When the suspect counts as failed.
   var deadline: Duration {
-    guard expected > 0 else { return start + minimum }
+    guard expected > 0 else { return start + minimum + postponed }
     let share = log(Double(accusers.count)) / log(Double(expected + 1))
-    return start + max(minimum, maximum - (maximum - minimum) * share)
+    return start + max(minimum, maximum - (maximum - minimum) * share) + postponed
+  }
+
+  /// The time in which nothing could be heard does not count.
+  mutating func postpone(by pause: Duration, atLeastUntil time: Duration) {
+    postponed += max(pause, time - deadline)
   }
 }

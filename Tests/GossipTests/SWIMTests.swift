@@ -132,11 +132,53 @@ struct SWIMTests {
     #expect(directives.count == answers)
   }
 
-  @Test("two live members of one name are a conflict; a member may return with another address")
-  func conflict() {
+  @Test("another process of this name is a conflict if it answers, and not if it is an echo of an earlier life")
+  func conflict() throws {
     var swim = member("a")
-    let conflict = receive(&swim, news("a", .alive, 1, address: "elsewhere:1"))
-    #expect(conflict.contains { if case .nameConflict = $0 { true } else { false } })
+    let echo = receive(&swim, news("me", .alive, 1, address: "elsewhere:1"))
+    let number = try #require(pinged("me", echo))
+    let early = receive(&swim, news("me", .alive, 1, address: "elsewhere:1"))
+    #expect(early == [], "asked once a second")
+    let answer = swim.receive(Packet(.acknowledge(number)), from: MemberAddress("elsewhere:1"), at: .zero)
+    guard case .nameConflict(let other)? = answer.first else {
+      Issue.record("\(answer)")
+      return
+    }
+    #expect(other.profile.address == MemberAddress("elsewhere:1"))
+    let again = receive(&swim, news("me", .alive, 9, address: "elsewhere:1"))
+    let mine = Packet(.ping(try #require(pinged("me", again)), target: MemberName("me")))
+    let own = swim.receive(mine, from: MemberAddress("elsewhere:1"), at: .zero)
+    #expect(own == [], "it is its own address, by another way")
+  }
+
+  @Test("of two processes of one name the younger is told to stop, whoever came first", arguments: [(1, 2), (2, 1)])
+  func younger(first: UInt64, second: UInt64) {
+    func named(_ startedAt: UInt64, address: String) -> SWIM {
+      SWIM(
+        name: MemberName("me"), profile: MemberProfile(address: MemberAddress(address), startedAt: startedAt), seed: 1,
+        now: .zero)
+    }
+    var both = [named(first, address: "0"), named(second, address: "1")]
+    var messages = [(1, Packet(news: both[0].state.news))]
+    var conflicts = [0, 0]
+    while let (to, packet) = messages.popLast() {
+      for directive in both[to].receive(packet, from: MemberAddress("\(1 - to)"), at: .zero) {
+        if case .send(let packet, _) = directive { messages.append((1 - to, packet)) }
+        if case .nameConflict(let other) = directive, both[to].me.profile.isYounger(than: other.profile) {
+          conflicts[to] += 1
+        }
+      }
+      // What the older one says of itself reaches the other.
+      if messages.isEmpty && conflicts == [0, 0] && both[1].me.incarnation > both[0].me.incarnation {
+        messages.append((0, Packet(news: both[1].state.news)))
+      }
+    }
+    #expect(conflicts == (first > second ? [1, 0] : [0, 1]))
+  }
+
+  @Test("a member may return with another address")
+  func returns() {
+    var swim = member("a")
     _ = receive(&swim, news("a", .alive, 2, address: "elsewhere:1"))
     #expect(swim[MemberName("a")]?.profile.address == MemberAddress("elsewhere:1"))
   }

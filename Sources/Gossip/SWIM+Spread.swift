@@ -1,0 +1,87 @@
+// How news and claims travel: a few pieces on every packet, the newest first; and now and then all that is known, so that
+// nothing that was lost stays lost.
+
+extension SWIM {
+  /// News and claims for a few members, and for one of those that failed of late: it may be alive and has to hear what is
+  /// said of it.
+  mutating func gossip() {
+    guard hasToSpread else { return }
+    for name in choose(settings.gossipFanout, of: order.names) { send(atMost: settings.gossipPackets, to: name) }
+    // The dead are looked at from the latest on; after a partition they may be thousands.
+    let lost = gone.suffix(64).filter {
+      entries[$0]!.state == .failed && now - entries[$0]!.since < settings.gossipToTheDead
+    }
+    for name in choose(1, of: lost) { send(atMost: 1, to: name) }
+  }
+
+  private mutating func send(atMost count: Int, to name: MemberName) {
+    for packet in takePackets(atMost: count) { directives.append(.send(packet, to: entries[name]!.profile.address)) }
+  }
+
+  /// The whole state, with a member that is present and with one that failed: so that the halves of a cluster find each
+  /// other again.
+  mutating func exchange() {
+    for name in choose(1, of: order.names) { directives.append(.exchange(with: entries[name]!.profile.address)) }
+    // Most of the gone have failed, or nearly all have left: a few tries.
+    if let name = choose(4, of: gone).first(where: { entries[$0]!.state == .failed }) {
+      directives.append(.exchange(with: entries[name]!.profile.address))
+    }
+  }
+
+  /// Forgets members that have been gone for long.
+  mutating func reap() {
+    gone.removeAll { name in
+      guard now - entries[name]!.since > settings.reapAfter else { return false }
+      entries[name] = nil
+      return true
+    }
+    claimMap.reap(before: now - settings.reapAfter)
+  }
+
+  /// Up to `count` different names, at random.
+  mutating func choose(_ count: Int, of names: [MemberName]) -> [MemberName] {
+    guard names.count > 4 * count else { return Array(names.shuffled(using: &generator).prefix(count)) }
+    var chosen: [MemberName] = []
+    while chosen.count < count {
+      let name = names[Int.random(in: 0..<names.count, using: &generator)]
+      if !chosen.contains(name) { chosen.append(name) }
+    }
+    return chosen
+  }
+
+  /// Members that are asked to probe another.
+  mutating func chooseHelpers(besides target: MemberName) -> [Member] {
+    choose(settings.indirectProbes + 1, of: order.names).filter { $0 != target }.prefix(settings.indirectProbes)
+      .map { entries[$0]! }
+  }
+
+  var hasToSpread: Bool { !queue.isEmpty || !claimQueue.isEmpty }
+
+  /// What is to be passed on to one member, at most so many packets full, the first of them with `bytes` in use already.
+  mutating func takePackets(atMost count: Int, besides bytes: Int = 0) -> [Packet] {
+    guard hasToSpread else { return [] }
+    var rooms = [Int](repeating: maximumPacketBytes - Packet.headerBytes, count: count)
+    rooms[0] -= bytes
+    let limit = settings.retransmissions(members: present)
+    let news = queue.take(into: &rooms, limit: limit)
+    let claims = claimQueue.take(into: &rooms, limit: limit)
+    return zip(news, claims).map { Packet(news: $0, claims: $1) }.filter { !$0.news.isEmpty || !$0.claims.isEmpty }
+  }
+
+  /// A packet with a message, and what fits in besides.
+  mutating func packet(_ message: Message, first: News? = nil, digest: UInt64? = nil) -> Packet {
+    let bytes = message.encodedSize + (first?.encodedSize ?? 0) + (digest == nil ? 0 : Packet.digestBytes)
+    var packet = takePackets(atMost: 1, besides: bytes).first ?? Packet()
+    packet.message = message
+    packet.digest = digest
+    if let first { packet.news = [first] + packet.news.filter { $0.name != first.name } }
+    return packet
+  }
+
+  func news(of member: Member) -> News {
+    var news = News(
+      name: member.name, state: member.state, incarnation: member.incarnation, profile: member.profile, source: name)
+    if news.isGone { news.age = UInt32(clamping: (now - member.since).components.seconds) }
+    return news
+  }
+}
