@@ -70,10 +70,15 @@ let package = Package(
       ], swiftSettings: swift),
 
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"], swiftSettings: swift),
-    .testTarget(
-      name: "GossipTests", dependencies: ["Gossip", .product(name: "HeapModule", package: "swift-collections")],
+    // Clusters in virtual time, for the tests and for the table in docs/gossip.md.
+    .target(
+      name: "GossipSimulator", dependencies: ["Gossip", .product(name: "HeapModule", package: "swift-collections")],
+      path: "Tests/GossipSimulator", swiftSettings: swift),
+    .executableTarget(
+      name: "gossip-simulator", dependencies: ["Gossip", "GossipSimulator"], path: "Benchmarks/gossip-simulator",
       swiftSettings: swift),
     .testTarget(name: "ClusterTests", dependencies: ["Cluster"], swiftSettings: swift),
+    .testTarget(name: "GossipTests", dependencies: ["Gossip", "GossipSimulator"], swiftSettings: swift),
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),

@@ -7,8 +7,7 @@ struct ClaimMap: Sendable {
   }
 
   private var entries: [String: Entry] = [:]
-  /// Of all claims but removed ones, which each member forgets in its own time. 0 when there is none; the order in which
-  /// they came makes no difference.
+  /// 0 when there is no claim; the order in which they came makes no difference.
   private(set) var digest: UInt64 = 0
 
   subscript(runner: String) -> RunnerClaim? { entries[runner]?.claim }
@@ -48,12 +47,14 @@ struct ClaimMap: Sendable {
   /// Forgets what was removed before that time.
   mutating func reap(before time: Duration) {
     for (runner, entry) in entries {
-      if let removed = entry.removed, removed < time { entries[runner] = nil }
+      if let removed = entry.removed, removed < time {
+        entries[runner] = nil
+        digest &-= Self.hash(entry.claim)
+      }
     }
   }
 
   private static func hash(_ claim: RunnerClaim) -> UInt64 {
-    guard claim.state != .removed else { return 0 }
     var hash = StableHash()
     hash.add(claim.encoded())
     return hash.value

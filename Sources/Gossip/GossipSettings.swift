@@ -36,7 +36,7 @@ public struct GossipSettings: Hashable, Sendable {
   /// A member that is later than this with what it has to do was stopped or starved, and does not trust its own clock to
   /// say that others are late: above what a busy machine does to a process all the time.
   public var pauseTolerance: Duration
-  /// The whole state is exchanged with one member this often.
+  /// The whole state is exchanged with one member this often, unless digests say that it need not be.
   public var pushPullInterval: Duration
   /// Members that are gone are forgotten after this time.
   public var reapAfter: Duration
@@ -86,6 +86,18 @@ extension GossipSettings {
     settings.suspicionMaximumMultiplier = 1
     settings.tellsSuspectFirst = false
     return settings
+  }
+
+  /// How often a suspect is asked, in the last half second, whether it lives. In a large cluster a refutation is sent more
+  /// often than in a small one and hardly ever misses anybody, and all would ask.
+  func lastQuestions(members: Int) -> Int { members <= 100 ? 3 : 1 }
+
+  /// News is everywhere by then, in thousands of members: log₄ of them rounds, and some to spare.
+  var settleTime: Duration { gossipInterval * 15 }
+
+  /// Longer in a large cluster, as memberlist has it: the state is as large.
+  func pushPullInterval(members: Int) -> Duration {
+    pushPullInterval * max(1, (log2(Double(members) / 32)).rounded(.up) + 1)
   }
 
   /// How often each member passes on one piece of news, in a cluster of so many.

@@ -8,6 +8,11 @@
 extension MembershipState {
   static let format: UInt8 = 1
 
+  /// Of `encoded`, in bytes.
+  package var encodedSize: Int {
+    news.reduce(9) { $0 + $1.encodedSize } + claims.reduce(0) { $0 + $1.encodedSize }
+  }
+
   public func encoded() -> [UInt8] {
     var writer = ByteWriter()
     writer.add(Self.format)

@@ -4,7 +4,7 @@ public struct Packet: Hashable, Sendable {
   public var message: Message?
   public var news: [News]
   public var claims: [RunnerClaim]
-  /// On acknowledgements: of all claims that the sender knows, unless it has still to pass on some of them.
+  /// On acknowledgements: of all that the sender knows, unless some of it is new.
   public var digest: UInt64?
 
   public init(_ message: Message? = nil, news: [News] = [], claims: [RunnerClaim] = [], digest: UInt64? = nil) {

@@ -1,5 +1,5 @@
 // Who owns which runner: an entry a runner, and the claim that wins is the same everywhere. New claims travel with the
-// news; whoever missed one is found by the digest on acknowledgements.
+// news.
 
 extension SWIM {
   /// Who owns what, by name of the runner; removed runners too, until they are forgotten.
@@ -16,16 +16,8 @@ extension SWIM {
 
   mutating func apply(_ claim: RunnerClaim) {
     guard claimMap.merge(claim, at: now) else { return }
+    lastChange = now
     if !isJoining { claimQueue.add(claim) }
     directives.append(.claimed(claimMap[claim.runner]!))
-  }
-
-  /// A peer knows other claims, and neither has one to pass on: something was lost.
-  mutating func compare(_ digest: UInt64, with peer: MemberName) {
-    guard digest != claimMap.digest, claimQueue.isEmpty, now >= nextRepair, let member = entries[peer] else {
-      return
-    }
-    nextRepair = now + settings.probeInterval
-    directives.append(.exchange(with: member.profile.address))
   }
 }

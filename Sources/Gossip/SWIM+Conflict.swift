@@ -29,7 +29,7 @@ extension SWIM {
     directives.append(.nameConflict(probe.other))
     if !me.profile.isYounger(than: probe.other.profile) {
       // The other has to hear of this one, to know that it must stop.
-      entries[name]!.incarnation = max(me.incarnation, probe.other.incarnation).next()
+      me.incarnation = max(me.incarnation, probe.other.incarnation).next()
       queue.add(news(of: me))
     }
     return true

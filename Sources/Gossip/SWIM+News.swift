@@ -30,8 +30,8 @@ extension SWIM {
     precondition(profile.isValid)
     proceed(to: time)
     guard profile != me.profile else { return [] }
-    entries[name]!.profile = profile
-    entries[name]!.incarnation = me.incarnation.next()
+    me.profile = profile
+    me.incarnation = me.incarnation.next()
     queue.add(news(of: me))
     directives.append(.changed(me))
     return takeDirectives()
@@ -41,8 +41,8 @@ extension SWIM {
   public mutating func leave(at time: Duration) -> [Directive] {
     proceed(to: time)
     hasLeft = true
-    entries[name]!.state = .left
-    entries[name]!.since = now
+    me.state = .left
+    me.since = now
     queue.add(news(of: me))
     return takeDirectives()
   }
@@ -52,7 +52,7 @@ extension SWIM {
     if refuse(news) { return }
     guard let known = entries[news.name] else { return add(news) }
     if news.state == .suspect && known.state == .suspect && news.incarnation == known.incarnation {
-      if suspicions.confirm(news.name, by: news.source) { queue.add(news) }
+      if suspicions.confirm(news.name, by: news.source, at: now) { queue.add(news) }
     } else if news.overrides(known) {
       take(news)
     }
@@ -63,7 +63,7 @@ extension SWIM {
     guard !(news.isGone && .seconds(Int64(news.age)) >= settings.reapAfter) else { return }
     let member = Member(
       name: news.name, profile: news.profile, incarnation: news.incarnation, state: .alive, since: now)
-    entries[news.name] = member
+    set(member)
     order.insert(news.name, using: &generator)
     if news.state == .alive {
       passOn(news)
@@ -78,10 +78,10 @@ extension SWIM {
     var member = before
     member.incarnation = news.incarnation
     member.state = news.state
-    // Only the member itself knows its profile; others repeat what they heard.
-    if news.state == .alive { member.profile = news.profile }
+    // Whoever speaks of an incarnation has its profile from the member itself, by however many others.
+    if news.incarnation > before.incarnation { member.profile = news.profile }
     if news.state != before.state { member.since = now - .seconds(Int64(news.age)) }
-    entries[news.name] = member
+    set(member)
     if before.isPresent && !member.isPresent {
       order.remove(news.name)
       gone.append(news.name)
@@ -126,14 +126,18 @@ extension SWIM {
     if present - 2 < expected { expected = 0 }
     return Suspicion(
       by: accuser, at: now, minimum: minimum, maximum: minimum * settings.suspicionMaximumMultiplier,
-      expected: expected)
+      expected: expected, lead: settings.probeTimeout, questions: settings.lastQuestions(members: present))
   }
 
-  mutating func endSuspicions() {
-    while let name = suspicions.takeExpired(at: now) {
-      var news = news(of: entries[name]!)
-      news.state = .failed
-      take(news)
+  mutating func continueSuspicions() {
+    while let event = suspicions.next(at: now) {
+      switch event {
+      case .ask(let name): ping(name, takeNumber())
+      case .fail(let name):
+        var news = news(of: entries[name]!)
+        news.state = .failed
+        take(news)
+      }
     }
   }
 
@@ -143,7 +147,7 @@ extension SWIM {
     doubt(news)
     let isWrong = news.state != me.state && !(hasLeft && news.state == .failed)
     guard news.incarnation >= me.incarnation, isWrong || news.incarnation > me.incarnation else { return }
-    entries[name]!.incarnation = news.incarnation.next()
+    me.incarnation = news.incarnation.next()
     if news.state == .suspect || news.state == .failed { health.add(1) }
     queue.add(self.news(of: me))
   }

@@ -56,7 +56,7 @@ extension SWIM {
   }
 
   /// The suspect hears first what is said of it, so that it can refute (Lifeguard, §III-C, "buddy system").
-  private mutating func ping(_ target: MemberName, _ number: ProbeNumber) {
+  mutating func ping(_ target: MemberName, _ number: ProbeNumber) {
     guard let member = entries[target] else { return }
     let first = member.state == .suspect && settings.tellsSuspectFirst ? news(of: member) : nil
     directives.append(.send(packet(.ping(number, target: target), first: first), to: member.profile.address))
@@ -120,7 +120,9 @@ extension SWIM {
     for claim in packet.claims { apply(claim) }
     switch packet.message {
     case .ping(let number, let target):
-      if target == name && !hasLeft && !isOwnPing(number) { answer(number, to: sender) }
+      if target == name && !hasLeft && !isOwnPing(number) {
+        answer(number, to: sender, isDoubted: packet.news.contains { $0.name == name && $0.state != .alive })
+      }
     case .pingRequest(let number, let target, let address): relay(number, target, address, for: sender)
     case .crashPingRequest(let number, let target, let address): relayAtOnce(number, target, address, for: sender)
     case .acknowledge(let number):
@@ -141,9 +143,10 @@ extension SWIM {
     return takeDirectives()
   }
 
-  private mutating func answer(_ number: ProbeNumber, to address: MemberAddress) {
-    let digest = claimQueue.isEmpty ? claimMap.digest : nil
-    directives.append(.send(packet(.acknowledge(number), digest: digest), to: address))
+  /// - Parameter isDoubted: whether who asks thinks otherwise, and has to hear of the refutation.
+  private mutating func answer(_ number: ProbeNumber, to address: MemberAddress, isDoubted: Bool) {
+    let answer = packet(.acknowledge(number), first: isDoubted ? news(of: me) : nil, digest: settledDigest)
+    directives.append(.send(answer, to: address))
   }
 
   /// As many as members could ask at the same time; more are no honest requests.

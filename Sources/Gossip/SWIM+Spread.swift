@@ -1,40 +1,30 @@
-// How news and claims travel: a few pieces on every packet, the newest first; and now and then all that is known, so that
-// nothing that was lost stays lost.
+// How news and claims travel: a few pieces on every packet, the newest first. `SWIM+Repair.swift` finds
+// what was lost on the way.
 
 extension SWIM {
-  /// News and claims for a few members, and for one of those that failed of late: it may be alive and has to hear what is
-  /// said of it.
+  /// The same news and claims for a few members, so that in a small cluster nearly everybody gets them at once; and for
+  /// one of those that failed of late: it may be alive and has to hear what is said of it.
   mutating func gossip() {
     guard hasToSpread else { return }
-    for name in choose(settings.gossipFanout, of: order.names) { send(atMost: settings.gossipPackets, to: name) }
+    let present = choose(settings.gossipFanout, of: order.names)
     // The dead are looked at from the latest on; after a partition they may be thousands.
     let lost = gone.suffix(64).filter {
       entries[$0]!.state == .failed && now - entries[$0]!.since < settings.gossipToTheDead
     }
-    for name in choose(1, of: lost) { send(atMost: 1, to: name) }
+    let packets = takePackets(atMost: settings.gossipPackets, copies: max(1, present.count))
+    for name in present { send(packets, to: name) }
+    for name in choose(1, of: lost) { send(packets.prefix(1), to: name) }
   }
 
-  private mutating func send(atMost count: Int, to name: MemberName) {
-    for packet in takePackets(atMost: count) { directives.append(.send(packet, to: entries[name]!.profile.address)) }
-  }
-
-  /// The whole state, with a member that is present and with one that failed: so that the halves of a cluster find each
-  /// other again.
-  mutating func exchange() {
-    for name in choose(1, of: order.names) { directives.append(.exchange(with: entries[name]!.profile.address)) }
-    // Most of the gone have failed, or nearly all have left: a few tries.
-    if let name = choose(4, of: gone).first(where: { entries[$0]!.state == .failed }) {
-      directives.append(.exchange(with: entries[name]!.profile.address))
-    }
+  private mutating func send(_ packets: some Sequence<Packet>, to name: MemberName) {
+    for packet in packets { directives.append(.send(packet, to: entries[name]!.profile.address)) }
   }
 
   /// Forgets members that have been gone for long.
   mutating func reap() {
-    gone.removeAll { name in
-      guard now - entries[name]!.since > settings.reapAfter else { return false }
-      entries[name] = nil
-      return true
-    }
+    let old = Set(gone.filter { now - entries[$0]!.since > settings.reapAfter })
+    gone.removeAll(where: old.contains)
+    for name in old { forget(name) }
     claimMap.reap(before: now - settings.reapAfter)
   }
 
@@ -57,14 +47,15 @@ extension SWIM {
 
   var hasToSpread: Bool { !queue.isEmpty || !claimQueue.isEmpty }
 
-  /// What is to be passed on to one member, at most so many packets full, the first of them with `bytes` in use already.
-  mutating func takePackets(atMost count: Int, besides bytes: Int = 0) -> [Packet] {
+  /// What is to be passed on, at most so many packets full, the first of them with `bytes` in use already.
+  /// - Parameter copies: to how many members they go.
+  private mutating func takePackets(atMost count: Int, besides bytes: Int = 0, copies: Int = 1) -> [Packet] {
     guard hasToSpread else { return [] }
     var rooms = [Int](repeating: maximumPacketBytes - Packet.headerBytes, count: count)
     rooms[0] -= bytes
     let limit = settings.retransmissions(members: present)
-    let news = queue.take(into: &rooms, limit: limit)
-    let claims = claimQueue.take(into: &rooms, limit: limit)
+    let news = queue.take(into: &rooms, limit: limit, copies: copies)
+    let claims = claimQueue.take(into: &rooms, limit: limit, copies: copies)
     return zip(news, claims).map { Packet(news: $0, claims: $1) }.filter { !$0.news.isEmpty || !$0.claims.isEmpty }
   }
 

@@ -33,6 +33,8 @@ public struct SWIM: Sendable {
   public let settings: GossipSettings
   /// The largest packet, in bytes: 1,400 less what encryption adds.
   public let maximumPacketBytes: Int
+  /// Where members of the cluster may be found; asked now and then as long as no member that is present is there.
+  public var seeds: [MemberAddress] = []
 
   /// All members that were ever heard of and not reaped, this one among them. A tree, since its copies share what they have
   /// in common: ten thousand simulated members that know each other fit into memory.
@@ -49,8 +51,15 @@ public struct SWIM: Sendable {
   var incompatible: [MemberName: Incarnation] = [:]
   /// Whether what is learned at this moment is known to all others.
   var isJoining = false
-  /// When claims may be exchanged again because digests differ.
+  /// Of all members.
+  var memberDigest: UInt64 = 0
+  /// When something was last learned.
+  var lastChange: Duration
+  /// When another member was last seen to know the same.
+  var agreedAt: Duration?
+  /// When all may be exchanged again because digests differ, and how long after that.
   var nextRepair: Duration
+  var repairDelay: Duration
   var health: LocalHealth
   var generator: SeededGenerator
   var probe: Probe?
@@ -82,15 +91,15 @@ public struct SWIM: Sendable {
     self.settings = settings
     self.maximumPacketBytes = maximumPacketBytes
     self.now = now
-    nextRepair = now
+    (nextRepair, repairDelay, lastChange) = (now, settings.probeInterval, now)
     health = LocalHealth(maximum: settings.maximumHealthScore)
     generator = SeededGenerator(seed: seed)
     lastNumber = UInt32.random(in: 0...UInt32.max, using: &generator)
-    entries[name] = Member(name: name, profile: profile, incarnation: incarnation, state: .alive, since: now)
     // Members that start together shall not speak together.
     nextProbe = now + settings.probeInterval * Double.random(in: 0..<1, using: &generator)
     nextGossip = now + settings.gossipInterval * Double.random(in: 0..<1, using: &generator)
     nextExchange = now + settings.pushPullInterval * Double.random(in: 0..<1, using: &generator)
+    set(Member(name: name, profile: profile, incarnation: incarnation, state: .alive, since: now))
     queue.add(news(of: me))
   }
 
@@ -99,7 +108,10 @@ public struct SWIM: Sendable {
   /// Every member, this one among them, by name.
   public var members: [Member] { entries.values.sorted { $0.name < $1.name } }
   public subscript(name: MemberName) -> Member? { entries[name] }
-  public var me: Member { entries[name]! }
+  public internal(set) var me: Member {
+    get { entries[name]! }
+    set { set(newValue) }
+  }
   /// How many members are present, this one among them.
   public var present: Int { order.names.count + 1 }
   /// 0 is healthy; what the operator sees.
@@ -112,7 +124,7 @@ public struct SWIM: Sendable {
     var deadline = min(nextGossip, nextExchange, probe?.nextDeadline ?? nextProbe)
     for relay in relays.values { deadline = min(deadline, relay.nextDeadline) }
     for probe in crashProbes.values { deadline = min(deadline, probe.nextDeadline) }
-    if let end = suspicions.nextDeadline { deadline = min(deadline, end) }
+    if let end = suspicions.nextEvent { deadline = min(deadline, end) }
     return deadline
   }
 
@@ -137,7 +149,7 @@ public struct SWIM: Sendable {
   /// Does what is due. A late call does each thing once.
   public mutating func advance(to time: Duration) -> [Directive] {
     proceed(to: time)
-    endSuspicions()
+    continueSuspicions()
     continueProbe()
     endRelays()
     continueCrashProbes()
@@ -152,7 +164,7 @@ public struct SWIM: Sendable {
     if now >= nextExchange {
       exchange()
       reap()
-      nextExchange = now + settings.pushPullInterval
+      nextExchange = now + settings.pushPullInterval(members: present)
     }
     return takeDirectives()
   }

@@ -49,9 +49,11 @@ struct SpreadQueue<Piece: Spreadable>: Sendable {
 
   mutating func remove(_ subject: Piece.Subject) { entries[subject] = nil }
 
-  /// What fits into packets to one member, each piece once. It is forgotten when it was taken `limit` times.
-  /// - Parameter rooms: the bytes that are free in each packet, which grow less.
-  mutating func take(into rooms: inout [Int], limit: Int) -> [[Piece]] {
+  /// What fits into packets, each piece once. It is forgotten when it was sent `limit` times.
+  /// - Parameters:
+  ///   - rooms: the bytes that are free in each packet, which grow less.
+  ///   - copies: to how many members these packets go.
+  mutating func take(into rooms: inout [Int], limit: Int, copies: Int = 1) -> [[Piece]] {
     var packets = [[Piece]](repeating: [], count: rooms.count)
     var packet = 0
     var taken: [Place] = []
@@ -72,11 +74,12 @@ struct SpreadQueue<Piece: Spreadable>: Sendable {
     }
     for place in tooLarge { order.insert(place) }
     for place in taken {
-      if place.sent + 1 >= limit {
+      let sent = place.sent + copies
+      if sent >= limit {
         entries[place.subject] = nil
       } else {
-        entries[place.subject]!.sent += 1
-        order.insert(Place(sent: place.sent + 1, number: place.number, subject: place.subject))
+        entries[place.subject]!.sent = sent
+        order.insert(Place(sent: sent, number: place.number, subject: place.subject))
       }
     }
     return packets

@@ -1,44 +1,56 @@
 import HeapModule
 
-/// All members under suspicion, and which of them counts as failed next.
+/// All members under suspicion, and what is to be done about whom next.
 struct Suspicions: Sendable {
-  /// Out of date when the suspicion ended or was confirmed since: a deadline only ever comes nearer, except after a pause.
-  private struct Deadline: Comparable {
+  enum Event: Hashable {
+    /// Ask it once more whether it lives.
+    case ask(MemberName)
+    /// Its time is over, and so is the suspicion: it has failed.
+    case fail(MemberName)
+  }
+
+  /// Out of date when the suspicion ended, or its time is another by now.
+  private struct Due: Comparable {
     let time: Duration
     let name: MemberName
-    static func < (a: Deadline, b: Deadline) -> Bool { (a.time, a.name) < (b.time, b.name) }
+    static func < (a: Due, b: Due) -> Bool { (a.time, a.name) < (b.time, b.name) }
   }
 
   private var byName: [MemberName: Suspicion] = [:]
-  private var deadlines = Heap<Deadline>()
+  private var order = Heap<Due>()
 
-  /// When `takeExpired` may have something; perhaps earlier than needed, never later.
-  var nextDeadline: Duration? { deadlines.min?.time }
+  /// When `next` may have something; perhaps earlier than needed, never later.
+  var nextEvent: Duration? { order.min?.time }
 
   mutating func begin(_ suspicion: Suspicion, of name: MemberName) {
     byName[name] = suspicion
-    deadlines.insert(Deadline(time: suspicion.deadline, name: name))
+    order.insert(Due(time: suspicion.nextEvent, name: name))
   }
 
   mutating func end(of name: MemberName) {
     byName[name] = nil
-    if byName.isEmpty { deadlines = Heap() }
+    if byName.isEmpty { order = Heap() }
   }
 
   /// - Returns: whether it was news, which others should hear.
-  mutating func confirm(_ name: MemberName, by accuser: MemberName) -> Bool {
-    guard byName[name]?.confirm(by: accuser) == true else { return false }
-    deadlines.insert(Deadline(time: byName[name]!.deadline, name: name))
+  mutating func confirm(_ name: MemberName, by accuser: MemberName, at now: Duration) -> Bool {
+    guard byName[name]?.confirm(by: accuser, at: now) == true else { return false }
+    order.insert(Due(time: byName[name]!.nextEvent, name: name))
     return true
   }
 
-  /// One whose time is over; its suspicion ends.
-  mutating func takeExpired(at now: Duration) -> MemberName? {
-    while let next = deadlines.min, next.time <= now {
-      deadlines.removeMin()
-      guard byName[next.name]?.deadline == next.time else { continue }
-      end(of: next.name)
-      return next.name
+  /// What is due, one by one.
+  mutating func next(at now: Duration) -> Event? {
+    while let due = order.min, due.time <= now {
+      order.removeMin()
+      guard byName[due.name]?.nextEvent == due.time else { continue }
+      guard byName[due.name]!.hasQuestion else {
+        end(of: due.name)
+        return .fail(due.name)
+      }
+      byName[due.name]!.ask()
+      order.insert(Due(time: byName[due.name]!.nextEvent, name: due.name))
+      return .ask(due.name)
     }
     return nil
   }
@@ -47,6 +59,6 @@ struct Suspicions: Sendable {
   /// given time.
   mutating func postpone(by pause: Duration, atLeastUntil time: Duration) {
     for name in byName.keys { byName[name]!.postpone(by: pause, atLeastUntil: time) }
-    deadlines = Heap(byName.map { Deadline(time: $1.deadline, name: $0) })
+    order = Heap(byName.map { Due(time: $1.nextEvent, name: $0) })
   }
 }
