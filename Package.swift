@@ -44,7 +44,7 @@ let package = Package(
     .target(
       name: "Supervisor",
       dependencies: [
-        "EventLoop", .product(name: "Logging", package: "swift-log"),
+        "Cluster", "EventLoop", "Gossip", .product(name: "Logging", package: "swift-log"),
         .product(name: "DequeModule", package: "swift-collections"),
       ], swiftSettings: swift),
     .target(
@@ -64,7 +64,8 @@ let package = Package(
     .executableTarget(
       name: "hero-supervisor",
       dependencies: [
-        "EventLoop", "HTTPServer", "JSONRPC", "Supervisor", "SQLiteJobStore", "SupervisorAPI", "SupervisorClient",
+        "Cluster", "EventLoop", "Gossip", "HTTPServer", "JSONRPC", "Supervisor", "SQLiteJobStore", "SupervisorAPI",
+        "SupervisorClient",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: swift),

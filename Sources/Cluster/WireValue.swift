@@ -136,7 +136,7 @@ extension Optional: WireValue where Wrapped: WireValue {
     if let self { writer.add(self) }
   }
   public init(from reader: inout WireReader) throws(MalformedWire) {
-    self = try reader.value(Bool.self) ? try reader.value() : nil
+    self = try reader.value(Bool.self) ? try reader.value(Wrapped.self) : nil
   }
 }
 

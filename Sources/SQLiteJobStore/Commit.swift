@@ -102,9 +102,14 @@ struct Commit: Sendable {
     case .save(let runner):
       try database.execute(
         sql: """
-          INSERT INTO runners (name, queue, is_stopped) VALUES (?, ?, ?)
-          ON CONFLICT (name) DO UPDATE SET queue = excluded.queue, is_stopped = excluded.is_stopped
-          """, arguments: [runner.name.rawValue, runner.queue.rawValue, runner.isStopped])
+          INSERT INTO runners (name, queue, is_stopped, epoch, new_owner) VALUES (?, ?, ?, ?, ?)
+          ON CONFLICT (name) DO UPDATE SET queue = excluded.queue, is_stopped = excluded.is_stopped,
+            epoch = excluded.epoch, new_owner = excluded.new_owner
+          """,
+        arguments: [
+          runner.name.rawValue, runner.queue.rawValue, runner.isStopped, Int64(clamping: runner.epoch),
+          runner.newOwner?.rawValue,
+        ])
     case .forget(let name):
       try database.execute(sql: "DELETE FROM runners WHERE name = ?", arguments: [name.rawValue])
     }

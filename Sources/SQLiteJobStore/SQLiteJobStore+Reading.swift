@@ -94,9 +94,13 @@ extension SQLiteJobStore {
 
   public func registeredRunners() async throws(JobStoreError) -> [RegisteredRunner] {
     try await reading { database in
-      try Row.fetchAll(database, sql: "SELECT name, queue, is_stopped FROM runners ORDER BY seq").map { row in
+      try Row.fetchAll(
+        database, sql: "SELECT name, queue, is_stopped, epoch, new_owner FROM runners ORDER BY seq"
+      ).map { row in
         RegisteredRunner(
-          name: RunnerName(trusted: row["name"]), queue: QueueName(trusted: row["queue"]), isStopped: row["is_stopped"])
+          name: RunnerName(trusted: row["name"]), queue: QueueName(trusted: row["queue"]), isStopped: row["is_stopped"],
+          epoch: UInt64(clamping: row["epoch"] as Int64),
+          newOwner: (row["new_owner"] as String?).map { NodeName(trusted: $0) })
       }
     }
   }
@@ -124,18 +128,18 @@ extension SQLiteJobStore {
     let values = StatementArguments(arguments)
     return try await reading { database in
       var jobs: [JobRecord] = []
+      var positions: [String] = []
       var bytes = 0
-      var last: Int64 = 0
       let rows = try Row.fetchCursor(database, sql: sql, arguments: values)
       while let row = try rows.next() {
         if jobs.count == query.limit || (bytes > query.maximumBytes && !jobs.isEmpty) {
-          return JobPage(jobs: jobs, next: String(last))
+          return JobPage(jobs: jobs, positions: positions, isLast: false)
         }
         jobs.append(try JobRow.record(row))
-        last = row["seq"]
+        positions.append(String(row["seq"] as Int64))
         bytes += 300 + row.dataNoCopyCount("payload") + row.dataNoCopyCount("result")
       }
-      return JobPage(jobs: jobs, next: nil)
+      return JobPage(jobs: jobs, positions: positions, isLast: true)
     }
   }
 

@@ -57,7 +57,12 @@ enum Schema {
       stdout_dropped INTEGER NOT NULL,
       stderr_dropped INTEGER NOT NULL
     );
+    """,
+    // Runners change their owner; `new_owner` is set while jobs of one that was lost remain here.
     """
+    ALTER TABLE runners ADD COLUMN epoch INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE runners ADD COLUMN new_owner TEXT;
+    """,
   ]
 
   /// Brings a file to the present version, or refuses it. Within one transaction a migration.

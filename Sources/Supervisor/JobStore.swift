@@ -34,7 +34,7 @@ public protocol JobStore: Sendable {
   /// - Throws: `notFound`, `wrongState` when it is running, `unavailable`.
   func delete(_ id: JobID) async throws(JobStoreError)
 
-  /// The queued and running jobs of these runners, in the order in which they were queued. A running job that was
+  /// The queued and running jobs, in the order in which they were queued. A running job that was
   /// never finished because its node died comes first, in the order of its first queueing.
   func unfinished() async throws(JobStoreError) -> [UnfinishedJob]
 
@@ -101,15 +101,22 @@ public struct JobQuery: Hashable, Sendable {
   }
 }
 
-/// One page of jobs; `next` is the cursor of the next page, `nil` on the last.
+/// One page of jobs.
 public struct JobPage: Hashable, Sendable {
   public let jobs: [JobRecord]
-  public let next: String?
+  /// For each job the cursor of what comes after it.
+  public let positions: [String]
+  /// Whether nothing comes after it.
+  public let isLast: Bool
 
-  public init(jobs: [JobRecord], next: String?) {
+  public init(jobs: [JobRecord], positions: [String], isLast: Bool) {
     self.jobs = jobs
-    self.next = next
+    self.positions = positions
+    self.isLast = isLast
   }
+
+  /// The cursor of the next page, `nil` on the last.
+  public var next: String? { isLast ? nil : positions.last }
 }
 
 /// Why a store refused.

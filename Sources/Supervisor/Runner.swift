@@ -1,4 +1,5 @@
 import EventLoop
+import Gossip
 import Logging
 
 // A runner executes jobs of its queue, `concurrency` at a time. What it does with one process job is in
@@ -26,6 +27,8 @@ public actor Runner {
   var handsBack = false
   /// Set once it was removed: what a call that found it before writes after that has nobody to run it.
   private var removal: String?
+  /// Calls that are writing a job which may wait for this runner then.
+  private var writes = 0
   private var counts: [JobStatus: Int] = [:]
   private var idleWaiters: [CheckedContinuation<Void, Never>] = []
 
@@ -43,11 +46,20 @@ public actor Runner {
   /// The executors that its jobs may name.
   nonisolated var executors: [ExecutorName] { context.executors.names.filter(mayUse) }
 
+  /// What its node says of it to others.
+  var claim: RunnerClaim {
+    RunnerClaim(
+      runner: name.rawValue, queue: settings.queue.rawValue, owner: context.settings.node.member, epoch: epoch,
+      revision: RunnerRegistry.revision, state: state == .running ? .running : .stopped)
+  }
+
   // MARK: Jobs
 
   /// Records a job for this runner without queueing it.
   public func create(_ job: Job) async throws(SupervisorError) {
     _ = try check(job)
+    writes += 1
+    defer { wrote() }
     _ = try await storing { () async throws(JobStoreError) in
       try await context.store.create(JobRecord(job: job, createdAt: .now), output: nil)
     }
@@ -56,6 +68,8 @@ public actor Runner {
 
   /// Queues a created job. A job that is queued or running already stays as it is, so that a client may repeat the call.
   public func start(_ id: JobID) async throws(SupervisorError) {
+    writes += 1
+    defer { wrote() }
     do {
       let record = try await context.store.transition(id, .enqueue(at: .now))
       await enqueue(id, executor: record.job.executor)
@@ -68,6 +82,14 @@ public actor Runner {
 
   /// Creates, starts and waits for the end; the same job again waits for the one that is there.
   public func run(_ job: Job) async throws(SupervisorError) -> JobRecord {
+    if let record = try await createAndStart(job) { return record }
+    return try await storing { () async throws(JobStoreError) in try await context.store.finished(job.id) }
+  }
+
+  /// - Returns: the record if the job has ended already.
+  private func createAndStart(_ job: Job) async throws(SupervisorError) -> JobRecord? {
+    writes += 1
+    defer { wrote() }
     let now = Timestamp.now
     var first = JobRecord(job: job, status: .queued, createdAt: now)
     var output: JobOutput?
@@ -95,7 +117,20 @@ public actor Runner {
     case .existed(let present):
       if present.status == .created { try await start(job.id) }
     }
-    return try await storing { () async throws(JobStoreError) in try await context.store.finished(job.id) }
+    return nil
+  }
+
+  private func wrote() {
+    writes -= 1
+    if !isBusy { resumeIdleWaiters() }
+  }
+
+  /// Whether jobs run, or may be about to wait.
+  var isBusy: Bool { !running.isEmpty || writes > 0 }
+
+  /// Returns when it is busy no more.
+  func idle() async {
+    while isBusy { await withCheckedContinuation { idleWaiters.append($0) } }
   }
 
   private func enqueue(_ id: JobID, executor: ExecutorName) async {

@@ -1,61 +1,114 @@
-// Calls about jobs: each finds the owner of the job's runner and asks it.
+// Calls about jobs: a new one goes to the owner of its runner; one that exists is looked for, and its node is asked.
 
 extension RunnerRegistry {
   public func create(_ job: Job) async throws(SupervisorError) {
-    guard !isDraining else { throw .draining }
-    try await owner(of: job.runner).create(job)
+    try requireOpen()
+    try await askOwner(of: job.runner) { try await $0.create(job) }
+    remember(job)
   }
 
-  /// Creates, starts, and answers the record when the job has ended.
-  public func run(_ job: Job) async throws(SupervisorError) -> JobRecord {
-    guard !isDraining else { throw .draining }
-    return try await owner(of: job.runner).run(job)
+  /// Creates, starts, and answers the result when the job has ended.
+  public func run(_ job: Job) async throws(SupervisorError) -> JobResult {
+    try requireOpen()
+    do throws(SupervisorError) {
+      let result = try await askOwner(of: job.runner, within: nil) { try await $0.run(job) }
+      remember(job)
+      return result
+    } catch .store(.notFound) where isClustered {
+      // It went on to another owner while it was waited for.
+      return try await result(job.id)
+    }
+  }
+
+  private func remember(_ job: Job) {
+    if isClustered, let owner = try? owner(of: job.runner), owner != node { locations[job.id] = owner }
   }
 
   public func start(_ id: JobID) async throws(SupervisorError) {
-    guard !isDraining else { throw .draining }
-    try await owner(ofJob: id).start(id)
+    try requireOpen()
+    try await askHolder(of: id) { try await $0.start(id) }
   }
 
-  public func stop(_ id: JobID) async throws(SupervisorError) { try await owner(ofJob: id).stop(id) }
+  public func stop(_ id: JobID) async throws(SupervisorError) {
+    // Ending a job may take as long as its runner's grace.
+    try await askHolder(of: id, within: nil) { try await $0.stop(id) }
+  }
 
   /// Forgets a job that is not running; it needs no runner any more.
   public func delete(_ id: JobID) async throws(SupervisorError) {
-    let record = try await record(id)
-    guard let runner = runners[record.job.runner] else {
-      return try await storing { () async throws(JobStoreError) in try await context.store.delete(id) }
-    }
-    try await runner.delete(id)
+    try await askHolder(of: id) { try await $0.delete(id) }
+    locations[id] = nil
   }
 
-  public func record(_ id: JobID) async throws(SupervisorError) -> JobRecord {
-    try await storing { () async throws(JobStoreError) in try await context.store.record(id) }
+  public func summary(_ id: JobID) async throws(SupervisorError) -> JobSummary {
+    try await askHolder(of: id) { try await $0.summary(id) }
   }
 
   /// Waits for the end.
-  public func result(_ id: JobID) async throws(SupervisorError) -> JobRecord {
-    try await storing { () async throws(JobStoreError) in try await context.store.finished(id) }
-  }
-
-  public func query(_ query: JobQuery) async throws(SupervisorError) -> JobPage {
-    try await storing { () async throws(JobStoreError) in try await context.store.query(query) }
+  public func result(_ id: JobID) async throws(SupervisorError) -> JobResult {
+    try await askHolder(of: id, within: nil) { try await $0.result(id) }
   }
 
   /// What a job wrote so far, and whether it may write more.
-  public func output(_ id: JobID) async throws(SupervisorError) -> (output: JobOutput, isFinal: Bool) {
-    let record = try await record(id)
-    if record.status.isFinal {
-      return (try await storing { () async throws(JobStoreError) in try await context.store.output(id) }, true)
-    }
-    let live = try? await owner(ofJob: id).liveOutput(id)
-    return (live ?? JobOutput(), false)
+  public func output(_ id: JobID) async throws(SupervisorError) -> LiveOutput {
+    try await askHolder(of: id) { try await $0.output(id) }
   }
 
-  /// The owner of a job's runner. A job that has ended needs none any more.
-  private func owner(ofJob id: JobID) async throws(SupervisorError) -> Runner {
-    let record = try await record(id)
-    if let runner = runners[record.job.runner] { return runner }
-    if record.status.isFinal { throw .store(.wrongState(id, record.status)) }
-    throw .runnerNotFound(record.job.runner)
+  // MARK: Looking for a job
+
+  /// Asks the node that has a job. A job may move while it is looked for.
+  private func askHolder<Value: Sendable>(
+    of id: JobID, within limit: Duration? = .seconds(10), _ body: (NodeSupervisor) async throws -> Value
+  ) async throws(SupervisorError) -> Value {
+    guard isClustered else { return try await ask(node, "", body) }
+    let deadline = ContinuousClock.now + Self.takeoverTime
+    var holder = locations[id] ?? node
+    while true {
+      do throws(SupervisorError) {
+        return try await ask(holder, within: limit, "job \(id)", body)
+      } catch .store(.notFound) {
+        locations[id] = nil
+        holder = try await find(id, besides: holder)
+        if holder != node { locations[id] = holder }
+      } catch .moving(_, let next) {
+        guard ContinuousClock.now < deadline else {
+          throw .ownerUnreachable([next], "job \(id) waits for the new owner of its runner")
+        }
+        await change(within: .milliseconds(50))
+      } catch .runnerNotFound(let name) where ownership.claims[name] != nil && ContinuousClock.now < deadline {
+        // Its node has just lost the runner, or does not have it yet.
+        await change(within: .milliseconds(50))
+      }
+    }
   }
+
+  /// The node that has a job: all others are asked at once, the first that has it will do.
+  /// - Throws: `ownerUnreachable` when it may be on a node that cannot be asked.
+  private func find(_ id: JobID, besides asked: NodeName) async throws(SupervisorError) -> NodeName {
+    if asked != node, try await ask(node, "", { try await $0.has(id) }) { return node }
+    let peers = ownership.peers.filter { $0 != asked }
+    let found = await withTaskGroup(of: (NodeName, Bool?).self) { group in
+      for peer in peers {
+        group.addTask { (peer, try? await self.ask(peer, within: .seconds(5), "", { try await $0.has(id) })) }
+      }
+      var silent: [NodeName] = []
+      for await (peer, has) in group {
+        if has == true {
+          group.cancelAll()
+          return Result<NodeName, Unfound>.success(peer)
+        }
+        if has == nil { silent.append(peer) }
+      }
+      return .failure(Unfound(silent: silent))
+    }
+    switch found {
+    case .success(let peer): return peer
+    case .failure(let unfound):
+      let missing = (unfound.silent + ownership.absent).sorted()
+      if missing.isEmpty { throw .store(.notFound(id)) }
+      throw .ownerUnreachable(missing, "no node that can be reached has job \(id)")
+    }
+  }
+
+  private struct Unfound: Error { let silent: [NodeName] }
 }

@@ -1,161 +1,292 @@
+import Cluster
+import Distributed
 import EventLoop
+import Gossip
 import Logging
 
-// Which runners there are and where each lives: the entrance to the domain. Calls about jobs are in
-// `RunnerRegistry+Jobs.swift`, the return after a crash in `RunnerRegistry+Recovery.swift`.
+// Which runners there are and on which node each lives: the entrance to the domain. It finds the owner and asks it, be it
+// this node or another. Calls about jobs are in `RunnerRegistry+Jobs.swift`; who shall own what, and how that comes about,
+// in `RunnerRegistry+Ownership.swift`.
 
 public actor RunnerRegistry {
   nonisolated let context: RunnerContext
   public nonisolated var unownedExecutor: UnownedSerialExecutor { context.loop.asUnownedSerialExecutor() }
+  nonisolated let node: NodeName
+  nonisolated let system: ClusterSystem
+  /// Whether this node belongs to a cluster, or is alone and decides everything by itself.
+  public nonisolated let isClustered: Bool
 
-  /// Settings of the runners that the configuration names.
-  let configured: [RunnerName: RunnerSettings]
-  var runners: [RunnerName: Runner] = [:]
-  /// In the order of their registration.
-  private(set) var names: [RunnerName] = []
-  private var queues: [QueueName: JobQueue] = [:]
-  /// Registrations whose record is being written, and who waits for that.
+  nonisolated let started = Timestamp.now
+  let configured: [RunnerSettings]
+  var ownership: Ownership
+  var local: NodeSupervisor!
+  var cluster: ClusterNode?
+  /// Other nodes' supervisors, as this one calls them.
+  private var remote: [NodeName: NodeSupervisor] = [:]
+  /// Where jobs of other nodes were found.
+  var locations = LocationCache()
+  /// Registrations that are being made, and who waits for that.
   private var registering: [RunnerName: [CheckedContinuation<Void, Never>]] = [:]
-  public private(set) var isDraining = false
+  /// Calls that wait for news of owners and members.
+  var changeWaiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
+  var nextWaiter: UInt64 = 0
+  var review: Task<Void, Never>?
+  var isReviewDue = false
 
-  public init(context: RunnerContext, configured: [RunnerSettings] = []) {
+  enum State { case joining, open, draining }
+  var state: State
+  public var isDraining: Bool { state == .draining }
+  /// Takes no runners, on an operator's wish.
+  var isNodeDrained = false
+
+  /// - Parameters:
+  ///   - wishes: the nodes that the configuration names for queues.
+  ///   - system: of a node that belongs to a cluster; then `join` follows.
+  public init(
+    context: RunnerContext, configured: [RunnerSettings] = [], wishes: [QueueName: NodeName] = [:],
+    system: ClusterSystem? = nil
+  ) {
     self.context = context
-    self.configured = Dictionary(configured.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+    self.configured = configured
+    node = context.settings.node
+    isClustered = system != nil
+    let me = context.settings.node.member
+    self.system =
+      system
+      ?? ClusterSystem(node: me, loop: context.loop, errors: SupervisorError.self) {
+        (peer, _, _) throws(ClusterError) in throw .unreachable(peer, reason: "this node is not in a cluster")
+      }
+    ownership = Ownership(me: context.settings.node, wishes: wishes)
+    state = .joining
   }
+
+  /// Brings back the runners and jobs of the node's former life. Once, before the API listens.
+  public func recover() async throws(SupervisorError) {
+    let table = Dictionary(configured.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+    local = NodeSupervisor(context: context, configured: table, registry: self, actorSystem: system)
+    try await domain { try await local.whenLocal { try await $0.recover(hostsConfigured: !isClustered) } }
+    for claim in await hosted() { ownership.learn(claim) }
+    if !isClustered {
+      state = .open
+      await local.whenLocal { await $0.open() }
+    }
+  }
+
+  /// Why calls are refused at present, if they are.
+  public var unreadiness: String? {
+    switch state {
+    case .joining: "the node is joining its cluster"
+    case .open: nil
+    case .draining: "the node is stopping"
+    }
+  }
+
+  func requireOpen() throws(SupervisorError) {
+    switch state {
+    case .open: return
+    case .joining: throw .joining
+    case .draining: throw .draining
+    }
+  }
+
+  // MARK: Nodes
+
+  /// A node's supervisor: this node's own, or one that is called over its peer link.
+  func supervisor(of node: NodeName) throws -> NodeSupervisor {
+    if node == self.node { return local }
+    if let known = remote[node] { return known }
+    let found = try NodeSupervisor.resolve(
+      id: ClusterActorID(node: node.member, kind: local.id.kind, name: local.id.name), using: system)
+    remote[node] = found
+    return found
+  }
+
+  /// Asks a node, and states what went wrong as an error of the domain.
+  /// - Parameters:
+  ///   - limit: how long the answer may take; `nil` for as long as the node is there.
+  ///   - what: what is asked for, in words.
+  func ask<Value: Sendable>(
+    _ node: NodeName, within limit: Duration? = ClusterSystem.defaultLimit, _ what: @autoclosure () -> String,
+    _ body: (NodeSupervisor) async throws -> Value
+  ) async throws(SupervisorError) -> Value {
+    do {
+      let supervisor = try supervisor(of: node)
+      if node == self.node || limit == ClusterSystem.defaultLimit { return try await body(supervisor) }
+      return try await ClusterSystem.$limit.withValue(limit) { try await body(supervisor) }
+    } catch let error as SupervisorError {
+      throw error
+    } catch ClusterError.unreachable(_, let reason) {
+      throw .nodeNotReached(node, "\(what()): \(reason)")
+    } catch ClusterError.cancelled {
+      throw .store(.cancelled)
+    } catch ClusterError.overloaded {
+      throw .store(.unavailable("node \(node) is overloaded", retryAfterMilliseconds: 1000))
+    } catch {
+      throw .ownerUnreachable([node], "\(what()): \(error)")
+    }
+  }
+
+  // MARK: Runners
 
   /// The names of all runners.
-  public var list: [RunnerName] { names }
+  public var list: [RunnerName] { ownership.names }
 
-  /// The runner of this name.
-  public func owner(of name: RunnerName) throws(SupervisorError) -> Runner {
-    guard let runner = runners[name] else { throw .runnerNotFound(name) }
-    return runner
+  /// The node on which a runner lives.
+  func owner(of name: RunnerName) throws(SupervisorError) -> NodeName {
+    guard let claim = ownership.claims[name] else { throw .runnerNotFound(name) }
+    return NodeName(trusted: claim.owner.rawValue)
   }
 
-  /// Makes this node the owner of a new runner, which starts by itself. The same name with the same queue again
-  /// changes nothing.
-  public func register(_ name: RunnerName, queue: QueueName) async throws(SupervisorError) {
-    guard !isDraining else { throw .draining }
-    while registering[name] != nil { await withCheckedContinuation { registering[name]!.append($0) } }
-    if let present = runners[name] {
-      guard present.settings.queue == queue else { throw .queueConflict(name, present.settings.queue) }
-      return
+  /// Asks the owner of a runner. One that has just lost it, or is gone, is asked no more: whoever follows it is.
+  func askOwner<Value: Sendable>(
+    of name: RunnerName, within limit: Duration? = ClusterSystem.defaultLimit,
+    _ body: (NodeSupervisor) async throws -> Value
+  ) async throws(SupervisorError) -> Value {
+    let deadline = ContinuousClock.now + Self.takeoverTime
+    while true {
+      let owner = try owner(of: name)
+      do throws(SupervisorError) {
+        guard ownership.isPresent(owner.member) else {
+          throw .nodeNotReached(owner, "runner \(name) has no owner at present")
+        }
+        return try await ask(owner, within: limit, "runner \(name)", body)
+      } catch {
+        guard isClustered, Self.mayBeElsewhere(error, name), ContinuousClock.now < deadline else { throw error }
+        await change(within: .milliseconds(100))
+      }
     }
+  }
+
+  /// How long a call waits for a runner to get a new owner.
+  static var takeoverTime: Duration { .seconds(3) }
+
+  /// Whether the call was certainly not carried out, and another node may do it soon.
+  private static func mayBeElsewhere(_ error: SupervisorError, _ name: RunnerName) -> Bool {
+    switch error {
+    case .runnerNotFound(name), .nodeNotReached, .draining, .joining: true
+    default: false
+    }
+  }
+
+  /// Makes a runner known, which starts by itself; it lives where its queue does, or here. The same name with the same
+  /// queue again changes nothing.
+  public func register(_ name: RunnerName, queue: QueueName) async throws(SupervisorError) {
+    try requireOpen()
+    if try isRegistered(name, queue) { return }
+    let owner = ownership.owner(of: queue) ?? (isNodeDrained ? ownership.place(queue) : node) ?? node
+    if owner == node { return try await registerHere(name, queue: queue) }
+    try await ask(owner, "registering runner \(name)") { try await $0.register(name, queue: queue) }
+  }
+
+  private func isRegistered(_ name: RunnerName, _ queue: QueueName) throws(SupervisorError) -> Bool {
+    guard let claim = ownership.claims[name] else { return false }
+    let present = QueueName(trusted: claim.queue)
+    guard present == queue else { throw .queueConflict(name, present) }
+    return true
+  }
+
+  func registerHere(_ name: RunnerName, queue: QueueName) async throws(SupervisorError) {
+    try requireOpen()
+    while registering[name] != nil { await withCheckedContinuation { registering[name]!.append($0) } }
+    if try isRegistered(name, queue) { return }
     registering[name] = []
     defer { for waiter in registering.removeValue(forKey: name)! { waiter.resume() } }
-    try await storing { () async throws(JobStoreError) in
-      try await context.store.save(RegisteredRunner(name: name, queue: queue))
-    }
-    await add(settings(for: name, queue: queue), isStopped: false)
+    try await host([RegisteredRunner(name: name, queue: queue, epoch: ownership.nextEpoch(name))])
     context.logger.info("runner registered", metadata: ["runner": "\(name)", "queue": "\(queue)"])
   }
 
-  /// Stops it, fails its unfinished jobs with that reason, forgets it. Jobs of other runners in its queue stay.
+  /// Stops it, fails its unfinished jobs with that reason, forgets it.
   public func remove(_ name: RunnerName) async throws(SupervisorError) {
-    let runner = try owner(of: name)
-    try await storing { () async throws(JobStoreError) in try await context.store.forget(name) }
-    guard runners[name] === runner else { throw .runnerNotFound(name) }
-    runners[name] = nil
-    names.removeAll { $0 == name }
-    await runner.queue.remove(name)
-    let reason = "its runner \(name) was removed"
-    await runner.remove(reason)
-    if await runner.queue.runnerNames.isEmpty { queues[runner.settings.queue] = nil }
-    for status in [JobStatus.created, .queued, .running] { try await stopJobs(of: runner, status, reason) }
-    try await runner.stopRunner(force: true, reason: reason)
-    context.logger.info("runner removed", metadata: ["runner": "\(name)"])
+    try await askOwner(of: name, within: nil) { try await $0.remove(name) }
+  }
+
+  func removeHere(_ name: RunnerName) async throws(SupervisorError) {
+    guard let claim = ownership.claims[name] else { throw .runnerNotFound(name) }
+    try await domain { try await local.whenLocal { try await $0.forget(name) } }
+    var tombstone = claim
+    tombstone.owner = node.member
+    tombstone.epoch += 1
+    tombstone.revision = Self.revision
+    tombstone.state = .removed
+    await publish([tombstone])
   }
 
   public func start(_ name: RunnerName) async throws(SupervisorError) {
-    guard !isDraining else { throw .draining }
-    let runner = try owner(of: name)
-    try await record(runner, isStopped: false)
-    await runner.startRunner()
+    try requireOpen()
+    try await askOwner(of: name) { try await $0.startRunner(name) }
   }
 
   /// Returns when its running jobs have ended; with `force` it stops them. A restart of the node does not start it.
   public func stop(_ name: RunnerName, force: Bool) async throws(SupervisorError) {
-    let runner = try owner(of: name)
-    // Stopping works even while the disk refuses writes; only then is the caller told that it will not last.
-    try await runner.stopRunner(force: force)
-    try await record(runner, isStopped: true)
+    try await askOwner(of: name, within: nil) { try await $0.stopRunner(name, force: force) }
   }
 
   public func status(_ name: RunnerName) async throws(SupervisorError) -> RunnerStatus {
-    try await owner(of: name).status()
+    try await askOwner(of: name) { try await $0.status(name) }
   }
 
-  public func statuses() async -> [RunnerStatus] {
-    var statuses: [RunnerStatus] = []
-    for name in names { if let runner = runners[name] { statuses.append(await runner.status()) } }
-    return statuses
-  }
-
-  /// The node is stopping: nothing starts any more; running jobs have this long to end.
-  public func drain(for time: Duration) async {
-    isDraining = true
-    for queue in queues.values { await queue.drain() }
-    await withDiscardingTaskGroup { group in
-      for runner in runners.values { group.addTask { await runner.drain(for: time) } }
+  /// All runners, by name. Those whose owner cannot be reached are `unavailable`, and the owner is named.
+  public func statuses() async -> (runners: [RunnerStatus], unreachable: [NodeName]) {
+    let owners = Set(ownership.claims.values.map { NodeName(trusted: $0.owner.rawValue) }).union([node])
+    let answers = await askAll(Array(owners)) { try await $0.statuses() }
+    var known: [RunnerName: RunnerStatus] = [:]
+    for status in answers.values.flatMap(\.self) { known[status.name] = status }
+    let runners = ownership.names.compactMap { name -> RunnerStatus? in
+      guard let claim = ownership.claims[name] else { return nil }
+      return known[name] ?? .unavailable(name, claim)
     }
+    return (runners, answers.unreachable.filter { node in runners.contains { $0.node == node } })
   }
 
-  // MARK: Parts
-
-  /// What a runner is told: the configuration's entry of that name, or the defaults.
-  func settings(for name: RunnerName, queue: QueueName) -> RunnerSettings {
-    if let settings = configured[name], settings.queue == queue { return settings }
-    return RunnerSettings(name: name, queue: queue)
+  /// The runners that live here; for this node's metrics.
+  public func localStatuses() async -> [RunnerStatus] {
+    ((try? await local.statuses()) ?? []).sorted { $0.name < $1.name }
   }
 
-  @discardableResult
-  func add(_ settings: RunnerSettings, isStopped: Bool, isOpen: Bool = true) async -> Runner {
-    let queue = queues[settings.queue] ?? JobQueue(name: settings.queue, loop: context.loop)
-    queues[settings.queue] = queue
-    let runner = Runner(settings, queue: queue, context: context, isStopped: isStopped)
-    runners[settings.name] = runner
-    names.append(settings.name)
-    await queue.add(runner, concurrency: settings.concurrency, isOpen: isOpen && !isStopped)
-    return runner
+  struct Answers<Value: Sendable>: Sendable {
+    var values: [Value] = []
+    var unreachable: [NodeName] = []
   }
 
-  /// Writes whether it is stopped, so that a restart finds it as it was.
-  private func record(_ runner: Runner, isStopped: Bool) async throws(SupervisorError) {
-    let entry = RegisteredRunner(name: runner.name, queue: runner.settings.queue, isStopped: isStopped)
-    try await storing { () async throws(JobStoreError) in try await context.store.save(entry) }
-  }
-
-  /// Ends all jobs of a runner that are in this state, wherever they wait or run.
-  private func stopJobs(
-    of runner: Runner, _ status: JobStatus, _ reason: String
-  ) async throws(SupervisorError) {
-    var query = JobQuery(limit: 256)
-    query.runner = runner.name
-    query.status = status
-    while true {
-      let asked = query
-      let page = try await storing { () async throws(JobStoreError) in try await context.store.query(asked) }
-      await withDiscardingTaskGroup { group in
-        // One that has meanwhile ended stays as it is.
-        for record in page.jobs { group.addTask { try? await runner.stop(record.job.id, reason: reason) } }
+  /// Asks several nodes the same, at once.
+  func askAll<Value: Sendable>(
+    _ nodes: [NodeName], _ body: @escaping @Sendable (NodeSupervisor) async throws -> Value
+  ) async -> Answers<Value> {
+    var answers = Answers<Value>()
+    if nodes == [node] {
+      if let value = try? await body(local) { answers.values = [value] }
+      return answers
+    }
+    let outcomes = await withTaskGroup(of: (NodeName, Value?).self) { group in
+      for node in nodes {
+        group.addTask { (node, try? await self.ask(node, within: .seconds(5), "", body)) }
       }
-      guard let next = page.next else { return }
-      query.cursor = next
+      var outcomes: [(NodeName, Value?)] = []
+      for await outcome in group { outcomes.append(outcome) }
+      return outcomes
     }
+    for (node, value) in outcomes {
+      if let value { answers.values.append(value) } else { answers.unreachable.append(node) }
+    }
+    answers.unreachable.sort()
+    return answers
   }
 
-  /// Fails many jobs, several in one commit. One that has meanwhile ended stays as it is.
-  func fail(_ ids: [JobID], _ reason: String) async throws(SupervisorError) {
-    let store = context.store
-    var next = ids.startIndex
-    while next < ids.endIndex {
-      let part = ids[next..<min(next + 256, ids.endIndex)]
-      next = part.endIndex
-      await withDiscardingTaskGroup { group in
-        for id in part {
-          group.addTask { _ = try? await store.transition(id, .finish(.failed, .error(reason), nil, at: .now)) }
-        }
-      }
+  /// Runs `body`, whose errors are the domain's own.
+  func domain<Value: Sendable>(_ body: () async throws -> Value) async throws(SupervisorError) -> Value {
+    do { return try await body() } catch let error as SupervisorError {
+      throw error
+    } catch {
+      preconditionFailure("a call within the node failed with \(error)")
     }
+  }
+}
+
+extension RunnerStatus {
+  static func unavailable(_ name: RunnerName, _ claim: RunnerClaim) -> RunnerStatus {
+    RunnerStatus(
+      name: name, queue: QueueName(trusted: claim.queue), node: NodeName(trusted: claim.owner.rawValue),
+      state: .unavailable, epoch: claim.epoch, concurrency: 0, queued: 0, running: 0, completed: 0, failed: 0,
+      timeout: 0)
   }
 }

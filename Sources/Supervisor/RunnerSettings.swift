@@ -40,10 +40,18 @@ public struct RegisteredRunner: Hashable, Sendable {
   public let queue: QueueName
   /// Stopped on purpose; a restart does not undo that.
   public var isStopped: Bool
+  /// Grows with each change of owner.
+  public var epoch: UInt64
+  /// The node to which this one lost the runner, as long as jobs of it remain here; `nil` for a runner of this node.
+  public var newOwner: NodeName?
 
-  public init(name: RunnerName, queue: QueueName, isStopped: Bool = false) {
+  public init(
+    name: RunnerName, queue: QueueName, isStopped: Bool = false, epoch: UInt64 = 1, newOwner: NodeName? = nil
+  ) {
     self.name = name
     self.queue = queue
     self.isStopped = isStopped
+    self.epoch = epoch
+    self.newOwner = newOwner
   }
 }

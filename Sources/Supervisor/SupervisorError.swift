@@ -12,6 +12,16 @@ public enum SupervisorError: Error, Hashable, Sendable {
   case invalidJob(field: String, reason: String)
   /// The node is stopping and takes no more work.
   case draining
+  /// The node has not joined its cluster yet.
+  case joining
+  /// The node that was to be asked cannot be reached at present: nothing was asked.
+  case nodeNotReached(NodeName, String)
+  /// The owner of a runner, or the nodes on which a job may be, cannot be reached; what was asked for, in words.
+  case ownerUnreachable([NodeName], String)
+  /// The job is on its way to this node, the new owner of its runner.
+  case moving(JobID, to: NodeName)
+  /// There is no such node in the cluster, or none that could take over; the reason in words.
+  case nodeUnavailable(NodeName?, String)
   /// The store refused.
   case store(JobStoreError)
 }

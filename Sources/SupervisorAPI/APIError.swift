@@ -24,8 +24,24 @@ extension JSONRPCError {
         code: -32602, message: "Invalid params: params.job.\(field) \(reason)",
         data: ["field": .string("params.job.\(field)"), "expected": .string(reason)])
     case .draining: self = .unavailable("the node is stopping", retryAfterMilliseconds: 1000)
+    case .joining: self = .unavailable("the node is joining its cluster", retryAfterMilliseconds: 500)
+    case .nodeNotReached(let node, let reason): self = .unreachable([node], reason)
+    case .ownerUnreachable(let nodes, let reason): self = .unreachable(nodes, reason)
+    case .moving(let id, let node): self = .unreachable([node], "job \(id) waits for the new owner of its runner")
+    case .nodeUnavailable(let node?, let reason):
+      self = JSONRPCError(
+        code: -32002, message: "No node \"\(node)\": \(reason)", data: ["node": .string(node.rawValue)])
+    case .nodeUnavailable(nil, let reason):
+      self = .wrongState("Not possible: \(reason)", data: ["reason": .string(reason)])
     case .store(let error): self.init(error)
     }
+  }
+
+  private static func unreachable(_ nodes: [NodeName], _ reason: String) -> JSONRPCError {
+    let names = nodes.map(\.rawValue)
+    return JSONRPCError(
+      code: -32005, message: "Cannot reach \(names.joined(separator: ", ")): \(reason)",
+      data: ["node": .string(names.first ?? ""), "nodes": .array(names.map(JSON.string))])
   }
 
   private init(_ error: JobStoreError) {

@@ -70,6 +70,11 @@ public struct Authenticator: Sendable {
 public struct APICall: Sendable {
   /// The key of `Authorization: Bearer`.
   public let bearer: String?
+  /// Where a method of a whole cluster says what its answer is missing; `nil` when there is no cluster.
+  let missing: MissingNodes?
 
-  public init(bearer: String?) { self.bearer = bearer }
+  public init(bearer: String?, missing: MissingNodes? = nil) {
+    self.bearer = bearer
+    self.missing = missing
+  }
 }

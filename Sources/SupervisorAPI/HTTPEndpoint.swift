@@ -9,16 +9,19 @@ public struct HTTPEndpoint: Sendable {
   private let dispatcher: Dispatcher<APICall>
   private let metrics: Metrics
   private let document: [UInt8]
+  /// Whether answers may miss what other nodes have.
+  private let isClustered: Bool
   /// `nil` when the node takes work, else why not.
   private let unreadiness: @Sendable () async -> String?
 
   public init(
-    dispatcher: Dispatcher<APICall>, metrics: Metrics, document: JSON,
+    dispatcher: Dispatcher<APICall>, metrics: Metrics, document: JSON, isClustered: Bool = false,
     unreadiness: @escaping @Sendable () async -> String?
   ) {
     self.dispatcher = dispatcher
     self.metrics = metrics
     self.document = document.serialized()
+    self.isClustered = isClustered
     self.unreadiness = unreadiness
   }
 
@@ -50,10 +53,12 @@ public struct HTTPEndpoint: Sendable {
     guard request.headers.isMediaType("application/json") else {
       return .text("the Content-Type of a JSON-RPC request must be application/json\n", status: 415)
     }
-    guard let answer = await dispatcher.dispatch(request.body, context: APICall(bearer: Self.bearer(request))) else {
-      return .empty(204)
-    }
-    return .json(answer)
+    let missing = isClustered ? MissingNodes() : nil
+    let call = APICall(bearer: Self.bearer(request), missing: missing)
+    guard let answer = await dispatcher.dispatch(request.body, context: call) else { return .empty(204) }
+    var response = HTTPResponse.json(answer)
+    if let value = missing?.headerValue { response.headers.append(("Hero-Unreachable", value)) }
+    return response
   }
 
   /// The key of `Authorization: Bearer KEY` (RFC 6750, section 2.1); the scheme's name in any case.

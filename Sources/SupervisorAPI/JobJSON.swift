@@ -89,11 +89,10 @@ extension JSON {
   }
 
   /// The answer of `job.status`.
-  static func jobStatus(_ record: JobRecord) -> JSON {
+  static func jobStatus(_ job: JobSummary) -> JSON {
     [
-      "job_id": .string(record.job.id.rawValue), "status": .string(record.status.rawValue),
-      "created_at": time(record.createdAt), "started_at": time(record.startedAt),
-      "completed_at": time(record.completedAt),
+      "job_id": .string(job.id.rawValue), "status": .string(job.status.rawValue), "created_at": time(job.createdAt),
+      "started_at": time(job.startedAt), "completed_at": time(job.completedAt),
     ]
   }
 
@@ -105,7 +104,7 @@ extension JSON {
     }
   }
 
-  private static func time(_ time: Timestamp?) -> JSON { time.map { .string($0.description) } ?? .null }
+  static func time(_ time: Timestamp?) -> JSON { time.map { .string($0.description) } ?? .null }
 
   /// Whole seconds as an integer, as clients write them.
   private static func number(_ seconds: Double) -> JSON {

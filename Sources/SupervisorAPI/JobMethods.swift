@@ -16,8 +16,7 @@ extension SupervisorAPI {
         (params, call) async throws(JSONRPCError) in
         try authenticator.require(.user, secret: try params.optionalString("secret"), call)
         let job = try params.job()
-        return .result(
-          of: try await answering { () async throws(SupervisorError) in try await registry.run(job) })
+        return .result(try await answering { () async throws(SupervisorError) in try await registry.run(job) })
       },
       "job.start": secretJobMethod { (id) throws(SupervisorError) in try await registry.start(id) },
       "job.stop": secretJobMethod { (id) throws(SupervisorError) in try await registry.stop(id) },
@@ -26,14 +25,13 @@ extension SupervisorAPI {
         try authenticator.requireBearer(.user, call)
         let id: JobID = try params.name("job_id")
         return .jobStatus(
-          try await answering { () async throws(SupervisorError) in try await registry.record(id) })
+          try await answering { () async throws(SupervisorError) in try await registry.summary(id) })
       },
       "job.result": Method(parameters: ["job_id"], tooBigHint: "read the output by job.logs") {
         (params, call) async throws(JSONRPCError) in
         try authenticator.requireBearer(.user, call)
         let id: JobID = try params.name("job_id")
-        return .result(
-          of: try await answering { () async throws(SupervisorError) in try await registry.result(id) })
+        return .result(try await answering { () async throws(SupervisorError) in try await registry.result(id) })
       },
       "job.logs": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
         try await logs(params, call)
@@ -51,12 +49,5 @@ extension SupervisorAPI {
       try await answering { () async throws(SupervisorError) in try await body(id) }
       return .null
     }
-  }
-}
-
-extension JSON {
-  /// A record that has its result.
-  fileprivate static func result(of record: JobRecord) -> JSON {
-    result(record.result ?? .error("the job is \(record.status.rawValue)"))
   }
 }

@@ -14,7 +14,8 @@ extension SupervisorAPI {
     }
     let offset = Int(try params.int("offset", in: 0...(1 << 40), default: 0))
     let limit = Int(try params.int("limit", in: 1...(1 << 20), default: 1 << 18))
-    let (output, isFinal) = try await answering { () async throws(SupervisorError) in try await registry.output(id) }
+    let live = try await answering { () async throws(SupervisorError) in try await registry.output(id) }
+    let (output, isFinal) = (live.output, live.isFinal)
     let bytes = stream == "stdout" ? output.stdout : output.stderr
     let dropped = stream == "stdout" ? output.stdoutDropped : output.stderrDropped
     let start = min(offset, bytes.count)

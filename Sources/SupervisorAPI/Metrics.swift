@@ -48,7 +48,7 @@ public final class Metrics: Sendable {
 
   /// Everything, as `GET /metrics` answers it.
   func exposition() async -> [UInt8] {
-    let statuses = await registry.statuses()
+    let statuses = await registry.localStatuses()
     func perRunner(_ value: (RunnerStatus) -> Int) -> [(labels: [(String, String)], value: Double)] {
       statuses.map { ([("runner", $0.name.rawValue), ("queue", $0.queue.rawValue)], Double(value($0))) }
     }
@@ -61,7 +61,7 @@ public final class Metrics: Sendable {
       ($0.key.method ?? "", $0.key.code ?? 0) < ($1.key.method ?? "", $1.key.code ?? 0)
     }
     var families = [
-      Family("hero_runners", "gauge", "Registered runners.", Double(statuses.count)),
+      Family("hero_runners", "gauge", "Runners that live on this node.", Double(statuses.count)),
       Family("hero_runner_up", "gauge", "1 while the runner takes jobs.", perRunner { $0.state == .running ? 1 : 0 }),
       Family("hero_jobs_queued", "gauge", "Jobs waiting in the runner's queue.", perRunner(\.queued)),
       Family("hero_jobs_running", "gauge", "Jobs that the runner executes now.", perRunner(\.running)),

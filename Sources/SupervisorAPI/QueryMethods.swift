@@ -9,13 +9,14 @@ extension SupervisorAPI {
       "jobs.list": Method(tooBigHint: "use jobs.query, which filters and pages") {
         (_, call) async throws(JSONRPCError) in
         try authenticator.requireBearer(.user, call)
-        return .array(try await allJobs())
+        return .array(try await allJobs(call))
       },
       "jobs.query": Method(parameters: ["params"], tooBigHint: "ask for a smaller limit") {
         (params, call) async throws(JSONRPCError) in
         try authenticator.requireBearer(.user, orSecret: try params.optionalString("secret"), call)
         let query = try params.jobQuery(maximumBytes: maximumResponseBytes / 2)
         let page = try await answering { () async throws(SupervisorError) in try await registry.query(query) }
+        call.missing?.add(page.unreachable)
         return [
           "jobs": .array(page.jobs.map(JSON.jobDetails)), "next": page.next.map(JSON.string) ?? .null,
         ]
@@ -24,13 +25,14 @@ extension SupervisorAPI {
   }
 
   /// All jobs, unless they cannot fit into an answer: then it stops reading early.
-  private func allJobs() async throws(JSONRPCError) -> [JSON] {
+  private func allJobs(_ call: APICall) async throws(JSONRPCError) -> [JSON] {
     var jobs: [JSON] = []
     var bytes = 0
     var query = JobQuery(limit: 1000)
     while true {
       let asked = query
       let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
+      call.missing?.add(page.unreachable)
       for record in page.jobs {
         jobs.append(.job(record))
         // What the fields and their names take at least.

@@ -35,11 +35,11 @@ extension SupervisorAPI {
       },
       "get_all_runner_status": Method { (_, call) async throws(JSONRPCError) in
         try authenticator.requireBearer(nil, call)
-        return .array(await registry.statuses().map(JSON.runnerStatus))
+        return .array(await statuses(call).map(JSON.runnerStatus))
       },
       "get_all_status": Method { (_, call) async throws(JSONRPCError) in
         try authenticator.requireBearer(nil, call)
-        return .array(await registry.statuses().map { [.string($0.name.rawValue), .string($0.state.rawValue)] })
+        return .array(await statuses(call).map { [.string($0.name.rawValue), .string($0.state.rawValue)] })
       },
       "start_all": Method { (_, call) async throws(JSONRPCError) in
         try authenticator.requireBearer(.register, call)
@@ -51,6 +51,12 @@ extension SupervisorAPI {
         return await forAll { (name) throws(SupervisorError) in try await registry.stop(name, force: force) }
       },
     ]
+  }
+
+  private func statuses(_ call: APICall) async -> [RunnerStatus] {
+    let (runners, unreachable) = await registry.statuses()
+    call.missing?.add(unreachable)
+    return runners
   }
 
   /// A method about the runner named `actor_id`.

@@ -1,5 +1,7 @@
+import Cluster
 import EventLoop
 import Glibc
+import Gossip
 import HTTPServer
 import JSONRPC
 import Logging
@@ -18,6 +20,9 @@ actor Node {
   private var stopRequests = 0
   private var stopRequested: CheckedContinuation<Void, Never>?
   private var server: HTTPServer?
+  private var cluster: ClusterNode?
+  /// Why the node stops by itself.
+  private var failure: CommandFailure?
 
   /// Runs a node until SIGTERM or SIGINT, and drains it.
   static func run(_ configuration: Configuration) async throws {
@@ -52,13 +57,18 @@ actor Node {
     let processes = ProcessGuard(
       loop: loop, command: ["/proc/self/exe", GuardProcess.argument, store.instance], logger: logger)
     do {
-      let registry = try await startDomain(store, processes)
+      let system = configuration.cluster.isConfigured ? clusterSystem() : nil
+      let registry = try await startDomain(store, processes, system)
       do {
-        let server = try await listen(registry, store, auth)
+        let (server, address) = try await listen(registry, store, auth)
         try watchSignals()
-        await withCheckedContinuation { stopRequested = $0 }
+        if let system { try await join(registry, system, api: address) }
+        announceReady(address)
+        if stopRequests == 0 && failure == nil { await withCheckedContinuation { stopRequested = $0 } }
         await stop(server, registry)
       } catch {
+        await registry.drain(for: .zero)
+        await server?.shutdown(grace: .zero)
         closeSignals()
         throw error
       }
@@ -70,6 +80,7 @@ actor Node {
     await processes.close()
     await store.close()
     logger.info("node stopped")
+    if let failure { throw failure }
   }
 
   // MARK: Start
@@ -90,7 +101,9 @@ actor Node {
     }
   }
 
-  private func startDomain(_ store: SQLiteJobStore, _ processes: ProcessGuard) async throws -> RunnerRegistry {
+  private func startDomain(
+    _ store: SQLiteJobStore, _ processes: ProcessGuard, _ system: ClusterSystem?
+  ) async throws -> RunnerRegistry {
     var settings = JobSettings(
       node: configuration.nodeName, instance: store.instance, workDirectory: "\(configuration.dataDirectory)/work",
       maxOutputBytes: configuration.jobs.maxOutputBytes,
@@ -108,10 +121,14 @@ actor Node {
     }
     // Jobs of another user walk through it to their working directory; what lies in it stays the node's alone.
     if executors.haveOtherUsers { chmod(configuration.dataDirectory, 0o711) }
+    var wishes: [QueueName: NodeName] = [:]
+    for runner in configuration.runners {
+      wishes[runner.queue] = configuration.runnerNodes[runner.name] ?? wishes[runner.queue]
+    }
     let registry = RunnerRegistry(
       context: RunnerContext(
         loop: loop, store: store, executors: executors, settings: settings, processes: processes, logger: logger),
-      configured: configuration.runners)
+      configured: configuration.runners, wishes: wishes, system: system)
     do { try await registry.recover() } catch {
       throw CommandFailure(message: "cannot recover the jobs of this node: \(error)", status: .failed)
     }
@@ -120,7 +137,7 @@ actor Node {
 
   private func listen(
     _ registry: RunnerRegistry, _ store: SQLiteJobStore, _ auth: Authenticator
-  ) async throws -> HTTPServer {
+  ) async throws -> (HTTPServer, SocketAddress) {
     let api = configuration.api
     let document = SupervisorAPI.openRPCDocument
     let methods = SupervisorAPI(
@@ -129,8 +146,10 @@ actor Node {
     let dispatcher = Dispatcher(
       methods: methods.methods, maximumBatch: api.maxBatch, maximumResponseBytes: api.maxResponseBytes,
       observer: { metrics.count(method: $0, code: $1) })
-    let endpoint = HTTPEndpoint(dispatcher: dispatcher, metrics: metrics, document: document) {
-      if await registry.isDraining { return "the node is stopping" }
+    let endpoint = HTTPEndpoint(
+      dispatcher: dispatcher, metrics: metrics, document: document, isClustered: registry.isClustered
+    ) {
+      if let reason = await registry.unreadiness { return reason }
       return await store.unavailability()
     }
     var limits = HTTPServerConfiguration()
@@ -144,18 +163,99 @@ actor Node {
       let host = api.listen.host == "localhost" ? "127.0.0.1" : api.listen.host
       let address = try await server.listen(on: SocketAddress(host: host, port: api.listen.port))
       self.server = server
-      logger.info(
-        "node ready",
-        metadata: [
-          "node": "\(configuration.nodeName)", "api": "http://\(address)/", "data": "\(configuration.dataDirectory)",
-          "pid": "\(getpid())",
-        ])
-      return server
+      return (server, address)
     } catch {
       await server.shutdown(grace: .zero)
       throw CommandFailure(
         message: "cannot listen on \(api.listen): \(error.message)",
         hints: ["name another address with --api or HERO_API_LISTEN"], status: .failed)
+    }
+  }
+
+  private func announceReady(_ api: SocketAddress) {
+    logger.info(
+      "node ready",
+      metadata: [
+        "node": "\(configuration.nodeName)", "api": "http://\(api)/", "data": "\(configuration.dataDirectory)",
+        "pid": "\(getpid())",
+      ])
+  }
+
+  // MARK: Cluster
+
+  /// Calls to other nodes go through the cluster, once there is one.
+  private func clusterSystem() -> ClusterSystem {
+    ClusterSystem(node: configuration.nodeName.member, loop: loop, errors: SupervisorError.self) {
+      [weak self] (peer, message, limit) async throws(ClusterError) in
+      guard let cluster = await self?.cluster else { throw .unreachable(peer, reason: "this node has not joined yet") }
+      return try await cluster.send(message, to: peer, within: limit)
+    }
+  }
+
+  private func join(_ registry: RunnerRegistry, _ system: ClusterSystem, api: SocketAddress) async throws {
+    let settings = configuration.cluster
+    let cluster: ClusterNode
+    do {
+      cluster = try ClusterNode(
+        try clusterConfiguration(api), on: loop, logger: logger, server: { await system.carryOut($0, from: 1) },
+        onEvent: { [weak self] event in
+          if case .mustStop(let reason) = event { self?.assumeIsolated { $0.mustStop(reason) } }
+          registry.happened(event)
+        })
+      try await cluster.start()
+    } catch let error as UVError {
+      throw CommandFailure(
+        message: "cannot open the cluster's port \(settings.listen): \(error.message)",
+        hints: ["name another address with --cluster or HERO_CLUSTER_LISTEN"], status: .failed)
+    }
+    self.cluster = cluster
+    await registry.join(cluster)
+  }
+
+  private func clusterConfiguration(_ api: SocketAddress) throws -> ClusterNode.Configuration {
+    let settings = configuration.cluster
+    // Without a key the node listens on loopback only, where everybody may be trusted: a key that everybody knows.
+    let keys = settings.keys.isEmpty ? [[UInt8](repeating: 0, count: Keyring.keyBytes)] : settings.keys.reveal()
+    let host = settings.listen.host == "localhost" ? "127.0.0.1" : settings.listen.host
+    var cluster = ClusterNode.Configuration(
+      name: configuration.nodeName.member, cluster: settings.name,
+      listen: try SocketAddress(host: host, port: settings.listen.port), keys: keys,
+      memory: "\(configuration.dataDirectory)/cluster.peers")
+    cluster.advertise = try settings.advertise.map { try SocketAddress(host: $0.host, port: $0.port) }
+    cluster.seeds = settings.seeds.map { (host: $0.host, port: $0.port) }
+    cluster.settings =
+      switch settings.profile {
+      case .lan: .lan
+      case .wan: .wan
+      case .local: .local
+      }
+    cluster.joinTimeout = .milliseconds(Int64(settings.joinTimeoutSeconds * 1000))
+    cluster.api = api.reachable(on: loop).description
+    cluster.zone = settings.zone
+    cluster.version = HeroSupervisor.version
+    return cluster
+  }
+
+  private func mustStop(_ reason: String) {
+    guard failure == nil else { return }
+    logger.critical("the node stops", metadata: ["reason": "\(reason)"])
+    failure = CommandFailure(message: reason, status: .failed)
+    stopRequested?.resume()
+    stopRequested = nil
+  }
+
+  /// SIGHUP: the keys of the cluster are read again.
+  private func reloadKeys() async {
+    guard let cluster else { return logger.info("SIGHUP: nothing to read again, this node has no cluster") }
+    do {
+      let (keys, warnings) = try ClusterKeys.load(
+        configuration.cluster.keys.references, environment: processEnvironment())
+      for warning in warnings { logger.warning("cluster.keys[\(warning.index)]: \(warning.reason)") }
+      guard !keys.isEmpty else { return logger.info("SIGHUP: there are no keys to read again") }
+      try await cluster.use(keys: keys.reveal())
+      logger.notice("the keys of the cluster were read again", metadata: ["keys": "\(keys.reveal().count)"])
+    } catch {
+      logger.error("the keys of the cluster stay as they are", metadata: ["reason": "\(error)"])
     }
   }
 
@@ -197,6 +297,10 @@ actor Node {
     signals = try [SIGTERM, SIGINT].map { signal in
       try SignalSource(signal, on: loop) { [unowned self] in self.assumeIsolated { $0.requestStop() } }
     }
+    signals.append(
+      try SignalSource(SIGHUP, on: loop) { [unowned self] in
+        Task(executorPreference: self.loop) { await self.reloadKeys() }
+      })
   }
 
   private func closeSignals() {

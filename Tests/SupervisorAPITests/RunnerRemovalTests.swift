@@ -69,7 +69,7 @@ struct RunnerRemovalTests {
   func lateCalls() async throws {
     try await TestNode.run { node async throws in
       try await node.create(job("created"))
-      let runner = try await node.registry.owner(of: RunnerName(trusted: "r"))
+      let runner = try #require(try await node.registry.local.whenLocal { try $0.runner(RunnerName(trusted: "r")) })
       #expect(try await node.call("remove_runner", ["r"]) == .null)
       let reason: JSON = ["error": "its runner r was removed"]
       func late(_ id: String) -> Job {

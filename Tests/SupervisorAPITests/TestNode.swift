@@ -86,7 +86,7 @@ struct TestNode {
       methods: api.methods, maximumBatch: options.maxBatch, maximumResponseBytes: options.maxResponseBytes,
       observer: { metrics.count(method: $0, code: $1) })
     let endpoint = HTTPEndpoint(dispatcher: dispatcher, metrics: metrics, document: document) {
-      if await registry.isDraining { return "the node is stopping" }
+      if let reason = await registry.unreadiness { return reason }
       return await store.unavailability()
     }
     var limits = HTTPServerConfiguration()

@@ -21,7 +21,8 @@ extension StoreCheck {
         var query = JobQuery()
         change(&query)
         let expected = all.filter(isIncluded)
-        #expect(try await store.query(query) == JobPage(jobs: expected, next: nil))
+        let page = try await store.query(query)
+        #expect(page.jobs == expected && page.isLast)
       }
       try await check({ _ in }) { _ in true }
       try await check({ $0.runner = RunnerName(trusted: "runner-1") }) { $0.job.runner.rawValue == "runner-1" }
@@ -71,7 +72,7 @@ extension StoreCheck {
       }
     },
     StoreCheck("an empty store has one empty page") { (under) async throws in
-      #expect(try await under.store.query(JobQuery()) == JobPage(jobs: [], next: nil))
+      #expect(try await under.store.query(JobQuery()) == JobPage(jobs: [], positions: [], isLast: true))
     },
     StoreCheck("a page ends early when it grows too big, and holds at least one job") { under in
       let store = under.store

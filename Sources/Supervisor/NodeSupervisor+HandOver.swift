@@ -1,0 +1,224 @@
+import Cluster
+import Distributed
+import EventLoop
+import Logging
+
+// A runner has another owner now. What is running here ends here; what waits goes to the new owner, in order: it is
+// committed there first, then forgotten here, and the id makes a repeated hand-over harmless. Before the first job goes,
+// this node has written down that the runner is no longer its own, so that not even a crash lets it start one that went.
+
+/// A runner on its way out.
+struct Departure: Sendable {
+  var entry: RegisteredRunner
+  /// Present unless the runner was lost while this node was down.
+  let runner: Runner?
+  /// Whether the store knows.
+  var isRecorded: Bool
+  /// Whether nothing waits here any more.
+  var isIdle = false
+  var task: Task<Void, Never>?
+
+  var newOwner: NodeName { entry.newOwner! }
+}
+
+extension NodeSupervisor {
+  /// Jobs that travel together, and the bytes of their payloads.
+  private static var batchJobs: Int { 64 }
+  private static var batchBytes: Int { 4 << 20 }
+
+  /// Takes over jobs of a runner that lives here, each once.
+  /// - Returns: those whose id another job has here; they remain with the sender.
+  distributed func accept(_ records: [JobRecord]) async throws -> [JobID] {
+    guard !isDraining else { throw SupervisorError.draining }
+    let store = context.store
+    for record in records { _ = try runner(record.job.runner) }
+    let outcomes = await withTaskGroup(of: (Int, Result<JobCreation, JobStoreError>).self) { group in
+      for (index, record) in records.enumerated() {
+        group.addTask {
+          do throws(JobStoreError) {
+            return (index, .success(try await store.create(record, output: nil)))
+          } catch {
+            return (index, .failure(error))
+          }
+        }
+      }
+      var outcomes = [Result<JobCreation, JobStoreError>?](repeating: nil, count: records.count)
+      for await (index, outcome) in group { outcomes[index] = outcome }
+      return outcomes
+    }
+    var refused: [JobID] = []
+    for (record, outcome) in zip(records, outcomes) {
+      switch outcome {
+      case .success(.created):
+        let runner = try runner(record.job.runner)
+        if record.status == .queued { await runner.queue.append(record.job.id, executor: record.job.executor) }
+      case .success(.existed): continue
+      case .failure(.conflict(let id)): refused.append(id)
+      case .failure(let error): throw SupervisorError.store(error)
+      case nil: continue
+      }
+    }
+    return refused
+  }
+
+  // MARK: Giving up
+
+  /// Another node owns this runner.
+  func giveUp(_ name: RunnerName, to node: NodeName, epoch: UInt64) async {
+    guard let runner = runners.removeValue(forKey: name) else { return retarget(name, to: node, epoch: epoch) }
+    let entry = RegisteredRunner(
+      name: name, queue: runner.settings.queue, isStopped: await runner.state != .running, epoch: epoch, newOwner: node)
+    await runner.queue.setOpen(name, false)
+    await runner.queue.remove(name)
+    if await runner.queue.runnerNames.isEmpty { queues[runner.settings.queue] = nil }
+    context.logger.info(
+      "runner has a new owner", metadata: ["runner": "\(name)", "node": "\(node)", "epoch": "\(epoch)"])
+    depart(entry, runner: runner, isRecorded: false)
+  }
+
+  /// Begins to hand over what there is; also after a restart.
+  func depart(_ entry: RegisteredRunner, runner: Runner?, isRecorded: Bool) {
+    departed[entry.name] = Departure(entry: entry, runner: runner, isRecorded: isRecorded, task: nil)
+    departed[entry.name]!.task = Task(executorPreference: context.loop) { await self.handOver(entry.name) }
+  }
+
+  /// The new owner has a new owner.
+  private func retarget(_ name: RunnerName, to node: NodeName, epoch: UInt64) {
+    guard departed[name] != nil, departed[name]!.entry.epoch < epoch else { return }
+    departed[name]!.entry.newOwner = node
+    departed[name]!.entry.epoch = epoch
+    departed[name]!.isRecorded = false
+  }
+
+  /// The runner comes back to this node.
+  /// - Returns: whether it was on its way out, and jobs of it may be here.
+  func endDeparture(_ name: RunnerName) async -> Bool {
+    guard let departure = departed.removeValue(forKey: name) else { return false }
+    departure.task?.cancel()
+    await departure.task?.value
+    resumeDepartureWaiters()
+    return true
+  }
+
+  /// Queues again what waits here for a runner that has come back.
+  func takeBack(_ runner: Runner) async throws(SupervisorError) {
+    let store = context.store
+    for job in try await storing({ () async throws(JobStoreError) in try await store.unfinished() })
+    where job.runner == runner.name && job.status == .queued {
+      await runner.queue.append(job.id, executor: job.executor)
+    }
+  }
+
+  /// Waits until no job of these runners waits here any more.
+  func departuresEnded(_ names: [RunnerName]) async {
+    let loop = context.loop
+    await withTaskCancellationHandler {
+      while !Task.isCancelled, names.contains(where: { departed[$0]?.isIdle == false }) {
+        await withCheckedContinuation { departureWaiters.append($0) }
+      }
+    } onCancel: {
+      loop.execute { self.assumeIsolated { $0.resumeDepartureWaiters() } }
+    }
+  }
+
+  /// A runner that this node has lost was removed by its new owner.
+  func abandon(_ name: RunnerName) async throws(SupervisorError) {
+    guard await endDeparture(name) else { return }
+    let store = context.store
+    let ids = try await storing { () async throws(JobStoreError) in try await store.unfinished() }
+      .filter { $0.runner == name && $0.status == .queued }.map(\.id)
+    try await fail(ids, "its runner \(name) was removed")
+    try await storing { () async throws(JobStoreError) in try await store.forget(name) }
+  }
+
+  /// Nothing is handed over any more.
+  func close() async {
+    for name in Array(departed.keys) { _ = await endDeparture(name) }
+  }
+
+  func resumeDepartureWaiters() {
+    let waiters = departureWaiters
+    departureWaiters = []
+    for waiter in waiters { waiter.resume() }
+  }
+
+  // MARK: The way
+
+  private func handOver(_ name: RunnerName) async {
+    var pause = Duration.milliseconds(50)
+    while !Task.isCancelled, let departure = departed[name] {
+      do {
+        if !departure.isRecorded {
+          try await context.store.save(departure.entry)
+          if departed[name]?.entry == departure.entry { departed[name]!.isRecorded = true }
+          continue
+        }
+        let (batch, isMore) = try await waiting(of: departure)
+        if batch.isEmpty && !isMore {
+          departed[name]?.isIdle = true
+          resumeDepartureWaiters()
+          // What still runs here may be queued again, and a call that found the runner may just be writing a job.
+          if let runner = departure.runner, await runner.isBusy {
+            await runner.idle()
+            continue
+          }
+          guard departed[name]?.entry == departure.entry else { continue }
+          departed[name] = nil
+          try? await context.store.forget(name)
+          return resumeDepartureWaiters()
+        }
+        departed[name]?.isIdle = false
+        if batch.isEmpty {
+          // Another runner of the queue has just taken them.
+          try await context.loop.sleep(for: pause)
+        } else {
+          try await send(batch, to: departure.newOwner)
+          pause = .milliseconds(50)
+        }
+      } catch {
+        guard !Task.isCancelled else { return }
+        context.logger.debug(
+          "jobs wait for their runner's new owner",
+          metadata: ["runner": "\(name)", "node": "\(departure.newOwner)", "reason": "\(error)"])
+        try? await context.loop.sleep(for: pause)
+        pause = min(pause * 2, .seconds(2))
+      }
+    }
+  }
+
+  /// The first jobs in line that are not running; also those that nobody started yet.
+  /// - Returns: also whether there are others that wait.
+  private func waiting(of departure: Departure) async throws -> (batch: [JobRecord], isMore: Bool) {
+    let store = context.store
+    let name = departure.entry.name
+    var ids = try await store.unfinished().filter { $0.runner == name && $0.status == .queued }.map(\.id)
+    if ids.isEmpty {
+      var query = JobQuery(limit: Self.batchJobs)
+      query.runner = name
+      query.status = .created
+      ids = try await store.query(query).jobs.reversed().map(\.job.id)
+    }
+    var records: [JobRecord] = []
+    var bytes = 0
+    for id in ids.prefix(Self.batchJobs) where bytes < Self.batchBytes {
+      // From here on no runner of the queue can start it.
+      if await departure.runner?.queue.claim(id) != nil { continue }
+      guard let record = try? await store.record(id), record.status == .queued || record.status == .created else {
+        continue
+      }
+      records.append(record)
+      bytes += record.job.payload.utf8.count
+    }
+    return (records, !ids.isEmpty)
+  }
+
+  private func send(_ records: [JobRecord], to node: NodeName) async throws {
+    let refused = Set(try await registry.supervisor(of: node).accept(records))
+    try await fail(Array(refused), "its id belongs to another job at \(node)")
+    let store = context.store
+    let sent = records.map(\.job.id).filter { !refused.contains($0) }
+    try await withEach(sent) { (id) async throws(JobStoreError) in
+      do throws(JobStoreError) { try await store.delete(id) } catch .notFound {}
+    }
+  }
+}

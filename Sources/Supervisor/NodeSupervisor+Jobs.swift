@@ -1,0 +1,89 @@
+import Distributed
+
+// Calls about jobs of this node.
+
+extension NodeSupervisor {
+  distributed func create(_ job: Job) async throws {
+    guard !isDraining else { throw SupervisorError.draining }
+    try await runner(job.runner).create(job)
+  }
+
+  /// Creates, starts, and answers the result when the job has ended.
+  distributed func run(_ job: Job) async throws -> JobResult {
+    guard !isDraining else { throw SupervisorError.draining }
+    return try await runner(job.runner).run(job).outcome
+  }
+
+  distributed func start(_ id: JobID) async throws {
+    guard !isDraining else { throw SupervisorError.draining }
+    try await runner(ofJob: id).start(id)
+  }
+
+  distributed func stop(_ id: JobID) async throws { try await runner(ofJob: id).stop(id) }
+
+  /// Forgets a job that is not running; it needs no runner any more.
+  distributed func delete(_ id: JobID) async throws {
+    let record = try await record(id)
+    if let runner = runners[record.job.runner] { return try await runner.delete(id) }
+    try refuseIfMoving(record)
+    try await storing { () async throws(JobStoreError) in try await context.store.delete(id) }
+  }
+
+  distributed func summary(_ id: JobID) async throws -> JobSummary { JobSummary(try await record(id)) }
+
+  /// Whether the job is in this node's store.
+  distributed func has(_ id: JobID) async throws -> Bool {
+    do {
+      _ = try await record(id)
+      return true
+    } catch SupervisorError.store(.notFound) {
+      return false
+    }
+  }
+
+  /// Waits for the end.
+  distributed func result(_ id: JobID) async throws -> JobResult {
+    try await storing { () async throws(JobStoreError) in try await context.store.finished(id) }.outcome
+  }
+
+  distributed func query(_ query: JobQuery) async throws -> JobPage {
+    try await storing { () async throws(JobStoreError) in try await context.store.query(query) }
+  }
+
+  /// What a job wrote so far, and whether it may write more.
+  distributed func output(_ id: JobID) async throws -> LiveOutput {
+    let record = try await record(id)
+    if record.status.isFinal {
+      let output = try await storing { () async throws(JobStoreError) in try await context.store.output(id) }
+      return LiveOutput(output: output, isFinal: true)
+    }
+    let runner = runners[record.job.runner] ?? departed[record.job.runner]?.runner
+    return LiveOutput(output: await runner?.liveOutput(id) ?? JobOutput(), isFinal: false)
+  }
+
+  private func record(_ id: JobID) async throws(SupervisorError) -> JobRecord {
+    try await storing { () async throws(JobStoreError) in try await context.store.record(id) }
+  }
+
+  /// The runner that a job here is for. A job that has ended needs none any more.
+  private func runner(ofJob id: JobID) async throws(SupervisorError) -> Runner {
+    let record = try await record(id)
+    if let runner = runners[record.job.runner] { return runner }
+    if record.status.isFinal { throw .store(.wrongState(id, record.status)) }
+    // What was running when the runner changed owner ends here.
+    if record.status == .running, let runner = departed[record.job.runner]?.runner { return runner }
+    try refuseIfMoving(record)
+    throw .runnerNotFound(record.job.runner)
+  }
+
+  /// A job that waits is the new owner's to start, stop and forget: it may have it already.
+  private func refuseIfMoving(_ record: JobRecord) throws(SupervisorError) {
+    guard !record.status.isFinal, let departure = departed[record.job.runner] else { return }
+    throw .moving(record.job.id, to: departure.newOwner)
+  }
+}
+
+extension JobRecord {
+  /// Of a job that has ended.
+  var outcome: JobResult { result ?? .error("the job is \(status.rawValue)") }
+}

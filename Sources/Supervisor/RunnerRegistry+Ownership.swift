@@ -1,0 +1,301 @@
+import Cluster
+import Distributed
+import EventLoop
+import Gossip
+import Logging
+
+// Who shall own what, and how that comes about. The rules are in `Ownership`; here they meet the cluster: what it says is
+// learned, what follows is done, and said.
+
+extension RunnerRegistry {
+  /// A time that only grows, also from one run of the node to the next: what an owner says later wins.
+  static var revision: UInt64 { UInt64(Timestamp.now.milliseconds) }
+
+  // MARK: Joining
+
+  /// Takes part in a cluster. Returns when it is known what this node owns, and its runners take jobs.
+  public func join(_ cluster: ClusterNode) async {
+    self.cluster = cluster
+    await cluster.join()
+    for member in await cluster.members { ownership.learn(member) }
+    await settle()
+    guard state == .joining else { return }
+    state = .open
+    await local.whenLocal { await $0.open() }
+    planReview()
+  }
+
+  /// What this node owned when it went, and others do not own by now, it owns again; the rest it gives up.
+  private func settle() async {
+    var claims: [RunnerClaim] = []
+    for mine in await hosted() {
+      if let theirs = await cluster?.claim(of: mine.runner), theirs.overrides(mine) {
+        ownership.learn(theirs)
+        await yield(theirs)
+      } else {
+        claims.append(mine)
+      }
+    }
+    await publish(claims)
+  }
+
+  /// What this node would claim of the runners that live here.
+  func hosted() async -> [RunnerClaim] {
+    await local.whenLocal { supervisor in
+      var claims: [RunnerClaim] = []
+      for runner in supervisor.runners.values { claims.append(await runner.claim) }
+      return claims
+    } ?? []
+  }
+
+  // MARK: News
+
+  /// The cluster said something; on the loop.
+  public nonisolated func happened(_ event: ClusterNode.Event) {
+    assumeIsolated { me in
+      switch event {
+      case .claim(let claim): me.learn(claim)
+      case .member(let member):
+        me.ownership.learn(member)
+        me.planReview()
+      case .mustStop: break
+      }
+      me.resumeChangeWaiters()
+    }
+  }
+
+  private func learn(_ claim: RunnerClaim) {
+    let before = RunnerName(rawValue: claim.runner).flatMap { ownership.claims[$0] }
+    ownership.learn(claim)
+    if state == .open || state == .draining {
+      if claim.owner != node.member || claim.state == .removed {
+        Task(executorPreference: context.loop) { await self.yield(claim) }
+      } else if before?.epoch != claim.epoch {
+        planReview()
+      }
+      if before?.owner != claim.owner { planReview() }
+    }
+  }
+
+  /// Gives up a runner that somebody else owns or has removed, if it lives here.
+  private func yield(_ claim: RunnerClaim) async {
+    guard let name = RunnerName(rawValue: claim.runner), ownership.claims[name]?.owner != node.member else { return }
+    let owner = NodeName(trusted: claim.owner.rawValue)
+    await local.whenLocal { supervisor in
+      if claim.state == .removed {
+        try? await supervisor.forget(name)
+        try? await supervisor.abandon(name)
+      } else {
+        await supervisor.giveUp(name, to: owner, epoch: claim.epoch)
+      }
+    }
+  }
+
+  /// Waits for the next news, but not for ever: what a caller waits for may have happened already.
+  func change(within time: Duration) async {
+    nextWaiter += 1
+    let number = nextWaiter
+    let clock = Task(executorPreference: context.loop) { await self.resumeChangeWaiter(number, after: time) }
+    await withCheckedContinuation { changeWaiters[number] = $0 }
+    clock.cancel()
+  }
+
+  private func resumeChangeWaiter(_ number: UInt64, after time: Duration) async {
+    try? await context.loop.sleep(for: time)
+    changeWaiters.removeValue(forKey: number)?.resume()
+  }
+
+  private func resumeChangeWaiters() {
+    let waiters = changeWaiters
+    changeWaiters = [:]
+    for waiter in waiters.values { waiter.resume() }
+  }
+
+  // MARK: Saying
+
+  /// A runner that lives here was started or stopped.
+  func publish(_ runner: Runner, isStopped: Bool) async {
+    var claim = await runner.claim
+    claim.state = isStopped ? .stopped : .running
+    await publish([claim])
+  }
+
+  /// Tells the cluster, and returns when the peers know.
+  func publish(_ claims: [RunnerClaim]) async {
+    guard !claims.isEmpty else { return }
+    if let cluster { return await cluster.announce(claims) }
+    for claim in claims { ownership.learn(claim) }
+  }
+
+  // MARK: Owning
+
+  /// This node owns these runners from now on, and says so.
+  func host(_ entries: [RegisteredRunner]) async throws(SupervisorError) {
+    try requireOpen()
+    // Someone else may have been faster.
+    let wanted = entries.filter { $0.epoch >= ownership.nextEpoch($0.name) }
+    guard !wanted.isEmpty else { return }
+    try await domain { try await local.whenLocal { try await $0.host(wanted) } }
+    await publish(
+      wanted.map {
+        RunnerClaim(
+          runner: $0.name.rawValue, queue: $0.queue.rawValue, owner: node.member, epoch: $0.epoch,
+          revision: Self.revision, state: $0.isStopped ? .stopped : .running)
+      })
+  }
+
+  /// Looks, soon, at what this node should own and does not, or the other way round.
+  func planReview() {
+    isReviewDue = true
+    guard review == nil, isClustered, state == .open else { return }
+    review = Task(executorPreference: context.loop) { await self.reviewAll() }
+  }
+
+  private func reviewAll() async {
+    while isReviewDue, state == .open {
+      isReviewDue = false
+      await adopt()
+      await placeConfigured()
+      for (queue, keeper) in ownership.splits { try? await moveHere(queue, to: keeper) }
+      // An adopter may have died before it could; a member that is unknown may be known soon.
+      if ownership.hasOrphans || isIncomplete {
+        guard (try? await context.loop.sleep(for: .milliseconds(500))) != nil else { break }
+        isReviewDue = true
+      }
+    }
+    review = nil
+  }
+
+  /// Whether a runner of the configuration is nowhere yet.
+  private var isIncomplete: Bool {
+    configured.contains { ownership.claims[$0.name] == nil && !ownership.isRemoved($0.name) }
+  }
+
+  private func adopt() async {
+    let entries = isNodeDrained ? [] : ownership.adoptions
+    guard !entries.isEmpty else { return }
+    do throws(SupervisorError) {
+      try await host(entries)
+      context.logger.notice(
+        "runners adopted", metadata: ["runners": "\(entries.map(\.name.rawValue).sorted().joined(separator: ", "))"])
+    } catch {
+      context.logger.error("cannot adopt runners, trying again", metadata: ["reason": "\(error)"])
+    }
+  }
+
+  private func placeConfigured() async {
+    let missing = configured.filter { settings in
+      ownership.claims[settings.name] == nil && !ownership.isRemoved(settings.name)
+        && (ownership.owner(of: settings.queue) ?? ownership.place(settings.queue)) == node
+    }
+    guard !missing.isEmpty else { return }
+    do throws(SupervisorError) {
+      try await host(
+        missing.map { RegisteredRunner(name: $0.name, queue: $0.queue, epoch: ownership.nextEpoch($0.name)) })
+    } catch {
+      context.logger.error("cannot start runners of the configuration, trying again", metadata: ["reason": "\(error)"])
+    }
+  }
+
+  // MARK: Moving
+
+  /// Moves a runner, with all others of its queue, to another node, without losing or repeating a job.
+  public func move(_ name: RunnerName, to target: NodeName) async throws(SupervisorError) {
+    try requireOpen()
+    guard let claim = ownership.claims[name] else { throw .runnerNotFound(name) }
+    guard ownership.isPresent(target.member) else {
+      throw .nodeUnavailable(target, "it is not a live member of the cluster")
+    }
+    let queue = QueueName(trusted: claim.queue)
+    try await askOwner(of: name, within: nil) { try await $0.move(queue, to: target) }
+  }
+
+  func moveHere(_ queue: QueueName, to target: NodeName) async throws(SupervisorError) {
+    guard target != node else { return }
+    let mine = ownership.claims.filter { $0.value.queue == queue.rawValue && $0.value.owner == node.member }
+    guard !mine.isEmpty else { return }
+    let names = Array(mine.keys)
+    let entries = mine.map { name, claim in
+      RegisteredRunner(name: name, queue: queue, isStopped: claim.state == .stopped, epoch: claim.epoch + 1)
+    }
+    // Nothing starts here once it may start there.
+    await local.whenLocal { await $0.setOpen(names, false) }
+    do throws(SupervisorError) {
+      try await ask(target, "moving queue \(queue)") { try await $0.takeOver(entries) }
+    } catch {
+      // It may have taken them all the same; then its claim comes, and closes them again.
+      await local.whenLocal { await $0.setOpen(names, true) }
+      throw error
+    }
+    // The new owner has told this node, too, unless the news was lost on the way.
+    for entry in entries where ownership.claims[entry.name]?.owner == node.member {
+      let claim = RunnerClaim(
+        runner: entry.name.rawValue, queue: queue.rawValue, owner: target.member, epoch: entry.epoch,
+        revision: 0, state: entry.isStopped ? .stopped : .running)
+      learn(claim)
+      await yield(claim)
+    }
+    await local.whenLocal { await $0.departuresEnded(names) }
+  }
+
+  // MARK: Draining
+
+  /// Gives the runners of a node to its peers; the node stays, and takes none until this is undone.
+  public func drainNode(_ target: NodeName, undo: Bool) async throws(SupervisorError) {
+    try requireOpen()
+    guard ownership.isPresent(target.member) else {
+      throw .nodeUnavailable(target, "it is not a live member of the cluster")
+    }
+    try await ask(target, within: nil, "draining node \(target)") { try await $0.drainNode(undo: undo) }
+  }
+
+  func drainHere(undo: Bool) async throws(SupervisorError) {
+    if !undo, ownership.peers.isEmpty {
+      throw .nodeUnavailable(nil, "there is no other node that could take the runners")
+    }
+    isNodeDrained = !undo
+    await cluster?.setDraining(!undo)
+    if let me = await cluster?.member(node.member) { ownership.learn(me) }
+    guard !undo else { return planReview() }
+    try await moveAll()
+  }
+
+  /// Gives every queue of this node to another.
+  private func moveAll() async throws(SupervisorError) {
+    let queues = Set(ownership.claims.values.filter { $0.owner == node.member }.map(\.queue))
+    try await withEach(Array(queues)) { (text) async throws(SupervisorError) in
+      let queue = QueueName(trusted: text)
+      guard let target = await self.ownership.place(queue, besides: self.node) else {
+        throw .nodeUnavailable(nil, "there is no other node that could take the queue \(queue)")
+      }
+      try await self.moveHere(queue, to: target)
+    }
+  }
+
+  /// The node is stopping: its runners go to peers, running jobs have this long to end, and the cluster hears of it.
+  public func drain(for time: Duration) async {
+    let deadline = ContinuousClock.now + time
+    let wasOpen = state == .open
+    state = .draining
+    resumeChangeWaiters()
+    review?.cancel()
+    await review?.value
+    if let cluster, wasOpen, !ownership.peers.isEmpty {
+      await cluster.setDraining(true)
+      let moving = Task(executorPreference: context.loop) { try await self.moveAll() }
+      let clock = Task(executorPreference: context.loop) { [loop = context.loop] in
+        if (try? await loop.sleep(for: max(.milliseconds(500), time))) != nil { moving.cancel() }
+      }
+      do { try await moving.value } catch {
+        context.logger.warning("not all runners could be moved", metadata: ["reason": "\(error)"])
+      }
+      clock.cancel()
+    }
+    await local.whenLocal { await $0.drain(for: max(.zero, deadline - ContinuousClock.now)) }
+    if let cluster {
+      await cluster.leave()
+      await cluster.close()
+    }
+    await local.whenLocal { await $0.close() }
+  }
+}

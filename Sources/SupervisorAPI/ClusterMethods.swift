@@ -1,0 +1,62 @@
+import JSONRPC
+import Supervisor
+
+// Methods about the cluster: who is in it, and where runners live.
+
+extension SupervisorAPI {
+  var clusterMethods: [String: Method<APICall>] {
+    [
+      "cluster.members": Method { (_, call) async throws(JSONRPCError) in
+        try authenticator.requireBearer(nil, call)
+        return .array(await registry.members().map(JSON.member))
+      },
+      "cluster.status": Method { (_, call) async throws(JSONRPCError) in
+        try authenticator.requireBearer(nil, call)
+        return .clusterStatus(await registry.clusterStatus())
+      },
+      "node.drain": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.require(.admin, secret: try params.optionalString("secret"), call)
+        try params.refuseOthers(than: ["secret", "node", "undo"])
+        let node: NodeName = try params.name("node")
+        let undo = try params.bool("undo", default: false)
+        try await answering { () async throws(SupervisorError) in try await registry.drainNode(node, undo: undo) }
+        return .null
+      },
+      "runner.move": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.require(.admin, secret: try params.optionalString("secret"), call)
+        try params.refuseOthers(than: ["secret", "name", "node"])
+        let name: RunnerName = try params.name("name")
+        let node: NodeName = try params.name("node")
+        try await answering { () async throws(SupervisorError) in try await registry.move(name, to: node) }
+        return .null
+      },
+    ]
+  }
+}
+
+extension JSON {
+  fileprivate static func member(_ member: ClusterMember) -> JSON {
+    [
+      "name": .string(member.name.rawValue), "state": .string(member.state), "address": .string(member.address),
+      "api": .string(member.api), "incarnation": .int(Int64(clamping: member.incarnation)),
+      "zone": .string(member.zone), "version": .string(member.version), "runners": .int(Int64(member.runners)),
+      "since": time(member.since), "draining": .bool(member.isDraining),
+    ]
+  }
+
+  fileprivate static func clusterStatus(_ status: ClusterStatus) -> JSON {
+    func names(_ names: [NodeName]) -> JSON { .array(names.map { .string($0.rawValue) }) }
+    let members = status.members.map { (key: $0.key, value: JSON.int(Int64($0.value))) }.sorted { $0.key < $1.key }
+    return [
+      "node": .string(status.node.rawValue), "cluster": .string(status.cluster),
+      "members": .object(JSONObject(members: members)),
+      "runners": [
+        "owned": .int(Int64(status.ownedRunners)), "total": .int(Int64(status.runners)),
+        "unavailable": .int(Int64(status.unavailableRunners)),
+      ],
+      "unreachable": names(status.unreachable), "health": .int(Int64(status.health)),
+      "ready": .bool(status.unreadiness == nil), "reason": status.unreadiness.map(JSON.string) ?? .null,
+      "handover": ["jobs": .int(Int64(status.jobsToHandOver))],
+    ]
+  }
+}
