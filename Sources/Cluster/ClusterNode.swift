@@ -62,9 +62,12 @@ public actor ClusterNode {
   /// Peers for which a link is being made, until they have one or are gone.
   private var connecting: Set<MemberName> = []
   private(set) var isClosed = false
-  var hasJoined = false
+  private var hasToStop = false
+  private var refusals = RefusalLog()
+  /// Whether it looks for others by itself, now and then.
+  var isSeeking = false
   var memory: PeerMemory
-  var isWritingMemory = false
+  var memoryState = MemoryState.written
   /// What goes on in the background, until `close`.
   private var tasks: [UInt64: Task<Void, Never>] = [:]
   private var nextTask: UInt64 = 0
@@ -101,11 +104,11 @@ public actor ClusterNode {
         startedAt: UInt64(MonotonicClock.wallMilliseconds)),
       instance: UInt64.random(in: 1 ... .max))
     let links = PeerLinks(
-      introduction, keyring, on: loop, logger: logger,
-      server: { [weak self] link, channel, message in
-        await self?.serve(channel, message) ?? []
-      }, onEvent: { [weak self] event in self?.assumeIsolated { $0.happened(event) } })
-    let (bound, socket) = try await bind(links)
+      introduction, keyring, on: loop,
+      server: { [weak self] channel, message in await self?.serve(channel, message) ?? [] },
+      onEvent: { [weak self] event in self?.assumeIsolated { $0.happened(event) } })
+    // Nobody is received before this node can introduce itself: that takes a turn of the loop.
+    let (bound, socket) = try bind(links)
     let address = MemberAddress((configuration.advertise ?? bound.reachable(on: loop)).description)
     introduction.profile.address = address
     await links.use(introduction)
@@ -127,17 +130,19 @@ public actor ClusterNode {
   }
 
   /// TCP and UDP at one port number.
-  private func bind(_ links: PeerLinks) async throws(UVError) -> (SocketAddress, UDPSocket) {
+  private func bind(_ links: PeerLinks) throws(UVError) -> (SocketAddress, UDPSocket) {
     var tries = configuration.listen.port == 0 ? 16 : 1
     while true {
-      let bound = try await links.listen(on: configuration.listen)
+      let bound = try links.assumeIsolated { [configuration] links in
+        Result { () throws(UVError) in try links.listen(on: configuration.listen) }
+      }.get()
       do throws(UVError) {
-        let socket = try UDPSocket.bind(to: bound, on: loop) { [unowned self] datagram in
-          self.assumeIsolated { me in me.gossip?.assumeIsolated { $0.received(datagram) } }
+        let socket = try UDPSocket.bind(to: bound, on: loop) { [weak self] datagram in
+          self?.assumeIsolated { me in me.gossip?.assumeIsolated { $0.received(datagram) } }
         }
         return (bound, socket)
       } catch {
-        await links.stopListening()
+        links.assumeIsolated { $0.stopListening() }
         tries -= 1
         if tries == 0 { throw error }
       }
@@ -160,7 +165,7 @@ public actor ClusterNode {
   public func claim(of runner: String) async -> RunnerClaim? { await gossip?.membership.claim(of: runner) }
   /// Peers with whom there is a link.
   public var linked: [MemberName] {
-    get async { await links?.names ?? [] }
+    get async { await links?.usable.map(\.name) ?? [] }
   }
 
   /// Says who owns a runner; to peers with a link at once, so that they know before the caller goes on.
@@ -173,12 +178,10 @@ public actor ClusterNode {
   private func tell(_ state: MembershipState) async {
     guard let links else { return }
     let message = [Exchange.telling] + state.encoded()
-    let names = await links.names
+    let deadline = MonotonicClock.now + .seconds(1)
+    let peers = await links.usable
     await withDiscardingTaskGroup { group in
-      for name in names {
-        guard let link = await links.link(to: name) else { continue }
-        group.addTask { _ = try? await link.request(.exchange, message, within: .seconds(1)) }
-      }
+      for link in peers { group.addTask { _ = try? await link.request(.exchange, message, until: deadline) } }
     }
   }
 
@@ -201,21 +204,25 @@ public actor ClusterNode {
   // MARK: Calls
 
   /// A distributed call.
+  /// - Parameter limit: how long it may take, the time to make a link included; `nil` for as long as the link lives.
   public func send(_ message: [UInt8], to peer: MemberName, within limit: Duration?) async throws(ClusterError)
     -> [UInt8]
   {
-    let link = try await link(to: peer)
-    return try await link.request(.invocation, message, within: limit)
+    let deadline = limit.map { MonotonicClock.now + $0 }
+    let link = try await link(to: peer, until: deadline)
+    return try await link.request(.invocation, message, until: deadline)
   }
 
-  private func link(to peer: MemberName) async throws(ClusterError) -> PeerLink {
+  private func link(to peer: MemberName, until deadline: Duration?) async throws(ClusterError) -> PeerLink {
     guard let links else { throw .unreachable(peer, reason: "this node is not in a cluster") }
-    if let link = await links.link(to: peer), await link.isUsable { return link }
+    if let link = await links.link(to: peer) { return link }
     guard let member = await gossip?.membership[peer] else { throw .unreachable(peer, reason: "it is not a member") }
     guard member.isPresent else {
       throw .unreachable(peer, reason: "it has \(member.state == .left ? "left" : "failed")")
     }
-    switch await links.dial(member.profile.address) {
+    let result = await links.dial(member.profile.address, until: deadline)
+    if Task.isCancelled { throw .cancelled }
+    switch result {
     case .success(let link) where link.name == peer: return link
     case .success(let link): throw .unreachable(peer, reason: "\(member.profile.address) is \(link.name)")
     case .failure(let refusal): throw .unreachable(peer, reason: "\(refusal)")
@@ -225,7 +232,7 @@ public actor ClusterNode {
   private func serve(_ channel: LinkChannel, _ message: [UInt8]) async -> [UInt8] {
     switch channel {
     case .invocation: await server(message)
-    case .exchange: await answerExchange(Array(message.dropFirst()))
+    case .exchange: await answerExchange(message)
     }
   }
 
@@ -248,12 +255,16 @@ public actor ClusterNode {
 
   private func refused(_ refusal: LinkRefusal, _ address: String) {
     if case .sameName(let profile) = refusal { return compareAge(profile) }
-    logger.warning("a connection was refused", metadata: ["from": "\(address)", "reason": "\(refusal)"])
+    guard let omitted = refusals.admit(at: MonotonicClock.now) else { return }
+    logger.warning(
+      "a connection was refused",
+      metadata: ["peer": "\(address)", "reason": "\(refusal)", "others": "\(omitted)"])
   }
 
-  /// Two live nodes have this name: the younger one stops.
-  func compareAge(_ other: MemberProfile) {
-    guard let introduction, introduction.profile.isYounger(than: other) else { return }
+  /// Two live nodes have this name: the younger one stops. Both ends of the connection see the same two profiles.
+  private func compareAge(_ other: MemberProfile) {
+    guard let introduction, introduction.profile.isYounger(than: other), !hasToStop else { return }
+    hasToStop = true
     onEvent(.mustStop("another live node at \(other.address) is named \(name) as well; give this one another name"))
   }
 
@@ -271,7 +282,8 @@ public actor ClusterNode {
     case .exchange(let address): begin { await $0.exchange(with: address) }
     case .nameConflict(let member):
       guard member.name == name else { return }
-      begin { await $0.meet(member.profile.address) }
+      // Whoever has a name like this node's says so in the handshake.
+      begin { _ = await $0.links?.dial(member.profile.address) }
     case .incompatible(let member):
       logger.warning(
         "a member speaks other versions of the protocol",
@@ -283,10 +295,11 @@ public actor ClusterNode {
     guard member.name != name else { return }
     logger.info(
       "member \(member.state)", metadata: ["member": "\(member.name)", "address": "\(member.profile.address)"])
-    if member.isPresent {
-      connect(member.name)
-    } else {
-      begin { await $0.links?.drop(member.name) }
+    switch member.state {
+    case .alive, .suspect: connect(member.name)
+    case .failed: links?.assumeIsolated { $0.drop(member.name) }
+    // It may still have to answer what it was asked.
+    case .left: links?.assumeIsolated { $0.retire(member.name) }
     }
     onEvent(.member(member))
     planMemory()
@@ -295,11 +308,6 @@ public actor ClusterNode {
   private func probe(_ peer: MemberName, _ number: ProbeNumber) async {
     guard let link = await links?.link(to: peer), await link.ping() else { return }
     tell { $0.acknowledged(number, at: $1) }
-  }
-
-  /// Whoever has a name like this node's at an address says so in the handshake.
-  private func meet(_ address: MemberAddress) async {
-    if case .failure(.sameName(let profile)) = await links?.dial(address) { compareAge(profile) }
   }
 
   // MARK: Links
@@ -313,14 +321,22 @@ public actor ClusterNode {
 
   private func keepConnecting(_ peer: MemberName) async {
     var pause = Duration.milliseconds(name < peer ? 0 : 500)
-    while !isClosed {
-      if pause > .zero { guard (try? await loop.sleep(for: pause)) != nil else { break } }
-      guard !isClosed, let member = await gossip?.membership[peer], member.isPresent, await links?.link(to: peer) == nil
-      else { break }
-      _ = await links?.dial(member.profile.address)
+    while true {
+      if pause > .zero { try? await loop.sleep(for: pause) }
+      guard let address = await addressToConnect(peer) else { break }
+      _ = await links?.dial(address)
       pause = min(max(pause * 2, .milliseconds(100)), .seconds(5))
     }
+  }
+
+  /// Where to connect to a peer; `nil`, and it is no longer connected to, when there is no need.
+  private func addressToConnect(_ peer: MemberName) async -> MemberAddress? {
+    if !isClosed, let member = await gossip?.membership[peer], member.isPresent, await links?.link(to: peer) == nil {
+      return member.profile.address
+    }
+    // At once: a link that is lost from now on begins it anew.
     connecting.remove(peer)
+    return nil
   }
 
   // MARK: End

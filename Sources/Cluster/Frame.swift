@@ -13,49 +13,40 @@ struct Frame: Sendable {
     case request = 2
     case answerPiece = 3
     case answer = 4
-    /// The request was not carried out; its payload is one byte, a `Refusal`.
+    /// The call has no answer; the payload is one byte, a `Refusal`.
     case refusal = 5
-    /// Nobody waits for the answer any more.
+    /// Nobody waits for the answer any more; no more pieces of the request come.
     case cancel = 6
     case ping = 7
     case pong = 8
     /// This end closes the link on purpose; its peer need not worry.
     case goodbye = 9
-    /// This end makes no more calls on this link, since there is another.
+    /// This end has sent its last request on this link, since there is another.
     case retire = 10
   }
 
   enum Refusal: UInt8, Sendable {
+    /// Too much is under way; the request was not carried out.
     case overloaded = 1
     case failed = 2
+    /// The answer is larger than a message may be.
+    case tooBig = 3
   }
 
   /// Of a payload in one frame. Small enough that nobody waits long behind it, large enough that its head does not matter.
   static let pieceBytes = 65_536
   static let headBytes = 9
   /// Of a sealed frame.
-  static let maximumBytes = headBytes + pieceBytes + FrameCipher.tagBytes
+  static let sealedBytes = (headBytes + FrameCipher.tagBytes)...(headBytes + pieceBytes + FrameCipher.tagBytes)
   /// Of a message in pieces; a longer one ends the link.
   static let maximumMessageBytes = 256 << 20
 
-  var kind: Kind
-  var call: UInt64
-  /// The opened bytes; the payload begins after the head.
-  var bytes: [UInt8]
+  let kind: Kind
+  let call: UInt64
+  let payload: [UInt8]
+}
 
-  init?(_ bytes: [UInt8]) {
-    guard bytes.count >= Self.headBytes, let kind = Kind(rawValue: bytes[0]) else { return nil }
-    self.kind = kind
-    call = bytes.withUnsafeBytes { UInt64(bigEndian: $0.loadUnaligned(fromByteOffset: 1, as: UInt64.self)) }
-    self.bytes = bytes
-  }
-
-  static func encoded(_ kind: Kind, call: UInt64, _ payload: some Collection<UInt8>) -> [UInt8] {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(headBytes + payload.count)
-    bytes.append(kind.rawValue)
-    withUnsafeBytes(of: call.bigEndian) { bytes.append(contentsOf: $0) }
-    bytes.append(contentsOf: payload)
-    return bytes
-  }
+/// Why a link ends by what its peer did.
+struct LinkFault: Error {
+  let reason: String
 }

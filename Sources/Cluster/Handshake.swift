@@ -120,7 +120,7 @@ struct Handshake: Sendable {
     let count = Int(buffer[0]) << 8 | Int(buffer[1])
     guard count <= Self.maximumIntroductionBytes else { return .refused(.notOfThisCluster) }
     guard buffer.count >= 2 + count else { return .needsMore }
-    let sealed = buffer[2..<(2 + count)]
+    let sealed = Array(buffer[2..<(2 + count)])
     let theirs = role == .dialler ? "listener" : "dialler"
     // The dialler used its first key, which may be any of the listener's; the answer comes under the same one.
     for number in 0..<(role == .dialler ? 1 : keyring.count) {
@@ -143,8 +143,7 @@ struct Handshake: Sendable {
   }
 
   private func sealed(_ introduction: Introduction, by cipher: FrameCipher) -> [UInt8] {
-    var bytes: [UInt8] = []
-    cipher.seal(introduction.wireBytes, into: &bytes)
+    let bytes = cipher.seal(introduction.wireBytes)
     return [UInt8(bytes.count >> 8), UInt8(bytes.count & 0xFF)] + bytes
   }
 }

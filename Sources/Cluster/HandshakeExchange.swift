@@ -6,16 +6,22 @@ actor HandshakeExchange {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
-  struct Result: Sendable {
+  struct Outcome: Sendable {
     let peer: Introduction
     let sealing: FrameCipher
     let opening: FrameCipher
     let rest: [UInt8]
   }
 
-  private let stream: TCPStream
+  private enum State {
+    case ready
+    case running(CheckedContinuation<Result<Outcome, LinkRefusal>, Never>)
+    case ended
+  }
+
+  nonisolated let stream: TCPStream
   private var handshake: Handshake
-  private var waiter: CheckedContinuation<Swift.Result<Result, LinkRefusal>, Never>?
+  private var state = State.ready
 
   init(_ stream: TCPStream, _ handshake: Handshake, on loop: EventLoop) {
     self.stream = stream
@@ -23,17 +29,19 @@ actor HandshakeExchange {
     self.loop = loop
   }
 
-  /// - Returns: how it ended. Reading has stopped then; the stream is the caller's to use or to close.
-  func run(within limit: Duration) async -> Swift.Result<Result, LinkRefusal> {
+  /// - Returns: how it ended. After a success reading has stopped, and the stream is the caller's; otherwise it is closed.
+  func run(within limit: Duration) async -> Result<Outcome, LinkRefusal> {
+    guard case .ready = state else { return .failure(.closed) }
     let timer = Timer(on: loop)
-    timer.schedule(after: limit) { [unowned self] in self.assumeIsolated { $0.end(.failure(.timedOut)) } }
-    let result = await withCheckedContinuation { continuation in
-      waiter = continuation
+    defer { timer.close() }
+    timer.schedule(after: limit) { self.assumeIsolated { $0.end(.failure(.timedOut)) } }
+    return await withCheckedContinuation { continuation in
+      state = .running(continuation)
       if !handshake.opening.isEmpty { stream.write(handshake.opening) }
-      stream.startReading { [unowned self] event in
+      stream.startReading { event in
         self.assumeIsolated { me in
           switch event {
-          case .bytes(let bytes): me.received(Array(bytes))
+          case .bytes(let bytes): me.received(bytes)
           // A listener that does not know the key closes without a word.
           case .end: me.end(.failure(.notOfThisCluster))
           case .failed(let error): me.end(.failure(.connection(error.message)))
@@ -41,32 +49,31 @@ actor HandshakeExchange {
         }
       }
     }
-    timer.close()
-    return result
   }
 
-  /// The node is stopping.
+  /// The node is stopping, or others need the place.
   func cancel() { end(.failure(.closed)) }
 
-  private func received(_ bytes: [UInt8]) {
-    var bytes = bytes
-    while waiter != nil {
-      switch handshake.receive(bytes) {
+  private func received(_ bytes: UnsafeRawBufferPointer) {
+    var step = handshake.receive(bytes)
+    while case .running = state {
+      switch step {
       case .needsMore: return
       case .send(let answer): stream.write(answer)
       case .refused(let refusal): return end(.failure(refusal))
       case .done(let answer, let peer, let sealing, let opening, let rest):
         if !answer.isEmpty { stream.write(answer) }
-        return end(.success(Result(peer: peer, sealing: sealing, opening: opening, rest: rest)))
+        return end(.success(Outcome(peer: peer, sealing: sealing, opening: opening, rest: rest)))
       }
-      bytes = []
+      step = handshake.receive(EmptyCollection())
     }
   }
 
-  private func end(_ result: Swift.Result<Result, LinkRefusal>) {
-    guard let waiter else { return }
-    self.waiter = nil
-    stream.stopReading()
-    waiter.resume(returning: result)
+  private func end(_ result: Result<Outcome, LinkRefusal>) {
+    let before = state
+    if case .ended = before { return }
+    state = .ended
+    if case .failure = result { stream.close() } else { stream.stopReading() }
+    if case .running(let continuation) = before { continuation.resume(returning: result) }
   }
 }

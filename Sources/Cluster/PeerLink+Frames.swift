@@ -1,123 +1,150 @@
 import EventLoop
+import Gossip
 
 // Bytes of a link to frames, and back.
 
 extension PeerLink {
   /// Begins to read; `rest` arrived with the handshake.
   func start(_ rest: [UInt8]) {
-    received = rest
-    stream.startReading { [unowned self] event in
+    guard !hasEnded else { return }
+    // The stream holds the link until it is closed.
+    stream.startReading { event in
       self.assumeIsolated { link in
         switch event {
-        case .bytes(let bytes):
-          link.received.append(contentsOf: bytes)
-          link.takeFrames()
+        case .bytes(let bytes): link.received(bytes)
         case .end: link.end(.lost("the connection was closed"))
         case .failed(let error): link.end(.lost(error.message))
         }
       }
     }
-    takeFrames()
+    rest.withUnsafeBytes { received($0) }
+    planClock()
   }
 
-  private func takeFrames() {
-    lastReceived = MonotonicClock.now
-    var position = 0
-    while !hasEnded, received.count - position >= 4 {
-      let count = received.withUnsafeBytes {
-        Int(UInt32(bigEndian: $0.loadUnaligned(fromByteOffset: position, as: UInt32.self)))
+  private func received(_ bytes: UnsafeRawBufferPointer) {
+    watch.received(at: MonotonicClock.now)
+    do throws(LinkFault) {
+      try frames.feed(bytes) { (sealed) throws(LinkFault) in
+        if !hasEnded { try take(try opening.open(frame: sealed)) }
       }
-      guard count <= Frame.maximumBytes else { return end(.lost("a frame of \(count) bytes")) }
-      guard received.count - position >= 4 + count else { break }
-      guard let bytes = opening.open(received[(position + 4)..<(position + 4 + count)]), let frame = Frame(bytes) else {
-        return end(.lost("a frame that is not the next one"))
-      }
-      position += 4 + count
-      take(frame)
+    } catch {
+      end(.lost(error.reason))
     }
-    received.removeFirst(position)
   }
 
-  private func take(_ frame: Frame) {
-    let payload = frame.bytes[Frame.headBytes...]
+  private func take(_ frame: Frame) throws(LinkFault) {
     switch frame.kind {
-    case .requestPiece:
-      guard incoming.count < Self.maximumServing, incoming[frame.call, default: []].count < Frame.maximumMessageBytes
-      else {
-        return end(.lost("a request that is too big"))
-      }
-      incoming[frame.call, default: []].append(contentsOf: payload)
-    case .request:
-      if var message = incoming.removeValue(forKey: frame.call) {
-        message.append(contentsOf: payload)
-        serve(frame.call, message)
-      } else {
-        serve(frame.call, Array(payload))
-      }
-    case .answerPiece:
-      guard calls[frame.call] != nil else { return }
-      guard calls[frame.call]!.pieces.count < Frame.maximumMessageBytes else {
-        return end(.lost("an answer that is too big"))
-      }
-      calls[frame.call]!.pieces.append(contentsOf: payload)
+    case .requestPiece: try arrived(frame.call, frame.payload)
+    case .request: try arrivedLast(frame.call, frame.payload)
+    case .answerPiece: try answered(frame.call, frame.payload)
     case .answer:
-      guard let call = calls[frame.call] else { return }
-      finish(frame.call, .success(call.pieces.isEmpty ? Array(payload) : call.pieces + payload))
-    case .refusal:
-      let isOverloaded = payload.first == Frame.Refusal.overloaded.rawValue
-      finish(
-        frame.call,
-        .failure(isOverloaded ? .overloaded(name) : .invalidAnswer(name, reason: "it could not carry out the call")))
-    case .cancel:
-      incoming[frame.call] = nil
-      serving.removeValue(forKey: frame.call)?.cancel()
+      guard let beginning = calls[frame.call]?.pieces.count else { return }
+      if beginning > 0 { try answered(frame.call, frame.payload) }
+      finish(frame.call, .success(beginning > 0 ? calls[frame.call]!.pieces : frame.payload))
+    case .refusal: refused(frame.call, frame.payload.first.flatMap(Frame.Refusal.init(rawValue:)))
+    case .cancel: cancelled(frame.call)
     case .ping: post(.pong, call: frame.call)
-    case .pong: ponged(frame.call)
+    case .pong: pings.removeValue(forKey: frame.call)?.resume(returning: true)
     case .retire: peerRetired()
     case .goodbye: end(.closed)
     }
   }
 
+  /// A part of an answer; nobody may wait for it any more.
+  private func answered(_ call: UInt64, _ piece: [UInt8]) throws(LinkFault) {
+    guard let count = calls[call]?.pieces.count else { return }
+    guard count + piece.count <= Frame.maximumMessageBytes else {
+      throw LinkFault(reason: "an answer that is too big")
+    }
+    calls[call]!.pieces.append(contentsOf: piece)
+  }
+
+  private func refused(_ call: UInt64, _ refusal: Frame.Refusal?) {
+    // The rest of a request that is not wanted is not sent.
+    if outbox.remove(.request(call)) != nil { post(.cancel, call: call) }
+    switch refusal {
+    case .overloaded: finish(call, .failure(.overloaded(name)))
+    case .tooBig: finish(call, .failure(.invalidAnswer(name, reason: "its answer is too big for a link")))
+    case .failed, nil: finish(call, .failure(.invalidAnswer(name, reason: "it could not carry out the call")))
+    }
+  }
+
   // MARK: Sending
 
-  /// A message in as many frames as it takes; between them others get their turn.
-  func send(
-    _ last: Frame.Kind, _ piece: Frame.Kind, call: UInt64, _ message: [UInt8]
-  ) async throws(ClusterError) {
-    var rest = message[...]
-    while rest.count > Frame.pieceBytes {
-      try await room()
-      post(piece, call: call, rest.prefix(Frame.pieceBytes))
-      rest = rest.dropFirst(Frame.pieceBytes)
-    }
-    if stream.queuedBytes > Self.highWater { try await room() }
-    post(last, call: call, rest)
-  }
+  /// While so many bytes wait in the stream, messages wait in the outbox, where they can be put in order.
+  private static let highWater = 4 * Frame.pieceBytes
 
-  /// Waits while the peer is slower than this end, and at least until others had their turn.
-  private func room() async throws(ClusterError) {
-    flush()
-    try? await loop.sleep(for: .zero)
-    do { try await stream.drained() } catch { throw .nodeLost(name) }
-    if hasEnded { throw .nodeLost(name) }
-  }
-
-  /// One frame; it goes out with all others of this turn.
-  func post(_ kind: Frame.Kind, call: UInt64, _ payload: some Collection<UInt8> = EmptyCollection()) {
+  /// A message: at once if it is short and nothing waits, otherwise when its turn comes.
+  func send(_ key: Outbox.Key, channel: LinkChannel? = nil, _ body: [UInt8]) {
     guard !hasEnded else { return }
-    let frame = Frame.encoded(kind, call: call, payload)
-    withUnsafeBytes(of: UInt32(frame.count + FrameCipher.tagBytes).bigEndian) { outgoing.append(contentsOf: $0) }
-    sealing.seal(frame, into: &outgoing)
+    if outbox.isEmpty && body.count < Frame.pieceBytes && stream.queuedBytes + outgoing.count < Self.highWater {
+      let (kind, call): (Frame.Kind, UInt64) =
+        switch key {
+        case .request(let call): (.request, call)
+        case .answer(let call): (.answer, call)
+        }
+      body.withUnsafeBytes { sealing.seal(kind, call: call, channel: channel, $0, into: &outgoing) }
+      planFlush()
+    } else {
+      outbox.add(key, channel: channel, body)
+      pump()
+    }
+  }
+
+  private func pump() {
+    guard !isPumping else { return }
+    isPumping = true
+    Task(executorPreference: loop) { await self.emptyOutbox() }
+  }
+
+  private func emptyOutbox() async {
+    while !hasEnded && !outbox.isEmpty {
+      while stream.queuedBytes + outgoing.count < Self.highWater, let piece = outbox.next() { send(piece) }
+      flush()
+      progressRetirement()
+      // What arrived meanwhile gets its turn, also when the peer takes everything at once.
+      try? await loop.sleep(for: .zero)
+      // An error ends the link by itself.
+      if !hasEnded { do { try await stream.drained() } catch { break } }
+    }
+    isPumping = false
+  }
+
+  private func send(_ piece: Outbox.Piece) {
+    let (kind, call): (Frame.Kind, UInt64) =
+      switch piece.key {
+      case .request(let call): (piece.isLast ? .request : .requestPiece, call)
+      case .answer(let call): (piece.isLast ? .answer : .answerPiece, call)
+      }
+    piece.body.withUnsafeBytes {
+      let payload = UnsafeRawBufferPointer(rebasing: $0[piece.range])
+      sealing.seal(kind, call: call, channel: piece.channel, payload, into: &outgoing)
+    }
+  }
+
+  /// A frame of its own, before all that waits.
+  func post(_ kind: Frame.Kind, call: UInt64, _ payload: [UInt8] = []) {
+    guard !hasEnded else { return }
+    guard stream.queuedBytes + outgoing.count < limits.controlBytes else { return end(.lost("it reads nothing")) }
+    payload.withUnsafeBytes { sealing.seal(kind, call: call, $0, into: &outgoing) }
+    planFlush()
+  }
+
+  private func planFlush() {
     guard !isFlushPlanned else { return }
     isFlushPlanned = true
     loop.execute { self.assumeIsolated { $0.flush() } }
   }
 
+  /// Writes what this turn of the loop has brought.
   func flush() {
     isFlushPlanned = false
-    guard !outgoing.isEmpty else { return }
-    let bytes = outgoing
-    outgoing = []
-    stream.write(bytes)
+    guard !outgoing.isEmpty, !hasEnded else { return }
+    written += outgoing.count
+    stream.write(outgoing)
+    // The stream keeps what it could not write.
+    outgoing.removeAll(keepingCapacity: outgoing.count <= Frame.pieceBytes)
+    watch.wrote(written, waiting: stream.queuedBytes, at: MonotonicClock.now)
+    if stream.queuedBytes > 0 { planClock() }
   }
 }

@@ -1,8 +1,9 @@
 import EventLoop
 import Gossip
 
-// One connection between two nodes that know each other: many calls at a time, both ways. What is read and written as
-// bytes is in `PeerLink+Frames.swift`.
+// One connection between two nodes that know each other: many calls at a time, both ways. This file has its calls and its
+// end; requests of the peer are in `PeerLink+Serving.swift`, frames in `PeerLink+Frames.swift`, what has to do with time
+// in `PeerLink+Clock.swift`.
 
 /// What a request on a link is for.
 public enum LinkChannel: UInt8, Sendable {
@@ -21,13 +22,25 @@ actor PeerLink {
   nonisolated let isDialler: Bool
   nonisolated var name: MemberName { peer.name }
 
-  typealias Server = @Sendable (PeerLink, LinkChannel, [UInt8]) async throws -> [UInt8]
+  typealias Server = @Sendable (LinkChannel, [UInt8]) async throws -> [UInt8]
 
   enum End: Sendable {
     /// One of both ends closed it on purpose.
     case closed
     /// It broke, or became useless.
     case lost(String)
+  }
+
+  /// What one peer may cost.
+  struct Limits: Sendable {
+    /// Requests that arrive or are carried out at a time; it may wait for as many results.
+    var serving = 16_384
+    /// Bytes of all these requests. No request is larger, so this is also what one may have.
+    var requestBytes = Frame.maximumMessageBytes
+    /// Once so many bytes of answers wait for a slow peer, it can make no more calls until it has read some.
+    var answerBytes = 64 << 20
+    /// A peer that goes on sending, and does not read what it is told about it, is cut off.
+    var controlBytes = 16 << 20
   }
 
   /// A request that waits for its answer.
@@ -40,40 +53,47 @@ actor PeerLink {
   let stream: TCPStream
   let sealing: FrameCipher
   let opening: FrameCipher
-  var received: [UInt8] = []
+  let limits: Limits
+  var frames = FrameBuffer()
+  var outbox = Outbox()
   /// Frames that go out together at the end of this turn of the loop.
   var outgoing: [UInt8] = []
   var isFlushPlanned = false
+  var isPumping = false
+  /// Bytes given to the stream so far.
+  var written = 0
 
   var calls: [UInt64: Call] = [:]
   private var lastCall: UInt64 = 0
-  /// Requests of the peer that are being carried out, and those that have not arrived completely.
+  var pings: [UInt64: CheckedContinuation<Bool, Never>] = [:]
+
+  /// Requests of the peer that are being carried out, and whose answers are wanted.
   var serving: [UInt64: Task<Void, Never>] = [:]
-  var incoming: [UInt64: [UInt8]] = [:]
-  private let server: Server
+  var arriving: [UInt64: Arriving] = [:]
+  /// Requests that are being carried out, those that nobody waits for any more among them, and bytes of all requests.
+  var running = 0
+  var requestBytes = 0
+  let server: Server
+
   private let onEnd: @Sendable (PeerLink, End) -> Void
   private(set) var hasEnded = false
-  /// This end makes no new calls and has said so; nor does the other. Then it closes when the last call is over.
+  /// This end makes no new calls, nor does the other. It has said so once all its requests are sent. When both have, it
+  /// closes with the last call.
   private var isRetiring = false
+  private var hasSaidSo = false
   private var peerIsRetiring = false
-  private var pingWaiters: [UInt64: CheckedContinuation<Bool, Never>] = [:]
-  private let clock: Timer
-  private var clockDeadline: Duration?
-  /// When something arrived last.
-  var lastReceived: Duration
-  private var unansweredPing: Duration?
+  /// Runs while the last bytes go out; who waits for that.
+  private var closing: Timer?
+  private var closingWaiters: [CheckedContinuation<Void, Never>] = []
 
-  /// Requests of one peer carried out at a time; it may wait for as many results.
-  static let maximumServing = 16_384
-  /// A link on which a call waits, and nothing arrives for this long, is pinged; as long again without an answer, and it
-  /// is lost.
-  static let silence = Duration.seconds(5)
-  /// A sender waits while more than this many bytes are on their way.
-  static let highWater = 1 << 20
+  let clock: Timer
+  var clockDeadline: Duration?
+  var watch: LinkWatch
 
   init(
     _ stream: TCPStream, peer: Introduction, isDialler: Bool, sealing: FrameCipher, opening: FrameCipher,
-    on loop: EventLoop, server: @escaping Server, onEnd: @escaping @Sendable (PeerLink, End) -> Void
+    on loop: EventLoop, limits: Limits = Limits(), server: @escaping Server,
+    onEnd: @escaping @Sendable (PeerLink, End) -> Void
   ) {
     self.stream = stream
     self.peer = peer
@@ -81,184 +101,154 @@ actor PeerLink {
     self.sealing = sealing
     self.opening = opening
     self.loop = loop
+    self.limits = limits
     self.server = server
     self.onEnd = onEnd
     clock = Timer(on: loop)
-    lastReceived = MonotonicClock.now
+    watch = LinkWatch(at: MonotonicClock.now)
   }
 
   /// Whether calls may be made on it.
   var isUsable: Bool { !hasEnded && !isRetiring }
-  var callsUnderWay: Int { calls.count + serving.count }
 
   // MARK: Calls
 
   /// Sends a request and waits for its answer.
-  /// - Parameter limit: how long the answer may take; `nil` for as long as the link lives.
+  /// - Parameter deadline: until when; `nil` for as long as the link lives.
   func request(
-    _ channel: LinkChannel, _ body: [UInt8], within limit: Duration?
+    _ channel: LinkChannel, _ body: [UInt8], until deadline: Duration?
   ) async throws(ClusterError) -> [UInt8] {
     guard isUsable else { throw .unreachable(name, reason: "the link is closed") }
     guard body.count < Frame.maximumMessageBytes else {
       throw .invalidAnswer(name, reason: "a call of \(body.count) bytes is too big for a link")
     }
+    if Task.isCancelled { throw .cancelled }
     lastCall += 1
     let call = lastCall
-    let deadline = limit.map { MonotonicClock.now + $0 }
-    try await send(.request, .requestPiece, call: call, [channel.rawValue] + body)
     return try await withTaskCancellationHandler {
-      await withCheckedContinuation { wait(call, Call(continuation: $0, deadline: deadline)) }
+      await withCheckedContinuation {
+        calls[call] = Call(continuation: $0, deadline: deadline)
+        send(.request(call), channel: channel, body)
+        planClock(deadline)
+        planClock()
+      }
     } onCancel: {
       loop.execute { self.assumeIsolated { $0.giveUp(call, .cancelled) } }
     }.get()
   }
 
-  private func wait(_ number: UInt64, _ call: Call) {
-    guard !hasEnded else { return call.continuation.resume(returning: .failure(.nodeLost(name))) }
-    calls[number] = call
-    planClock(call.deadline)
-    planClock(MonotonicClock.now + Self.silence)
-  }
-
   /// The caller waits no longer; the peer may stop working on it.
-  private func giveUp(_ number: UInt64, _ error: ClusterError) {
-    guard let call = calls.removeValue(forKey: number) else { return }
-    post(.cancel, call: number)
-    call.continuation.resume(returning: .failure(error))
-    closeIfRetired()
+  func giveUp(_ call: UInt64, _ error: ClusterError) {
+    guard calls[call] != nil else { return }
+    // Of what it has not heard, it need not hear that nobody wants it.
+    if outbox.remove(.request(call)) != 0 { post(.cancel, call: call) }
+    finish(call, .failure(error))
   }
 
   func finish(_ number: UInt64, _ result: Result<[UInt8], ClusterError>) {
     guard let call = calls.removeValue(forKey: number) else { return }
     call.continuation.resume(returning: result)
-    closeIfRetired()
+    progressRetirement()
   }
 
   /// Whether the peer answers at all; no faster than the network, and not before all that was sent earlier.
   func ping() async -> Bool {
     guard !hasEnded else { return false }
+    let call = takeNumber()
+    post(.ping, call: call)
+    return await withCheckedContinuation {
+      pings[call] = $0
+      planClock()
+    }
+  }
+
+  func takeNumber() -> UInt64 {
     lastCall += 1
-    let number = lastCall
-    post(.ping, call: number)
-    return await withCheckedContinuation { pingWaiters[number] = $0 }
-  }
-
-  func ponged(_ number: UInt64) {
-    pingWaiters.removeValue(forKey: number)?.resume(returning: true)
-  }
-
-  // MARK: Serving
-
-  /// A request of the peer is complete.
-  func serve(_ number: UInt64, _ message: [UInt8]) {
-    guard let channel = message.first.flatMap(LinkChannel.init(rawValue:)) else {
-      return end(.lost("a request on an unknown channel"))
-    }
-    guard serving.count < Self.maximumServing, serving[number] == nil else {
-      return post(.refusal, call: number, [Frame.Refusal.overloaded.rawValue])
-    }
-    serving[number] = Task(executorPreference: loop) { await self.carryOut(number, channel, message) }
-  }
-
-  private func carryOut(_ number: UInt64, _ channel: LinkChannel, _ message: [UInt8]) async {
-    do {
-      let answer = try await server(self, channel, message)
-      if serving[number] != nil { try await send(.answer, .answerPiece, call: number, answer) }
-    } catch {
-      if serving[number] != nil { post(.refusal, call: number, [Frame.Refusal.failed.rawValue]) }
-    }
-    serving[number] = nil
-    closeIfRetired()
+    return lastCall
   }
 
   // MARK: End
 
-  /// Another link takes its place: it closes once both ends know and its calls are over.
+  /// Another link takes its place, or no calls are to be made any more: it closes once both ends know and the calls under
+  /// way are over.
   func retire() {
-    guard !isRetiring else { return }
+    guard isUsable else { return }
     isRetiring = true
-    post(.retire, call: 0)
-    closeIfRetired()
+    progressRetirement()
+    planClock()
   }
 
   func peerRetired() {
     peerIsRetiring = true
     retire()
-    closeIfRetired()
+    progressRetirement()
   }
 
-  private func closeIfRetired() {
-    if isRetiring && peerIsRetiring && calls.isEmpty && serving.isEmpty && incoming.isEmpty { close() }
+  /// Whether the peer has still to say that it makes no more calls.
+  var awaitsRetirement: Bool { isRetiring && !peerIsRetiring }
+
+  func progressRetirement() {
+    guard isRetiring, !hasEnded else { return }
+    if !hasSaidSo && outbox.requests == 0 {
+      hasSaidSo = true
+      post(.retire, call: 0)
+    }
+    if hasSaidSo && peerIsRetiring && calls.isEmpty && serving.isEmpty && arriving.isEmpty && outbox.isEmpty {
+      close(within: LinkWatch.stall)
+    }
   }
 
-  func close() {
+  /// Says goodbye, and ends it; calls that are under way fail.
+  /// - Parameter time: how long the last bytes may take on their way.
+  func close(within time: Duration) {
+    if let closing { return closing.schedule(after: time) { self.assumeIsolated { $0.endClosing() } } }
     guard !hasEnded else { return }
     post(.goodbye, call: 0)
     flush()
-    end(.closed)
+    end(.closed, closingWithin: time)
   }
 
   /// All calls fail at once. The first reason stays.
-  func end(_ end: End) {
+  func end(_ end: End) { self.end(end, closingWithin: nil) }
+
+  private func end(_ end: End, closingWithin time: Duration?) {
     guard !hasEnded else { return }
     hasEnded = true
-    // What was queued, a goodbye mostly, still goes out; a peer that does not read it is not waited for.
-    if case .closed = end, stream.queuedBytes > 0 {
-      Task(executorPreference: loop) { await self.closeAfterSending() }
-    } else {
-      stream.close()
-    }
     clock.close()
-    let calls = self.calls
-    self.calls = [:]
+    if let time { beginClosing(within: time) } else { stream.close() }
+    let (calls, pings, tasks) = (calls, pings, serving)
+    (self.calls, self.pings, serving, arriving, outbox, outgoing) = ([:], [:], [:], [:], Outbox(), [])
     for call in calls.values { call.continuation.resume(returning: .failure(.nodeLost(name))) }
-    for task in serving.values { task.cancel() }
-    serving = [:]
-    let waiters = pingWaiters
-    pingWaiters = [:]
-    for waiter in waiters.values { waiter.resume(returning: false) }
+    for ping in pings.values { ping.resume(returning: false) }
+    for task in tasks.values { task.cancel() }
     onEnd(self, end)
   }
 
-  private func closeAfterSending() async {
+  /// What was written still goes out. The peer's end is waited for: a socket that is closed while bytes of the peer arrive
+  /// throws away what it has not sent (RFC 2525, §2.17).
+  private func beginClosing(within time: Duration) {
     let timer = Timer(on: loop)
-    timer.schedule(after: .milliseconds(200)) { [stream] in stream.close() }
-    try? await stream.shutdownWrite()
-    timer.close()
+    closing = timer
+    timer.schedule(after: time) { self.assumeIsolated { $0.endClosing() } }
+    stream.startReading { event in
+      if case .bytes = event { return }
+      self.assumeIsolated { $0.endClosing() }
+    }
+    Task(executorPreference: loop) { [stream] in try? await stream.shutdownWrite() }
+  }
+
+  private func endClosing() {
     stream.close()
+    closing?.close()
+    closing = nil
+    let waiters = closingWaiters
+    closingWaiters = []
+    for waiter in waiters { waiter.resume() }
   }
 
-  // MARK: Time
-
-  private func planClock(_ deadline: Duration?) {
-    guard let deadline, !hasEnded, deadline < clockDeadline ?? .seconds(Int64.max / 2) else { return }
-    clockDeadline = deadline
-    clock.schedule(after: max(.zero, deadline - MonotonicClock.now)) { [unowned self] in
-      self.assumeIsolated { $0.clockFired() }
-    }
-  }
-
-  private func clockFired() {
-    clockDeadline = nil
-    let now = MonotonicClock.now
-    for (number, call) in calls { if let deadline = call.deadline, now >= deadline { giveUp(number, .timedOut(name)) } }
-    guard !hasEnded, !calls.isEmpty else {
-      unansweredPing = nil
-      return
-    }
-    if now - lastReceived >= Self.silence {
-      if let pinged = unansweredPing, lastReceived < pinged, now - pinged >= Self.silence {
-        return end(.lost("no answer for \(Self.silence * 2)"))
-      }
-      if unansweredPing == nil || lastReceived >= unansweredPing! {
-        unansweredPing = now
-        lastCall += 1
-        post(.ping, call: lastCall)
-      }
-    } else {
-      unansweredPing = nil
-    }
-    planClock(calls.values.compactMap(\.deadline).min())
-    planClock((unansweredPing.map { max($0, lastReceived) } ?? lastReceived) + Self.silence)
+  /// Returns when nothing of it is left on the loop. After its end.
+  func closed() async {
+    guard closing != nil else { return }
+    await withCheckedContinuation { closingWaiters.append($0) }
   }
 }

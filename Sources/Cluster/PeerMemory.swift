@@ -24,7 +24,8 @@ struct PeerMemory: Hashable, Sendable {
       let words = String(cString: line).split(whereSeparator: \.isWhitespace)
       guard words.count == 2 else { continue }
       switch words[0] {
-      case "incarnation": incarnation = Incarnation(UInt64(words[1]) ?? 0)
+      // What cannot be counted on is no incarnation.
+      case "incarnation": incarnation = Incarnation(UInt64(words[1]).flatMap { $0 < .max / 4 ? $0 : nil } ?? 0)
       case "peer" where (try? SocketAddress(parsing: String(words[1]))) != nil:
         peers.append(MemberAddress(String(words[1])))
       default: continue

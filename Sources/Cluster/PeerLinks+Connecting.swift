@@ -1,0 +1,150 @@
+import EventLoop
+import Gossip
+
+// How connections are made, and how those that others make are received.
+
+extension PeerLinks {
+  /// A connection under way, and who waits for it.
+  struct Dial {
+    /// Until it is connected, and from then on.
+    var attempt: Task<Result<TCPStream, UVError>, Never>?
+    var exchange: HandshakeExchange?
+    var waiters: [UInt64: CheckedContinuation<Result<PeerLink, LinkRefusal>, Never>] = [:]
+  }
+
+  /// From the connection to the end of the handshake.
+  static let handshakeTime = Duration.seconds(5)
+  /// Handshakes of strangers at a time; when there is one more, the oldest has to go. Honest ones take milliseconds.
+  static let maximumStrangers = 256
+
+  // MARK: Dialling
+
+  /// A link to whoever is at an address.
+  /// - Parameters:
+  ///   - name: who is believed to be there; if there is a link to it, that one will do.
+  ///   - deadline: how long the caller waits. Others may wait longer for the same connection.
+  func dial(
+    _ address: MemberAddress, orUse name: MemberName? = nil, until deadline: Duration? = nil
+  ) async -> Result<PeerLink, LinkRefusal> {
+    if let link = name.flatMap({ link(to: $0) }) { return .success(link) }
+    guard !isClosed else { return .failure(.closed) }
+    let number = takeNumber()
+    var timer: Timer?
+    defer { timer?.close() }
+    if let deadline {
+      timer = Timer(on: loop)
+      timer!.schedule(after: deadline - MonotonicClock.now) { self.assumeIsolated { $0.giveUp(address, number) } }
+    }
+    return await withTaskCancellationHandler {
+      await withCheckedContinuation {
+        if dialling[address] == nil {
+          dialling[address] = Dial()
+          begin { await $0.connect(address) }
+        }
+        dialling[address]!.waiters[number] = $0
+      }
+    } onCancel: {
+      loop.execute { self.assumeIsolated { $0.giveUp(address, number) } }
+    }
+  }
+
+  private func giveUp(_ address: MemberAddress, _ number: UInt64) {
+    dialling[address]?.waiters.removeValue(forKey: number)?.resume(returning: .failure(.timedOut))
+  }
+
+  private func connect(_ address: MemberAddress) async {
+    let result = await link(at: address)
+    if case .failure(let refusal) = result, refusal != .timedOut { tell(refusal, address.rawValue) }
+    for waiter in dialling.removeValue(forKey: address)!.waiters.values { waiter.resume(returning: result) }
+  }
+
+  private func link(at address: MemberAddress) async -> Result<PeerLink, LinkRefusal> {
+    guard let target = try? SocketAddress(parsing: address.rawValue) else {
+      return .failure(.connection("\(address) is no address"))
+    }
+    let attempt = Task(executorPreference: loop) { [loop] () -> Result<TCPStream, UVError> in
+      do throws(UVError) { return .success(try await TCPStream.connect(to: target, on: loop)) } catch {
+        return .failure(error)
+      }
+    }
+    dialling[address]!.attempt = attempt
+    if isClosed { attempt.cancel() }
+    let timer = Timer(on: loop)
+    timer.schedule(after: Self.handshakeTime) { attempt.cancel() }
+    let outcome = await attempt.value
+    timer.close()
+    dialling[address]!.attempt = nil
+    switch outcome {
+    case .failure where attempt.isCancelled: return .failure(isClosed ? .closed : .timedOut)
+    case .failure(let error): return .failure(.connection(error.message))
+    case .success(let stream):
+      guard !isClosed else {
+        stream.close()
+        return .failure(.closed)
+      }
+      let exchange = HandshakeExchange(stream, Handshake(.dialler, introduction, keyring), on: loop)
+      dialling[address]!.exchange = exchange
+      return await shakeHands(exchange, isDialler: true)
+    }
+  }
+
+  // MARK: Listening
+
+  func listen(on address: SocketAddress) throws(UVError) -> SocketAddress {
+    let listener = try TCPListener.listen(on: loop, address: address) { stream in
+      self.assumeIsolated { $0.accepted(stream) }
+    }
+    self.listener = listener
+    return listener.localAddress ?? address
+  }
+
+  func stopListening() {
+    listener?.close()
+    listener = nil
+  }
+
+  private func accepted(_ stream: TCPStream) {
+    guard !isClosed else { return stream.reset() }
+    let exchange = HandshakeExchange(stream, Handshake(.listener, introduction, keyring), on: loop)
+    let from = stream.peerAddress?.description ?? "unknown"
+    if strangers.count >= Self.maximumStrangers {
+      strangers.removeValue(forKey: strangers.keys.min()!)!.assumeIsolated { $0.cancel() }
+    }
+    let number = takeNumber()
+    strangers[number] = exchange
+    begin { links in
+      let result = await links.shakeHands(exchange, isDialler: false)
+      links.strangers[number] = nil
+      if case .failure(let refusal) = result { links.tell(refusal, from) }
+    }
+  }
+
+  private func shakeHands(_ exchange: HandshakeExchange, isDialler: Bool) async -> Result<PeerLink, LinkRefusal> {
+    switch await exchange.run(within: Self.handshakeTime) {
+    case .failure(let refusal): return .failure(refusal)
+    case .success(let outcome):
+      if let refusal = refusal(of: outcome.peer) {
+        exchange.stream.close()
+        return .failure(refusal)
+      }
+      return .success(adopt(exchange.stream, outcome, isDialler: isDialler))
+    }
+  }
+
+  private func refusal(of peer: Introduction) -> LinkRefusal? {
+    if isClosed { return .closed }
+    if peer.instance == introduction.instance { return .isSelf }
+    if peer.name == introduction.name { return .sameName(peer.profile) }
+    let (theirs, ours) = (peer.profile.protocols, introduction.profile.protocols)
+    if !theirs.overlaps(ours) { return .protocolVersions(theirs: theirs, ours: ours) }
+    return nil
+  }
+
+  /// That nobody answers is for whoever dialled to know; the rest is for the operator.
+  private func tell(_ refusal: LinkRefusal, _ address: String) {
+    switch refusal {
+    case .connection, .isSelf, .closed: return
+    case .timedOut, .notOfThisCluster, .protocolVersions, .sameName: onEvent(.refused(refusal, from: address))
+    }
+  }
+}
