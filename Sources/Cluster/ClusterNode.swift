@@ -192,6 +192,7 @@ public actor ClusterNode {
       profile.isDraining = isDraining
       return swim.update(profile, at: now)
     }
+    await tellOfSelf()
   }
 
   /// New keys, for all packets and for links that are made from now on.
@@ -297,7 +298,7 @@ public actor ClusterNode {
       "member \(member.state)", metadata: ["member": "\(member.name)", "address": "\(member.profile.address)"])
     switch member.state {
     case .alive, .suspect: connect(member.name)
-    case .failed: links?.assumeIsolated { $0.drop(member.name) }
+    case .failed: links?.assumeIsolated { $0.drop(member.name, startedAt: member.profile.startedAt) }
     // It may still have to answer what it was asked.
     case .left: links?.assumeIsolated { $0.retire(member.name) }
     }
@@ -345,7 +346,12 @@ public actor ClusterNode {
   public func leave() async {
     guard let gossip else { return }
     await gossip.perform { $0.leave(at: $1) }
-    await tell(MembershipState(news: await gossip.membership.state.news.filter { $0.name == name }, claims: []))
+    await tellOfSelf()
+  }
+
+  private func tellOfSelf() async {
+    let news = await gossip?.membership.state.news.filter { $0.name == name } ?? []
+    await tell(MembershipState(news: news, claims: []))
   }
 
   public func close() async {

@@ -88,9 +88,11 @@ actor PeerLinks {
 
   // MARK: End
 
-  /// A peer that has failed: all calls to it fail at once.
-  func drop(_ name: MemberName) {
-    for link in links[name] ?? [] { link.assumeIsolated { $0.end(.lost("the node has failed")) } }
+  /// A peer that has failed: all calls to it fail at once. A link to its successor, restarted meanwhile, stays.
+  func drop(_ name: MemberName, startedAt: UInt64) {
+    for link in links[name] ?? [] where link.peer.profile.startedAt <= startedAt {
+      link.assumeIsolated { $0.end(.lost("the node has failed")) }
+    }
   }
 
   /// A peer that leaves: no more calls are made, those under way end as they may.

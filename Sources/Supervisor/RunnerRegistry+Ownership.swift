@@ -142,6 +142,10 @@ extension RunnerRegistry {
           runner: $0.name.rawValue, queue: $0.queue.rawValue, owner: node.member, epoch: $0.epoch,
           revision: Self.revision, state: $0.isStopped ? .stopped : .running)
       })
+    // Another node's claim that came in the meantime may have won.
+    for entry in wanted {
+      if let claim = ownership.claims[entry.name], claim.owner != node.member { await yield(claim) }
+    }
   }
 
   /// Looks, soon, at what this node should own and does not, or the other way round.
@@ -154,9 +158,11 @@ extension RunnerRegistry {
   private func reviewAll() async {
     while isReviewDue, state == .open {
       isReviewDue = false
+      await reconcile()
       await adopt()
       await placeConfigured()
       for (queue, keeper) in ownership.splits { try? await moveHere(queue, to: keeper) }
+      await spreadConfigured()
       // An adopter may have died before it could; a member that is unknown may be known soon.
       if ownership.hasOrphans || isIncomplete {
         guard (try? await context.loop.sleep(for: .milliseconds(500))) != nil else { break }
@@ -169,6 +175,22 @@ extension RunnerRegistry {
   /// Whether a runner of the configuration is nowhere yet.
   private var isIncomplete: Bool {
     configured.contains { ownership.claims[$0.name] == nil && !ownership.isRemoved($0.name) }
+  }
+
+  /// What lives here is what this node owns; whatever came between is put right.
+  private func reconcile() async {
+    let hosted = Set(await hosted().map(\.runner))
+    for runner in hosted {
+      guard let name = RunnerName(rawValue: runner), let claim = ownership.claims[name] else { continue }
+      if claim.owner != node.member { await yield(claim) }
+    }
+    let missing = ownership.claims.compactMap { name, claim -> RegisteredRunner? in
+      guard claim.owner == node.member, !hosted.contains(claim.runner), !removing.contains(name),
+        let queue = QueueName(rawValue: claim.queue)
+      else { return nil }
+      return RegisteredRunner(name: name, queue: queue, isStopped: claim.state == .stopped, epoch: claim.epoch + 1)
+    }
+    if !missing.isEmpty { try? await host(missing) }
   }
 
   private func adopt() async {
@@ -196,6 +218,22 @@ extension RunnerRegistry {
       context.logger.error("cannot start runners of the configuration, trying again", metadata: ["reason": "\(error)"])
     }
   }
+
+  /// Nodes that start at about the same time share the configuration's runners, whichever was first. Later, what has an
+  /// owner stays there.
+  private func spreadConfigured() async {
+    for queue in Set(configured.map(\.queue)) {
+      guard ownership.owner(of: queue) == node, let place = ownership.place(queue), place != node,
+        let other = ownership.members[place.member]?.profile.startedAt
+      else { continue }
+      let (mine, now) = (UInt64(started.milliseconds), UInt64(Timestamp.now.milliseconds))
+      guard now < min(mine, other) + Self.timeToSpread else { continue }
+      try? await moveHere(queue, to: place)
+    }
+  }
+
+  /// Milliseconds from the start of the first of two nodes.
+  private static var timeToSpread: UInt64 { 30_000 }
 
   // MARK: Moving
 

@@ -27,6 +27,8 @@ public actor RunnerRegistry {
   var locations = LocationCache()
   /// Registrations that are being made, and who waits for that.
   private var registering: [RunnerName: [CheckedContinuation<Void, Never>]] = [:]
+  /// Runners that are being removed.
+  var removing: Set<RunnerName> = []
   /// Calls that wait for news of owners and members.
   var changeWaiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
   var nextWaiter: UInt64 = 0
@@ -201,7 +203,8 @@ public actor RunnerRegistry {
   }
 
   func removeHere(_ name: RunnerName) async throws(SupervisorError) {
-    guard let claim = ownership.claims[name] else { throw .runnerNotFound(name) }
+    guard let claim = ownership.claims[name], removing.insert(name).inserted else { throw .runnerNotFound(name) }
+    defer { removing.remove(name) }
     try await domain { try await local.whenLocal { try await $0.forget(name) } }
     var tombstone = claim
     tombstone.owner = node.member

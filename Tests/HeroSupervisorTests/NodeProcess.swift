@@ -15,6 +15,7 @@ final class NodeProcess: @unchecked Sendable {
   private(set) var log = ""
   private var readyWaiter: CheckedContinuation<String?, Never>?
   private var hasEnded = false
+  private var endWaiter: CheckedContinuation<Void, Never>?
 
   /// Starts it on a free port of the loopback interface.
   init(directory: String, arguments: [String], environment: [String] = [], on loop: EventLoop) throws {
@@ -32,6 +33,8 @@ final class NodeProcess: @unchecked Sendable {
         child.stderr!.close()
         hasEnded = true
         resumeReady(nil)
+        endWaiter?.resume()
+        endWaiter = nil
       }
     }
   }
@@ -57,6 +60,8 @@ final class NodeProcess: @unchecked Sendable {
   /// - Returns: what it passed to exit(3), and the signal that ended it, or 0.
   func exit() async -> (code: Int64, signal: Int32) {
     let status = await child.exit()
+    // What it said last, and what its guard says.
+    if !hasEnded { await withCheckedContinuation { endWaiter = $0 } }
     child.close()
     return (status.code, status.signal)
   }
