@@ -1,14 +1,19 @@
 # The two commands of the README are `make run` and `make test`; `make help` lists the rest.
 BUILD ?= .build
+NODES ?= 1
 PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev pkg-config
 
-.PHONY: help run test build release deps lint format bench install clean
+.PHONY: help run cluster test build release deps lint format bench install clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: deps release  ## install, build, start a node, register a runner, run real jobs
-	@scripts/run $(BUILD)/release/hero-supervisor
+	@$(if $(filter 1,$(NODES)),scripts/run $(BUILD)/release/hero-supervisor,scripts/cluster $(BUILD)/release/hero-supervisor $(NODES))
+
+cluster: NODES = 3
+cluster: deps release  ## the same with three nodes: one is killed and comes back (also make run NODES=3, NODES=5 …)
+	@scripts/cluster $(BUILD)/release/hero-supervisor $(NODES)
 
 test: deps  ## install, build, lint, and pass every test
 	@scripts/test
