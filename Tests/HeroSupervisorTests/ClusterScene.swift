@@ -13,6 +13,7 @@ actor ClusterScene {
   private let directory = TemporaryDirectory()
   private let secret = "cluster-test-key"
   private let configuration: String
+  private let network: TestNetwork?
   private var nodes: [String: NodeProcess] = [:]
   /// Where each node's cluster port was when it ran last.
   private var ports: [String: String] = [:]
@@ -23,11 +24,12 @@ actor ClusterScene {
   /// Runs a test with a scene, and leaves no process.
   /// - Parameter runners: of the configuration, as JSON.
   static func run(
-    runners: String = "[]", profile: String = "lan", _ body: @Sendable (ClusterScene) async throws -> Void
+    runners: String = "[]", profile: String = "lan", network: TestNetwork? = nil,
+    _ body: @Sendable (ClusterScene) async throws -> Void
   ) async throws {
     let loop = try EventLoop()
     loop.start()
-    let scene = ClusterScene(loop: loop, runners: runners, profile: profile)
+    let scene = ClusterScene(loop: loop, runners: runners, profile: profile, network: network)
     do {
       try await body(scene)
     } catch {
@@ -39,12 +41,14 @@ actor ClusterScene {
     await loop.stop()
   }
 
-  private init(loop: EventLoop, runners: String, profile: String) {
+  private init(loop: EventLoop, runners: String, profile: String, network: TestNetwork?) {
     self.loop = loop
+    self.network = network
     runs = "\(directory.path)/runs"
     configuration = directory.write(
       """
-      {"auth": {"admin_secrets": ["\(secret)"]}, "cluster": {"name": "test", "profile": "\(profile)"},
+      {"auth": {"admin_secrets": ["\(secret)"]}, "cluster": {"name": "test", "profile": "\(profile)",
+       "keys": ["000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"]},
        "jobs": {"drain_seconds": 10, "kill_grace_seconds": 0.2}, "runners": \(runners), "log": {"level": "debug"}}
       """, to: "cluster.json")
   }
@@ -61,10 +65,12 @@ actor ClusterScene {
   /// Starts a node, which joins those that run; at the port that it had before, unless it shall have a new one.
   func start(_ name: String, atNewPort: Bool = false, wait: Bool = true) async throws {
     let seeds = ports.filter { $0.key != name }.sorted { $0.key < $1.key }.flatMap { ["--join", $0.value] }
-    let listen = atNewPort ? nil : ports[name]
+    let host = network?.address(name)
+    let listen = atNewPort ? nil : ports[name] ?? host.map { "\($0):7946" }
     nodes[name] = try NodeProcess(
       directory: "\(directory.path)/\(name)",
-      arguments: ["--config", configuration, "--name", name, "--cluster", listen ?? "127.0.0.1:0"] + seeds, on: loop)
+      arguments: ["--config", configuration, "--name", name, "--cluster", listen ?? "127.0.0.1:0"] + seeds,
+      api: host.map { "\($0):8082" } ?? "127.0.0.1:0", wrapper: network?.wrapper(name) ?? [], on: loop)
     if wait { try await ready(name) }
   }
 

@@ -17,14 +17,19 @@ final class NodeProcess: @unchecked Sendable {
   private var hasEnded = false
   private var endWaiter: CheckedContinuation<Void, Never>?
 
-  /// Starts it on a free port of the loopback interface.
-  init(directory: String, arguments: [String], environment: [String] = [], on loop: EventLoop) throws {
+  /// Starts it on a free port of the loopback interface, or elsewhere.
+  /// - Parameter wrapper: put before the program's name, such as `ip netns exec …`.
+  init(
+    directory: String, arguments: [String], environment: [String] = [], api: String = "127.0.0.1:0",
+    wrapper: [String] = [], on loop: EventLoop
+  ) throws {
     self.loop = loop
+    let words = wrapper + [CommandLineTool.path, "node", "--api", api, "--data-dir", directory] + arguments
     child = try ChildProcess.spawn(
       ChildProcess.Options(
-        executable: CommandLineTool.path,
-        arguments: ["node", "--api", "127.0.0.1:0", "--data-dir", directory] + arguments,
-        environment: ["PATH=/usr/bin:/bin", "HOME=\(directory)"] + environment, stderr: .pipe), on: loop)
+        executable: words[0], arguments: Array(words.dropFirst()),
+        environment: ["PATH=/usr/bin:/bin:/usr/sbin:/sbin", "HOME=\(directory)"] + environment, stderr: .pipe), on: loop
+    )
     child.stderr!.startReading { [self] event in
       if case .bytes(let bytes) = event {
         log += String(decoding: bytes, as: UTF8.self)

@@ -1,0 +1,103 @@
+import Glibc
+
+/// Network namespaces (network_namespaces(7)), one a node, on one switch, with the test's own namespace on it as well so that
+/// clients reach every node whatever the nodes hear of each other. Addresses are of the range for such tests (RFC 2544).
+final class TestNetwork: Sendable {
+  private let prefix: String
+  private let names: [String]
+
+  /// Whether this process may make one: with CAP_NET_ADMIN and the programs ip(8) and nft(8).
+  static let isPermitted: Bool = {
+    guard getuid() == 0, run(["nft", "--version"]) else { return false }
+    let name = "hero-try-\(getpid())"
+    guard run(["ip", "netns", "add", name]) else { return false }
+    defer { _ = run(["ip", "netns", "del", name]) }
+    return run(["ip", "netns", "exec", name, "nft", "add", "table", "inet", "hero"])
+  }()
+
+  init(_ names: [String]) {
+    self.names = names
+    prefix = "h\(getpid() % 100_000)"
+    let bridge = "\(prefix)br"
+    Self.must(["ip", "link", "add", bridge, "type", "bridge"])
+    Self.must(["ip", "addr", "add", "198.18.0.254/24", "dev", bridge])
+    Self.must(["ip", "link", "set", bridge, "up"])
+    for (index, name) in names.enumerated() {
+      let space = space(name)
+      Self.must(["ip", "netns", "add", space])
+      Self.must(["ip", "link", "add", "\(prefix)v\(index)", "type", "veth", "peer", "name", "eth0", "netns", space])
+      Self.must(["ip", "link", "set", "\(prefix)v\(index)", "master", bridge, "up"])
+      Self.must(["ip", "-n", space, "addr", "add", "\(address(name))/24", "dev", "eth0"])
+      Self.must(["ip", "-n", space, "link", "set", "eth0", "up"])
+      Self.must(["ip", "-n", space, "link", "set", "lo", "up"])
+      Self.must(inside(name, ["nft", "add", "table", "inet", "hero"]))
+      Self.must(inside(name, ["nft", "add chain inet hero in { type filter hook input priority 0; }"]))
+    }
+  }
+
+  deinit {
+    for name in names { _ = Self.run(["ip", "netns", "del", space(name)]) }
+    _ = Self.run(["ip", "link", "del", "\(prefix)br"])
+  }
+
+  func address(_ name: String) -> String { "198.18.0.\(names.firstIndex(of: name)! + 1)" }
+  private func space(_ name: String) -> String { "\(prefix)-\(name)" }
+  func wrapper(_ name: String) -> [String] { ["ip", "netns", "exec", space(name)] }
+  private func inside(_ name: String, _ words: [String]) -> [String] { wrapper(name) + words }
+
+  // MARK: Disturbances; they stay until `heal`
+
+  /// `receiver` gets nothing of what `sender` sends.
+  func cut(from sender: String, to receiver: String) {
+    Self.must(inside(receiver, ["nft", "add rule inet hero in ip saddr \(address(sender)) drop"]))
+  }
+
+  /// The two sides hear nothing of each other.
+  func partition(_ some: [String], _ others: [String]) {
+    for a in some {
+      for b in others {
+        cut(from: a, to: b)
+        cut(from: b, to: a)
+      }
+    }
+  }
+
+  /// Of all packets between nodes, UDP and TCP, this share is lost on arrival.
+  func lose(percent: Int) {
+    for name in names {
+      let peers = names.filter { $0 != name }.map(address).joined(separator: ", ")
+      Self.must(
+        inside(
+          name, ["nft", "add rule inet hero in ip saddr { \(peers) } numgen random mod 100 < \(percent) drop"]))
+    }
+  }
+
+  func heal() {
+    for name in names { Self.must(inside(name, ["nft", "flush chain inet hero in"])) }
+  }
+
+  // MARK: Commands
+
+  private static func must(_ words: [String]) {
+    precondition(run(words), "failed: \(words.joined(separator: " "))")
+  }
+
+  /// Runs a command without its output; whether it succeeded.
+  private static func run(_ words: [String]) -> Bool {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    for descriptor in [STDOUT_FILENO, STDERR_FILENO] {
+      posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
+    }
+    let arguments = words.map { strdup($0) } + [nil]
+    defer { for argument in arguments { free(argument) } }
+    let environment = [strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"), nil]
+    defer { free(environment[0]) }
+    var pid: pid_t = 0
+    guard posix_spawnp(&pid, words[0], &actions, nil, arguments, environment) == 0 else { return false }
+    var status: Int32 = 0
+    guard waitpid(pid, &status, 0) == pid else { return false }
+    return status == 0
+  }
+}
