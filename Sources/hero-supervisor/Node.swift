@@ -14,15 +14,15 @@ import SupervisorAPI
 actor Node {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
-  private let configuration: Configuration
-  private let logger: Logger
+  let configuration: Configuration
+  let logger: Logger
   private var signals: [SignalSource] = []
   private var stopRequests = 0
-  private var stopRequested: CheckedContinuation<Void, Never>?
-  private var server: HTTPServer?
-  private var cluster: ClusterNode?
+  var stopRequested: CheckedContinuation<Void, Never>?
+  private(set) var server: HTTPServer?
+  var cluster: ClusterNode?
   /// Why the node stops by itself.
-  private var failure: CommandFailure?
+  var failure: CommandFailure?
 
   /// Runs a node until SIGTERM or SIGINT, and drains it.
   static func run(_ configuration: Configuration) async throws {
@@ -142,7 +142,7 @@ actor Node {
     let document = SupervisorAPI.openRPCDocument
     let methods = SupervisorAPI(
       registry: registry, authenticator: auth, maximumResponseBytes: api.maxResponseBytes, document: document)
-    let metrics = Metrics(registry: registry) { [weak self] in await self?.families(store) ?? [] }
+    let metrics = Metrics(registry: registry) { [weak self] in await self?.families(store, registry) ?? [] }
     let dispatcher = Dispatcher(
       methods: methods.methods, maximumBatch: api.maxBatch, maximumResponseBytes: api.maxResponseBytes,
       observer: { metrics.count(method: $0, code: $1) })
@@ -181,83 +181,7 @@ actor Node {
       ])
   }
 
-  // MARK: Cluster
-
-  /// Calls to other nodes go through the cluster, once there is one.
-  private func clusterSystem() -> ClusterSystem {
-    ClusterSystem(node: configuration.nodeName.member, loop: loop, errors: SupervisorError.self) {
-      [weak self] (peer, message, limit) async throws(ClusterError) in
-      guard let cluster = await self?.cluster else { throw .unreachable(peer, reason: "this node has not joined yet") }
-      return try await cluster.send(message, to: peer, within: limit)
-    }
-  }
-
-  private func join(_ registry: RunnerRegistry, _ system: ClusterSystem, api: SocketAddress) async throws {
-    let settings = configuration.cluster
-    let cluster: ClusterNode
-    do {
-      cluster = try ClusterNode(
-        try clusterConfiguration(api), on: loop, logger: logger, server: { await system.carryOut($0, from: 1) },
-        onEvent: { [weak self] event in
-          if case .mustStop(let reason) = event { self?.assumeIsolated { $0.mustStop(reason) } }
-          registry.happened(event)
-        })
-      try await cluster.start()
-    } catch let error as UVError {
-      throw CommandFailure(
-        message: "cannot open the cluster's port \(settings.listen): \(error.message)",
-        hints: ["name another address with --cluster or HERO_CLUSTER_LISTEN"], status: .failed)
-    }
-    self.cluster = cluster
-    await registry.join(cluster)
-  }
-
-  private func clusterConfiguration(_ api: SocketAddress) throws -> ClusterNode.Configuration {
-    let settings = configuration.cluster
-    // Without a key the node listens on loopback only, where everybody may be trusted: a key that everybody knows.
-    let keys = settings.keys.isEmpty ? [[UInt8](repeating: 0, count: Keyring.keyBytes)] : settings.keys.reveal()
-    let host = settings.listen.host == "localhost" ? "127.0.0.1" : settings.listen.host
-    var cluster = ClusterNode.Configuration(
-      name: configuration.nodeName.member, cluster: settings.name,
-      listen: try SocketAddress(host: host, port: settings.listen.port), keys: keys,
-      memory: "\(configuration.dataDirectory)/cluster.peers")
-    cluster.advertise = try settings.advertise.map { try SocketAddress(host: $0.host, port: $0.port) }
-    cluster.seeds = settings.seeds.map { (host: $0.host, port: $0.port) }
-    cluster.settings =
-      switch settings.profile {
-      case .lan: .lan
-      case .wan: .wan
-      case .local: .local
-      }
-    cluster.joinTimeout = .milliseconds(Int64(settings.joinTimeoutSeconds * 1000))
-    cluster.api = api.reachable(on: loop).description
-    cluster.zone = settings.zone
-    cluster.version = HeroSupervisor.version
-    return cluster
-  }
-
-  private func mustStop(_ reason: String) {
-    guard failure == nil else { return }
-    logger.critical("the node stops", metadata: ["reason": "\(reason)"])
-    failure = CommandFailure(message: reason, status: .failed)
-    stopRequested?.resume()
-    stopRequested = nil
-  }
-
-  /// SIGHUP: the keys of the cluster are read again.
-  private func reloadKeys() async {
-    guard let cluster else { return logger.info("SIGHUP: nothing to read again, this node has no cluster") }
-    do {
-      let (keys, warnings) = try ClusterKeys.load(
-        configuration.cluster.keys.references, environment: processEnvironment())
-      for warning in warnings { logger.warning("cluster.keys[\(warning.index)]: \(warning.reason)") }
-      guard !keys.isEmpty else { return logger.info("SIGHUP: there are no keys to read again") }
-      try await cluster.use(keys: keys.reveal())
-      logger.notice("the keys of the cluster were read again", metadata: ["keys": "\(keys.reveal().count)"])
-    } catch {
-      logger.error("the keys of the cluster stay as they are", metadata: ["reason": "\(error)"])
-    }
-  }
+  // MARK: Keys
 
   /// The keys, and a new one when none is configured.
   private func authentication() throws -> Authenticator {
@@ -327,33 +251,5 @@ actor Node {
     // Callers that wait for jobs which ended just now still get their answer.
     await server.shutdown(grace: .seconds(1))
     closeSignals()
-  }
-
-  // MARK: Metrics
-
-  private func families(_ store: SQLiteJobStore) async -> [Metrics.Family] {
-    guard let server else { return [] }
-    let http = await server.statistics
-    let commits = await store.statistics
-    return [
-      .init(
-        "hero_store_writable", "gauge", "0 while the disk refuses writes.", await store.unavailability() == nil ? 1 : 0),
-      .init("hero_store_commits_total", "counter", "Transactions that reached the disk.", Double(commits.commits)),
-      .init(
-        "hero_store_failed_commits_total", "counter", "Transactions that the disk refused.",
-        Double(commits.failedCommits)),
-      .init("hero_store_steps_total", "counter", "Steps of jobs that reached the disk.", Double(commits.steps)),
-      .init(
-        "hero_store_last_commit_seconds", "gauge", "How long the last transaction took, with its fsync.",
-        Double(commits.lastCommitMilliseconds) / 1000),
-      .init("hero_http_connections", "gauge", "Open connections.", Double(http.open)),
-      .init("hero_http_connections_total", "counter", "Accepted connections.", Double(http.accepted)),
-      .init("hero_http_requests_total", "counter", "Requests that reached the API.", Double(http.requests)),
-      .init("hero_http_received_bytes_total", "counter", "Bytes from clients.", Double(http.bytesIn)),
-      .init("hero_http_sent_bytes_total", "counter", "Bytes to clients.", Double(http.bytesOut)),
-      .init(
-        "hero_http_refused_total", "counter", "Requests that the server turned away, by status.",
-        http.refused.sorted { $0.key < $1.key }.map { ([("status", String($0.key))], Double($0.value)) }),
-    ]
   }
 }

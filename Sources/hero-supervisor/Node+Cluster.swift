@@ -1,0 +1,84 @@
+import Cluster
+import EventLoop
+import Gossip
+import Supervisor
+
+// How a node takes part in a cluster: what it tells `ClusterNode`, and what it does on its account.
+
+extension Node {
+  /// Calls to other nodes go through the cluster, once there is one.
+  func clusterSystem() -> ClusterSystem {
+    ClusterSystem(node: configuration.nodeName.member, loop: loop, errors: SupervisorError.self) {
+      [weak self] (peer, message, limit) async throws(ClusterError) in
+      guard let cluster = await self?.cluster else { throw .unreachable(peer, reason: "this node has not joined yet") }
+      return try await cluster.send(message, to: peer, within: limit)
+    }
+  }
+
+  func join(_ registry: RunnerRegistry, _ system: ClusterSystem, api: SocketAddress) async throws {
+    let settings = configuration.cluster
+    let cluster: ClusterNode
+    do {
+      cluster = try ClusterNode(
+        try clusterConfiguration(api), on: loop, logger: logger, server: { await system.carryOut($0, from: 1) },
+        onEvent: { [weak self] event in
+          if case .mustStop(let reason) = event { self?.assumeIsolated { $0.mustStop(reason) } }
+          registry.happened(event)
+        })
+      try await cluster.start()
+    } catch let error as UVError {
+      throw CommandFailure(
+        message: "cannot open the cluster's port \(settings.listen): \(error.message)",
+        hints: ["name another address with --cluster or HERO_CLUSTER_LISTEN"], status: .failed)
+    }
+    self.cluster = cluster
+    await registry.join(cluster)
+  }
+
+  private func clusterConfiguration(_ api: SocketAddress) throws -> ClusterNode.Configuration {
+    let settings = configuration.cluster
+    // Without a key the node listens on loopback only, where everybody may be trusted: a key that everybody knows.
+    let keys = settings.keys.isEmpty ? [[UInt8](repeating: 0, count: Keyring.keyBytes)] : settings.keys.reveal()
+    let host = settings.listen.host == "localhost" ? "127.0.0.1" : settings.listen.host
+    var cluster = ClusterNode.Configuration(
+      name: configuration.nodeName.member, cluster: settings.name,
+      listen: try SocketAddress(host: host, port: settings.listen.port), keys: keys,
+      memory: "\(configuration.dataDirectory)/cluster.peers")
+    cluster.advertise = try settings.advertise.map { try SocketAddress(host: $0.host, port: $0.port) }
+    cluster.seeds = settings.seeds.map { (host: $0.host, port: $0.port) }
+    cluster.settings =
+      switch settings.profile {
+      case .lan: .lan
+      case .wan: .wan
+      case .local: .local
+      }
+    cluster.joinTimeout = .milliseconds(Int64(settings.joinTimeoutSeconds * 1000))
+    cluster.api = api.reachable(on: loop).description
+    cluster.zone = settings.zone
+    cluster.version = HeroSupervisor.version
+    return cluster
+  }
+
+  private func mustStop(_ reason: String) {
+    guard failure == nil else { return }
+    logger.critical("the node stops", metadata: ["reason": "\(reason)"])
+    failure = CommandFailure(message: reason, status: .failed)
+    stopRequested?.resume()
+    stopRequested = nil
+  }
+
+  /// SIGHUP: the keys of the cluster are read again.
+  func reloadKeys() async {
+    guard let cluster else { return logger.info("SIGHUP: nothing to read again, this node has no cluster") }
+    do {
+      let (keys, warnings) = try ClusterKeys.load(
+        configuration.cluster.keys.references, environment: processEnvironment())
+      for warning in warnings { logger.warning("cluster.keys[\(warning.index)]: \(warning.reason)") }
+      guard !keys.isEmpty else { return logger.info("SIGHUP: there are no keys to read again") }
+      try await cluster.use(keys: keys.reveal())
+      logger.notice("the keys of the cluster were read again", metadata: ["keys": "\(keys.reveal().count)"])
+    } catch {
+      logger.error("the keys of the cluster stay as they are", metadata: ["reason": "\(error)"])
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import Gossip
+import HTTPServer
+import SQLiteJobStore
+import Supervisor
+import SupervisorAPI
+
+// What the parts of a node count, for `GET /metrics`.
+
+extension Node {
+  func families(_ store: SQLiteJobStore, _ registry: RunnerRegistry) async -> [Metrics.Family] {
+    guard let server else { return [] }
+    let http = await server.statistics
+    let commits = await store.statistics
+    return await clusterFamilies(registry) + [
+      .init(
+        "hero_store_writable", "gauge", "0 while the disk refuses writes.", await store.unavailability() == nil ? 1 : 0),
+      .init("hero_store_commits_total", "counter", "Transactions that reached the disk.", Double(commits.commits)),
+      .init(
+        "hero_store_failed_commits_total", "counter", "Transactions that the disk refused.",
+        Double(commits.failedCommits)),
+      .init("hero_store_steps_total", "counter", "Steps of jobs that reached the disk.", Double(commits.steps)),
+      .init(
+        "hero_store_last_commit_seconds", "gauge", "How long the last transaction took, with its fsync.",
+        Double(commits.lastCommitMilliseconds) / 1000),
+      .init("hero_http_connections", "gauge", "Open connections.", Double(http.open)),
+      .init("hero_http_connections_total", "counter", "Accepted connections.", Double(http.accepted)),
+      .init("hero_http_requests_total", "counter", "Requests that reached the API.", Double(http.requests)),
+      .init("hero_http_received_bytes_total", "counter", "Bytes from clients.", Double(http.bytesIn)),
+      .init("hero_http_sent_bytes_total", "counter", "Bytes to clients.", Double(http.bytesOut)),
+      .init(
+        "hero_http_refused_total", "counter", "Requests that the server turned away, by status.",
+        http.refused.sorted { $0.key < $1.key }.map { ([("status", String($0.key))], Double($0.value)) }),
+    ]
+  }
+
+  private func clusterFamilies(_ registry: RunnerRegistry) async -> [Metrics.Family] {
+    guard let cluster else { return [] }
+    let status = await registry.clusterStatus()
+    let gossip = await cluster.statistics
+    return [
+      .init(
+        "hero_cluster_members", "gauge", "Members by state, as this node sees them.",
+        status.members.sorted { $0.key < $1.key }.map { ([("state", $0.key)], Double($0.value)) }),
+      .init("hero_cluster_links", "gauge", "Peers with a link to this node.", Double(await cluster.linked.count)),
+      .init(
+        "hero_cluster_health_score", "gauge", "How much this node doubts itself; 0 is healthy.", Double(status.health)),
+      .init("hero_cluster_runners", "gauge", "Runners of the whole cluster.", Double(status.runners)),
+      .init(
+        "hero_cluster_unavailable_runners", "gauge", "Runners without a live owner.", Double(status.unavailableRunners)),
+      .init(
+        "hero_cluster_handover_jobs", "gauge", "Jobs here that wait for the new owner of their runner.",
+        Double(status.jobsToHandOver)),
+      .init(
+        "hero_gossip_packets_total", "counter", "Datagrams between members.",
+        [([("direction", "in")], Double(gossip.receivedPackets)), ([("direction", "out")], Double(gossip.sentPackets))]),
+      .init(
+        "hero_gossip_bytes_total", "counter", "Bytes of datagrams between members.",
+        [([("direction", "in")], Double(gossip.receivedBytes)), ([("direction", "out")], Double(gossip.sentBytes))]),
+      .init(
+        "hero_gossip_dropped_packets_total", "counter",
+        "Datagrams that were not used: of strangers, malformed, or refused by the system when sent.",
+        [
+          ([("reason", "foreign")], Double(gossip.foreignPackets)),
+          ([("reason", "malformed")], Double(gossip.malformedPackets)),
+          ([("reason", "unsent")], Double(gossip.failedSends)),
+        ]),
+    ]
+  }
+}
