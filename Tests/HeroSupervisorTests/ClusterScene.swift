@@ -10,7 +10,7 @@ import Testing
 actor ClusterScene {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
-  private let directory = TemporaryDirectory()
+  private nonisolated let directory = TemporaryDirectory()
   private let secret = "cluster-test-key"
   private let configuration: String
   private let network: TestNetwork?
@@ -48,13 +48,28 @@ actor ClusterScene {
     configuration = directory.write(
       """
       {"auth": {"admin_secrets": ["\(secret)"]}, "cluster": {"name": "test", "profile": "\(profile)",
-       "keys": ["000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"]},
+       "join_timeout_seconds": 2, "keys": ["file:keys"]},
        "jobs": {"drain_seconds": 10, "kill_grace_seconds": 0.2}, "runners": \(runners), "log": {"level": "debug"}}
       """, to: "cluster.json")
+    directory.write("\(Self.key(0))\n", to: "keys")
+  }
+
+  /// A key for tests, as it stands in a file.
+  static func key(_ number: UInt8) -> String {
+    String(repeating: number < 16 ? "0\(String(number, radix: 16))" : "ff", count: 32)
+  }
+
+  /// Replaces the keys of all nodes and tells them to read them again.
+  func use(keys: [UInt8]) {
+    directory.write(keys.map(Self.key).joined(separator: "\n"), to: "keys")
+    for node in nodes.values { Glibc.kill(node.pid, SIGHUP) }
   }
 
   /// Where jobs leave their marks.
   nonisolated let runs: String
+
+  /// Writes a file beside the configuration, and answers its path.
+  nonisolated func write(_ text: String, to name: String) -> String { directory.write(text, to: name) }
 
   // MARK: Nodes
 
@@ -63,13 +78,24 @@ actor ClusterScene {
   func pid(_ name: String) -> Int32 { nodes[name]!.pid }
 
   /// Starts a node, which joins those that run; at the port that it had before, unless it shall have a new one.
-  func start(_ name: String, atNewPort: Bool = false, wait: Bool = true) async throws {
-    let seeds = ports.filter { $0.key != name }.sorted { $0.key < $1.key }.flatMap { ["--join", $0.value] }
+  /// - Parameters:
+  ///   - other: what it is called here, when another node has that name as well.
+  ///   - knowsOthers: it is told where the others are.
+  ///   - arguments: further ones.
+  func start(
+    _ name: String, as other: String? = nil, atNewPort: Bool = false, wait: Bool = true, knowsOthers: Bool = true,
+    arguments: [String] = []
+  ) async throws {
+    let realName = name
+    let name = other ?? name
+    let seeds =
+      knowsOthers ? ports.filter { $0.key != name }.sorted { $0.key < $1.key }.flatMap { ["--join", $0.value] } : []
     let host = network?.address(name)
     let listen = atNewPort ? nil : ports[name] ?? host.map { "\($0):7946" }
     nodes[name] = try NodeProcess(
       directory: "\(directory.path)/\(name)",
-      arguments: ["--config", configuration, "--name", name, "--cluster", listen ?? "127.0.0.1:0"] + seeds,
+      arguments: ["--config", configuration, "--name", realName, "--cluster", listen ?? "127.0.0.1:0"] + seeds
+        + arguments,
       api: host.map { "\($0):8082" } ?? "127.0.0.1:0", wrapper: network?.wrapper(name) ?? [], on: loop)
     if wait { try await ready(name) }
   }
@@ -94,6 +120,14 @@ actor ClusterScene {
     if status.signal != SIGKILL { Issue.record("\(name) ended by itself: \(status)\n\(log(name).suffix(3000))") }
     nodes[name] = nil
     paused.remove(name)
+  }
+
+  /// Waits for the end of a node that ends by itself: its exit status, and what it said.
+  func ended(_ name: String) async -> (code: Int64, log: String) {
+    let node = nodes[name]!
+    let status = await node.exit()
+    nodes[name] = nil
+    return (status.code, node.log)
   }
 
   /// Asks it to stop; its exit status.

@@ -1,7 +1,7 @@
 import Glibc
 
 /// A directory of one test, removed with all it holds when the test is over.
-final class TemporaryDirectory {
+final class TemporaryDirectory: Sendable {
   let path: String
 
   init() {
