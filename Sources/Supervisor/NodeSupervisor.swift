@@ -79,7 +79,7 @@ public distributed actor NodeSupervisor {
   // MARK: Calls about ownership
 
   /// Takes over runners that another node gives up; each with the epoch that it has from now on.
-  distributed func takeOver(_ runners: [RegisteredRunner]) async throws { try await registry.host(runners) }
+  distributed func takeOver(_ runners: [RegisteredRunner]) async throws { try await registry.takeOver(runners) }
 
   /// Gives the runners of a queue that lives here to another node; returns when the jobs that wait are there, too.
   distributed func move(_ queue: QueueName, to node: NodeName) async throws {

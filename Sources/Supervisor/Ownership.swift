@@ -55,6 +55,12 @@ struct Ownership: Sendable {
     strangers[member.name] = nil
   }
 
+  /// Forgets members that the cluster has forgotten.
+  mutating func keep(_ known: [Member]) {
+    let names = Set(known.map(\.name))
+    members = members.filter { names.contains($0.key) }
+  }
+
   /// The epoch of a runner's next owner.
   func nextEpoch(_ name: RunnerName) -> UInt64 { (claims[name]?.epoch ?? removed[name] ?? 0) + 1 }
 

@@ -70,6 +70,12 @@ extension RunnerRegistry {
         locations[id] = nil
         holder = try await find(id, besides: holder)
         if holder != node { locations[id] = holder }
+      } catch .nodeNotReached(let gone, let reason) {
+        // It may have handed the job over before it went; else it is the one to name.
+        locations[id] = nil
+        do throws(SupervisorError) { holder = try await find(id, besides: gone) } catch {
+          throw .ownerUnreachable([gone], reason)
+        }
       } catch .moving(_, let next) {
         guard ContinuousClock.now < deadline else {
           throw .ownerUnreachable([next], "job \(id) waits for the new owner of its runner")

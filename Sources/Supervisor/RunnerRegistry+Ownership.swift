@@ -123,11 +123,25 @@ extension RunnerRegistry {
   /// Tells the cluster, and returns when the peers know.
   func publish(_ claims: [RunnerClaim]) async {
     guard !claims.isEmpty else { return }
+    let claims = claims.map { claim in
+      var claim = claim
+      // Also after the clock was set back, what is said later wins.
+      if let known = RunnerName(rawValue: claim.runner).flatMap({ ownership.claims[$0] }), known.owner == claim.owner {
+        claim.revision = max(claim.revision, known.revision + 1)
+      }
+      return claim
+    }
     if let cluster { return await cluster.announce(claims) }
     for claim in claims { ownership.learn(claim) }
   }
 
   // MARK: Owning
+
+  /// Another node gives these runners to this one.
+  func takeOver(_ entries: [RegisteredRunner]) async throws(SupervisorError) {
+    if isNodeDrained { throw .nodeUnavailable(node, "it is drained and takes no runners") }
+    try await host(entries)
+  }
 
   /// This node owns these runners from now on, and says so.
   func host(_ entries: [RegisteredRunner]) async throws(SupervisorError) {
@@ -158,6 +172,7 @@ extension RunnerRegistry {
   private func reviewAll() async {
     while isReviewDue, state == .open {
       isReviewDue = false
+      if let members = await cluster?.members { ownership.keep(members) }
       await reconcile()
       await adopt()
       await placeConfigured()

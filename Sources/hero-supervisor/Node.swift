@@ -195,6 +195,9 @@ actor Node {
             "api.listen is \(configuration.api.listen), which other machines can reach, and no key is configured",
           hints: ["set auth.admin_secrets, e.g. [\"file:admin.secret\"], or listen on 127.0.0.1"], status: .usage)
       }
+      if configuration.cluster.isConfigured {
+        logger.warning("no key is configured: each node of the cluster makes one of its own; set auth.admin_secrets")
+      }
       do throws(FileBytes.Failure) {
         admins = [try AdminSecretFile.loadOrCreate(in: configuration.dataDirectory)]
       } catch {
