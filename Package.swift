@@ -83,7 +83,7 @@ let package = Package(
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),
-    .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "EventLoop"], swiftSettings: swift),
+    .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "Gossip", "EventLoop"], swiftSettings: swift),
     .testTarget(
       name: "SQLiteJobStoreTests",
       dependencies: ["SQLiteJobStore", "Supervisor", "EventLoop", .product(name: "GRDB", package: "GRDB.swift")],

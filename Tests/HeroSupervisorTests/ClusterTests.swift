@@ -142,7 +142,10 @@ struct ClusterTests {
       #expect(await scene.terminate("n2") == 0)
       for number in 5..<20 {
         // n1 knew them at n2.
-        #expect(try await scene.call(number.isMultiple(of: 2) ? "n1" : "n3", "job.result", [.string("job-\(number)")]) == ["success": "done\n"])
+        #expect(
+          try await scene.call(number.isMultiple(of: 2) ? "n1" : "n3", "job.result", [.string("job-\(number)")]) == [
+            "success": "done\n"
+          ])
       }
       for name in ["n1", "n3"] { try await scene.sees(name, ["n2": "left"]) }
       #expect(scene.countRuns().values.allSatisfy { $0 == 1 })
