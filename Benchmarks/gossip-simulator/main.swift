@@ -11,17 +11,31 @@ case "soak":
     chaos.run()
     longest = max(longest, chaos.settled ?? .zero)
     if count == 1 {
-      for line in chaos.log { print(line) }
+      for line in chaos.log { report(line) }
       let simulator = chaos.simulator
       for number in simulator.living {
-        print(
+        report(
           number,
           simulator[number].members.map { "\($0.name):\($0.state)@\($0.incarnation.rawValue)" }.joined(separator: " "),
           simulator[number].healthScore)
       }
     }
-    if !chaos.violations.isEmpty { print(seed, chaos.simulator.count, chaos.violations) }
+    if !chaos.violations.isEmpty { report(seed, chaos.simulator.count, chaos.violations) }
   }
-  print("longest \(longest)")
-default: print("?")
+  report("longest \(longest)")
+case "lifeguard": lifeguard(seeds: Int(arguments.dropFirst().first ?? "1")!)
+case "scale":
+  let sizes = arguments.dropFirst(2).map { Int($0)! }
+  scale(
+    sizes: sizes.isEmpty ? [10, 32, 100, 320, 1000, 3200, 10_000] : sizes,
+    seeds: Int(arguments.dropFirst().first ?? "5")!)
+case "loss":
+  if arguments.count > 3 {
+    loss(
+      hours: 1, seeds: 2, sizes: [Int(arguments.dropFirst(3).first!)!], shares: [Double(arguments.dropFirst(4).first!)!]
+    )
+  } else {
+    loss(hours: Int(arguments.dropFirst().first ?? "1")!, seeds: Int(arguments.dropFirst(2).first ?? "4")!)
+  }
+default: report("?")
 }

@@ -90,7 +90,7 @@ extension GossipSettings {
 
   /// How often a suspect is asked, in the last half second, whether it lives. In a large cluster a refutation is sent more
   /// often than in a small one and hardly ever misses anybody, and all would ask.
-  func lastQuestions(members: Int) -> Int { members <= 100 ? 3 : 1 }
+  func lastQuestions(members: Int) -> Int { members <= 100 ? 4 : 1 }
 
   /// News is everywhere by then, in thousands of members: log₄ of them rounds, and some to spare.
   var settleTime: Duration { gossipInterval * 15 }

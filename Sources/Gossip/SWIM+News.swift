@@ -132,7 +132,12 @@ extension SWIM {
   mutating func continueSuspicions() {
     while let event = suspicions.next(at: now) {
       switch event {
-      case .ask(let name): ping(name, takeNumber())
+      case .ask(let name, let number?): ping(name, number)
+      case .ask(let name, nil):
+        let number = takeNumber()
+        suspicions.expect(number, from: name)
+        ping(name, number)
+        directives.append(.probeByPeerLink(number, name))
       case .fail(let name):
         var news = news(of: entries[name]!)
         news.state = .failed

@@ -164,7 +164,11 @@ extension SWIM {
   }
 
   private mutating func acknowledge(_ number: ProbeNumber) {
-    if crashProbes.removeValue(forKey: number) != nil || confirmConflict(number) { return }
+    if crashProbes.removeValue(forKey: number) != nil || confirmConflict(number)
+      || suspicions.answered(number, at: now)
+    {
+      return
+    }
     if let relay = relays.removeValue(forKey: number) {
       directives.append(.send(Packet(.acknowledge(relay.number)), to: relay.requester))
     } else if probe?.number == number {

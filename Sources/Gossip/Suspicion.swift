@@ -54,6 +54,13 @@ struct Suspicion: Hashable, Sendable {
     return true
   }
 
+  /// The suspect answered, though its refutation is not here yet: it has as long again as the questions take, and is asked
+  /// again.
+  mutating func reprieve(at now: Duration) {
+    asked = 0
+    postpone(by: .zero, atLeastUntil: now + lead * 2)
+  }
+
   /// The time in which nothing could be heard does not count.
   mutating func postpone(by pause: Duration, atLeastUntil time: Duration) {
     postponed += max(pause, time - deadline)

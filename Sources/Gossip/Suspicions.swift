@@ -3,8 +3,8 @@ import HeapModule
 /// All members under suspicion, and what is to be done about whom next.
 struct Suspicions: Sendable {
   enum Event: Hashable {
-    /// Ask it once more whether it lives.
-    case ask(MemberName)
+    /// Ask it once more whether it lives, by the number that is given to `expect`.
+    case ask(MemberName, ProbeNumber?)
     /// Its time is over, and so is the suspicion: it has failed.
     case fail(MemberName)
   }
@@ -18,6 +18,9 @@ struct Suspicions: Sendable {
 
   private var byName: [MemberName: Suspicion] = [:]
   private var order = Heap<Due>()
+  /// The number of the questions to each suspect that was asked.
+  private var numbers: [MemberName: ProbeNumber] = [:]
+  private var asked: [ProbeNumber: MemberName] = [:]
 
   /// When `next` may have something; perhaps earlier than needed, never later.
   var nextEvent: Duration? { order.min?.time }
@@ -29,6 +32,7 @@ struct Suspicions: Sendable {
 
   mutating func end(of name: MemberName) {
     byName[name] = nil
+    if let number = numbers.removeValue(forKey: name) { asked[number] = nil }
     if byName.isEmpty { order = Heap() }
   }
 
@@ -50,9 +54,24 @@ struct Suspicions: Sendable {
       }
       byName[due.name]!.ask()
       order.insert(Due(time: byName[due.name]!.nextEvent, name: due.name))
-      return .ask(due.name)
+      return .ask(due.name, numbers[due.name])
     }
     return nil
+  }
+
+  /// The suspect is asked by this number.
+  mutating func expect(_ number: ProbeNumber, from name: MemberName) {
+    numbers[name] = number
+    asked[number] = name
+  }
+
+  /// - Returns: whether this is a suspect's answer; it lasts longer then.
+  mutating func answered(_ number: ProbeNumber, at now: Duration) -> Bool {
+    guard let name = asked.removeValue(forKey: number) else { return false }
+    numbers[name] = nil
+    byName[name]?.reprieve(at: now)
+    if let time = byName[name]?.nextEvent { order.insert(Due(time: time, name: name)) }
+    return true
   }
 
   /// This member did nothing for a while, and could not have heard a refutation: all last longer, and at least until the

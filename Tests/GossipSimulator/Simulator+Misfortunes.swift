@@ -61,31 +61,38 @@ extension Simulator {
   }
 
   /// The process is stopped.
-  package mutating func pause(_ number: Int) { nodes[number].condition = .paused([]) }
+  package mutating func pause(_ number: Int) { nodes[number].condition = .paused }
 
   /// The process goes on.
   /// - Parameter timersFirst: whether it does what is due before it reads what came.
   package mutating func resume(_ number: Int, timersFirst: Bool = false) {
-    guard case .paused(let waiting) = nodes[number].condition else { return }
+    guard nodes[number].condition == .paused else { return }
     nodes[number].condition = .running
     nodes[number].goodSince = now
     if timersFirst { perform(nodes[number].swim.advance(to: now + nodes[number].clock), of: number) }
-    for event in waiting { deliver(event, to: number) }
+    deliverWaiting(to: number)
     rearm(number)
   }
 
   /// Its messages wait from now on, both ways; its timers run.
   package mutating func starve(_ number: Int) {
-    nodes[number].condition = .starved(sent: [], received: [])
+    nodes[number].condition = .starved
     nodes[number].goodSince = .seconds(1 << 40)
   }
 
   /// What waited goes out, then what came is read.
   package mutating func feed(_ number: Int) {
-    guard case .starved(let sent, let received) = nodes[number].condition else { return }
+    guard nodes[number].condition == .starved else { return }
     nodes[number].condition = .running
-    for (event, address) in sent { transmit(event, from: number, to: address) }
-    for event in received { deliver(event, to: number) }
+    for (event, address) in nodes[number].sent { transmit(event, from: number, to: address) }
+    nodes[number].sent = []
+    deliverWaiting(to: number)
+  }
+
+  private mutating func deliverWaiting(to number: Int) {
+    let waiting = nodes[number].received
+    nodes[number].received = []
+    for event in waiting { deliver(event, to: number) }
   }
 
   /// The clock of a machine that slept goes on at a later time.
@@ -97,6 +104,13 @@ extension Simulator {
 
   package mutating func leave(_ number: Int) {
     perform(nodes[number].swim.leave(at: now + nodes[number].clock), of: number)
+  }
+
+  /// It has something new to say of itself.
+  package mutating func changeProfile(of number: Int) {
+    var profile = nodes[number].swim.me.profile
+    profile.isDraining.toggle()
+    perform(nodes[number].swim.update(profile, at: now + nodes[number].clock), of: number)
   }
 
   // MARK: Replay

@@ -9,9 +9,7 @@ extension Simulator {
 
   /// The members whose process is there, stopped ones too.
   package var living: [Int] {
-    nodes.indices.filter { number in
-      if case .dead = nodes[number].condition { false } else { true }
-    }
+    nodes.indices.filter { nodes[$0].condition != .dead }
   }
 
   /// What one member thinks of another.

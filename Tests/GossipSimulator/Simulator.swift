@@ -11,6 +11,9 @@ package struct Simulator {
     /// The number of its address, which changes when it is started again elsewhere.
     var address: Int
     var condition = Condition.running
+    /// What waits while it is stopped or starved.
+    var received: [Event] = []
+    var sent: [(event: Event, to: Int)] = []
     /// What its clock shows beyond the time of the simulation.
     var clock = Duration.zero
     var wakeAt = Duration.seconds(1 << 40)
@@ -23,9 +26,9 @@ package struct Simulator {
     /// Neither sends nor receives ever again, or until it is started.
     case dead
     /// Stopped: what arrives waits.
-    case paused([Event])
+    case paused
     /// As in the Lifeguard paper, §V-D: timers run, what it sends and receives waits.
-    case starved(sent: [(Event, to: Int)], received: [Event])
+    case starved
   }
 
   enum Event {
@@ -164,8 +167,7 @@ package struct Simulator {
   mutating func deliver(_ event: Event, to number: Int) {
     switch nodes[number].condition {
     case .dead: return
-    case .paused(let waiting): nodes[number].condition = .paused(waiting + [event])
-    case .starved(let sent, let received): nodes[number].condition = .starved(sent: sent, received: received + [event])
+    case .paused, .starved: nodes[number].received.append(event)
     case .running:
       receive(event, number)
       rearm(number)
@@ -220,7 +222,7 @@ package struct Simulator {
   private func isFalse(_ member: Member, by observer: Int) -> Bool {
     guard member.state == .failed else { return false }
     let subject = nodes[Self.number(member.name)]
-    guard case .running = subject.condition else { return false }
+    guard subject.condition == .running else { return false }
     return now - max(subject.goodSince, nodes[observer].goodSince) >= .seconds(60)
   }
 
@@ -246,8 +248,8 @@ package struct Simulator {
 
   /// Sends, unless the sender is starved.
   private mutating func post(_ event: Event, from number: Int, to address: Int) {
-    if case .starved(let sent, let received) = nodes[number].condition {
-      nodes[number].condition = .starved(sent: sent + [(event, to: address)], received: received)
+    if nodes[number].condition == .starved {
+      nodes[number].sent.append((event, to: address))
     } else {
       transmit(event, from: number, to: address)
     }
