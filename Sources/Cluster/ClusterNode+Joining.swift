@@ -35,11 +35,17 @@ extension ClusterNode {
 
   private func peers() async -> [Member] { await members.filter { $0.isPresent && $0.name != name } }
 
-  /// Alone, it tries again and again: whoever was separated from all others finds them, even after they forgot it.
+  /// Alone, it tries again and again: whoever was separated from all others finds them, even after they forgot it. Among
+  /// others it looks up the seeds now and then, for gossip: where none of its members is, another part of the cluster may
+  /// be.
   private func keepSeeking() async {
-    while !isClosed {
-      guard (try? await loop.sleep(for: .seconds(5))) != nil else { return }
-      if await peers().isEmpty { await seek(until: MonotonicClock.now + configuration.joinTimeout) }
+    for round in 1... {
+      guard (try? await loop.sleep(for: .seconds(5))) != nil, !isClosed else { return }
+      if await peers().isEmpty {
+        await seek(until: MonotonicClock.now + configuration.joinTimeout)
+      } else if round.isMultiple(of: 12) {
+        for seed in configuration.seeds { _ = try? await lookUp(seed) }
+      }
     }
   }
 
@@ -97,18 +103,28 @@ extension ClusterNode {
     return search
   }
 
-  /// A name is looked up each time: the address behind it may be another one by now.
   private func exchange(
     withSeed seed: (host: String, port: UInt16), _ event: AsyncStream<SearchEvent>.Continuation
   ) async {
     do throws(UVError) {
-      let addresses = try await SocketAddress.resolve(host: seed.host, port: seed.port, on: loop)
+      let addresses = try await lookUp(seed)
       event.yield(.lookedUp(addresses.count))
-      for address in addresses {
-        begin { event.yield(.result(await $0.exchange(with: MemberAddress(address.description)))) }
-      }
+      for address in addresses { begin { event.yield(.result(await $0.exchange(with: address))) } }
     } catch {
       event.yield(.result(.failed("\(error)")))
     }
+  }
+
+  /// A name is looked up each time: the address behind it may be another one by now.
+  private func lookUp(_ seed: (host: String, port: UInt16)) async throws(UVError) -> [MemberAddress] {
+    let found = try await SocketAddress.resolve(host: seed.host, port: seed.port, on: loop)
+    let addresses = found.map { MemberAddress($0.description) }
+    seedAddresses["\(seed.host):\(seed.port)"] = addresses
+    let all = Array(Set(seedAddresses.values.joined()))
+    await gossip?.perform { swim, _ in
+      swim.seeds = all
+      return []
+    }
+    return addresses
   }
 }

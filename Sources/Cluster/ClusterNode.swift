@@ -28,6 +28,7 @@ public actor ClusterNode {
     public var protocols = SWIM.supportedProtocols
     /// The file of `PeerMemory`.
     public var memory: String
+    var links = LinkLimits()
 
     public init(name: MemberName, cluster: String, listen: SocketAddress, keys: [[UInt8]], memory: String) {
       self.name = name
@@ -66,6 +67,8 @@ public actor ClusterNode {
   private var refusals = RefusalLog()
   /// Whether it looks for others by itself, now and then.
   var isSeeking = false
+  /// Where each seed was when it was last looked up.
+  var seedAddresses: [String: [MemberAddress]] = [:]
   var memory: PeerMemory
   var memoryState = MemoryState.written
   /// What goes on in the background, until `close`.
@@ -104,7 +107,7 @@ public actor ClusterNode {
         startedAt: UInt64(MonotonicClock.wallMilliseconds)),
       instance: UInt64.random(in: 1 ... .max))
     let links = PeerLinks(
-      introduction, keyring, on: loop,
+      introduction, keyring, on: loop, limits: configuration.links,
       server: { [weak self] channel, message in await self?.serve(channel, message) ?? [] },
       onEvent: { [weak self] event in self?.assumeIsolated { $0.happened(event) } })
     // Nobody is received before this node can introduce itself: that takes a turn of the loop.
@@ -161,8 +164,8 @@ public actor ClusterNode {
   public var statistics: GossipNode.Statistics {
     get async { await gossip?.statistics ?? .init() }
   }
-  public func member(_ name: MemberName) async -> Member? { await gossip?.membership[name] }
-  public func claim(of runner: String) async -> RunnerClaim? { await gossip?.membership.claim(of: runner) }
+  public func member(_ name: MemberName) async -> Member? { await gossip?.member(name) }
+  public func claim(of runner: String) async -> RunnerClaim? { await gossip?.claim(of: runner) }
   /// Peers with whom there is a link.
   public var linked: [MemberName] {
     get async { await links?.usable.map(\.name) ?? [] }
@@ -216,11 +219,12 @@ public actor ClusterNode {
 
   private func link(to peer: MemberName, until deadline: Duration?) async throws(ClusterError) -> PeerLink {
     guard let links else { throw .unreachable(peer, reason: "this node is not in a cluster") }
-    if let link = await links.link(to: peer) { return link }
-    guard let member = await gossip?.membership[peer] else { throw .unreachable(peer, reason: "it is not a member") }
-    guard member.isPresent else {
+    let member = await gossip?.member(peer)
+    if let member, !member.isPresent {
       throw .unreachable(peer, reason: "it has \(member.state == .left ? "left" : "failed")")
     }
+    if let link = await links.link(to: peer) { return link }
+    guard let member else { throw .unreachable(peer, reason: "it is not a member") }
     let result = await links.dial(member.profile.address, until: deadline)
     if Task.isCancelled { throw .cancelled }
     switch result {
@@ -332,7 +336,7 @@ public actor ClusterNode {
 
   /// Where to connect to a peer; `nil`, and it is no longer connected to, when there is no need.
   private func addressToConnect(_ peer: MemberName) async -> MemberAddress? {
-    if !isClosed, let member = await gossip?.membership[peer], member.isPresent, await links?.link(to: peer) == nil {
+    if !isClosed, let member = await gossip?.member(peer), member.isPresent, await links?.link(to: peer) == nil {
       return member.profile.address
     }
     // At once: a link that is lost from now on begins it anew.

@@ -2,27 +2,31 @@
 //
 //   kind (1)  call (8)  payload
 //
-// A message longer than a piece is sent as several frames of its call, so that others get their turn between them.
+// A message longer than a piece is sent as several frames of its call, so that others get their turn between them; the first
+// one says in four bytes how long the whole is.
 
 /// One frame, opened.
 struct Frame: Sendable {
   enum Kind: UInt8, Sendable {
-    /// A piece of a request that goes on.
-    case requestPiece = 1
-    /// The last piece of a request, mostly the only one. The first byte of the whole is its channel.
-    case request = 2
-    case answerPiece = 3
+    /// A whole request. The first byte is its channel.
+    case request = 1
+    /// The length of a request that comes in pieces, and the first of them.
+    case requestStart = 2
+    case requestPiece = 3
+    /// A whole answer.
     case answer = 4
+    case answerStart = 5
+    case answerPiece = 6
     /// The call has no answer; the payload is one byte, a `Refusal`.
-    case refusal = 5
+    case refusal = 7
     /// Nobody waits for the answer any more; no more pieces of the request come.
-    case cancel = 6
-    case ping = 7
-    case pong = 8
+    case cancel = 8
+    case ping = 9
+    case pong = 10
     /// This end closes the link on purpose; its peer need not worry.
-    case goodbye = 9
+    case goodbye = 11
     /// This end has sent its last request on this link, since there is another.
-    case retire = 10
+    case retire = 12
   }
 
   enum Refusal: UInt8, Sendable {
@@ -36,14 +40,49 @@ struct Frame: Sendable {
   /// Of a payload in one frame. Small enough that nobody waits long behind it, large enough that its head does not matter.
   static let pieceBytes = 65_536
   static let headBytes = 9
+  /// Of a message's length, before its first piece.
+  static let lengthBytes = 4
   /// Of a sealed frame.
   static let sealedBytes = (headBytes + FrameCipher.tagBytes)...(headBytes + pieceBytes + FrameCipher.tagBytes)
-  /// Of a message in pieces; a longer one ends the link.
+  /// Of a message; one that is longer ends the link.
   static let maximumMessageBytes = 256 << 20
 
   let kind: Kind
   let call: UInt64
   let payload: [UInt8]
+}
+
+/// A message that arrives in pieces.
+struct Assembly: Sendable {
+  private(set) var bytes: [UInt8] = []
+  /// How much of it has still to come.
+  private(set) var missing: Int
+
+  /// - Parameter start: its length, and the first piece.
+  init(_ start: [UInt8]) throws(LinkFault) {
+    guard start.count >= Frame.lengthBytes else { throw LinkFault(reason: "a message without a length") }
+    let length = start.withUnsafeBytes { Int(UInt32(bigEndian: $0.loadUnaligned(as: UInt32.self))) }
+    guard length <= Frame.maximumMessageBytes else { throw LinkFault(reason: "a message of \(length) bytes") }
+    missing = length
+    try add(start[Frame.lengthBytes...])
+  }
+
+  /// The whole of it is kept in one place from the beginning, and not moved as it grows.
+  mutating func add(_ piece: some Collection<UInt8>) throws(LinkFault) {
+    guard piece.count <= missing else { throw LinkFault(reason: "more of a message than its length") }
+    if bytes.isEmpty { bytes.reserveCapacity(missing) }
+    bytes.append(contentsOf: piece)
+    missing -= piece.count
+  }
+
+  /// It is not wanted; only what is missing counts.
+  mutating func forget() { bytes = [] }
+
+  /// So much has come of one that is not wanted.
+  mutating func drop(_ count: Int) throws(LinkFault) {
+    guard count <= missing else { throw LinkFault(reason: "more of a message than its length") }
+    missing -= count
+  }
 }
 
 /// Why a link ends by what its peer did.

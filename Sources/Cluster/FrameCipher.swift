@@ -100,15 +100,22 @@ extension FrameCipher {
     return sealed.withUnsafeBytes { open($0, head: none) }
   }
 
-  /// Appends a frame to `output`, its length before it. Of a request the first frame also has the channel.
+  /// Appends a frame to `output`, its length before it.
+  /// - Parameters:
+  ///   - total: the length of the message of which this is the first piece.
+  ///   - channel: of a request, with its first frame.
   func seal(
-    _ kind: Frame.Kind, call: UInt64, channel: LinkChannel? = nil, _ payload: UnsafeRawBufferPointer,
-    into output: inout [UInt8]
+    _ kind: Frame.Kind, call: UInt64, total: Int? = nil, channel: LinkChannel? = nil,
+    _ payload: UnsafeRawBufferPointer, into output: inout [UInt8]
   ) {
     withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { head in
       head[0] = kind.rawValue
       head.storeBytes(of: call.bigEndian, toByteOffset: 1, as: UInt64.self)
       var count = Frame.headBytes
+      if let total {
+        head.storeBytes(of: UInt32(total).bigEndian, toByteOffset: count, as: UInt32.self)
+        count += Frame.lengthBytes
+      }
       if let channel {
         head[count] = channel.rawValue
         count += 1

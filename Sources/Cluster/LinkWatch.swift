@@ -8,22 +8,16 @@ struct LinkWatch: Sendable {
     case lost(String)
   }
 
-  /// A peer that shall say something, and says nothing for this long, is asked; as long again, and it is lost.
-  static let silence = Duration.seconds(5)
-  /// A peer from which nothing is awaited is asked now and then, so that a connection that some device on the way has
-  /// forgotten is made anew before it is needed.
-  static let rest = Duration.seconds(15)
-  /// A peer that takes nothing of what is sent to it for this long is lost: what waits for it must not stay in memory.
-  static let stall = Duration.seconds(10)
-  /// A clock that comes later than this says that this process did not run: the peer is not to blame for that.
-  static let pauseTolerance = Duration.seconds(1)
-
+  private let limits: LinkLimits
   private var lastReceived: Duration
   private var askedAt: Duration?
   /// What the peer's system had taken of all that was sent, when it last took something; `nil` while nothing waits.
   private var taken: (bytes: Int, since: Duration)?
 
-  init(at now: Duration) { lastReceived = now }
+  init(_ limits: LinkLimits, at now: Duration) {
+    self.limits = limits
+    lastReceived = now
+  }
 
   mutating func received(at now: Duration) {
     lastReceived = now
@@ -42,17 +36,17 @@ struct LinkWatch: Sendable {
   /// When `check` has something to say next.
   /// - Parameter isAwaited: whether the peer shall say something.
   func nextDeadline(isAwaited: Bool) -> Duration {
-    let silent = askedAt.map { $0 + Self.silence } ?? lastReceived + (isAwaited ? Self.silence : Self.rest)
-    return min(silent, taken.map { $0.since + Self.stall } ?? silent)
+    let silent = askedAt.map { $0 + limits.silence } ?? lastReceived + (isAwaited ? limits.silence : limits.rest)
+    return min(silent, taken.map { $0.since + limits.stall } ?? silent)
   }
 
   mutating func check(at now: Duration, isAwaited: Bool) -> Verdict {
-    if let taken, now - taken.since >= Self.stall { return .lost("it reads nothing") }
+    if let taken, now - taken.since >= limits.stall { return .lost("it reads nothing") }
     if let askedAt {
-      return now - askedAt >= Self.silence
-        ? .lost("no answer to a ping for \(Self.silence.components.seconds) s") : .fine
+      return now - askedAt >= limits.silence
+        ? .lost("no answer to a ping for \(limits.silence.components.seconds) s") : .fine
     }
-    guard now - lastReceived >= (isAwaited ? Self.silence : Self.rest) else { return .fine }
+    guard now - lastReceived >= (isAwaited ? limits.silence : limits.rest) else { return .fine }
     askedAt = now
     return .ask
   }

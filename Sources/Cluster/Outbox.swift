@@ -17,6 +17,8 @@ struct Outbox: Sendable {
     let channel: LinkChannel?
     let body: [UInt8]
     let range: Range<Int>
+
+    var isFirst: Bool { range.lowerBound == 0 }
     var isLast: Bool { range.upperBound == body.count }
   }
 
@@ -25,8 +27,11 @@ struct Outbox: Sendable {
     let body: [UInt8]
     var sent = 0
 
-    var isShort: Bool { body.count < Frame.pieceBytes }
+    var isShort: Bool { Outbox.isShort(body) }
   }
+
+  /// Whether a message takes one frame, with its channel if it has one.
+  static func isShort(_ body: [UInt8]) -> Bool { body.count < Frame.pieceBytes }
 
   private var messages: [Key: Message] = [:]
   /// Turns of short and of long messages; those of messages that were removed are passed over.
@@ -60,7 +65,8 @@ struct Outbox: Sendable {
     while let key = takeTurn() {
       guard let message = messages[key] else { continue }
       let isFirst = message.sent == 0
-      let room = Frame.pieceBytes - (isFirst && message.channel != nil ? 1 : 0)
+      // Its length and its channel take a few bytes of the first piece.
+      let room = isFirst && !message.isShort ? Frame.pieceBytes - Frame.lengthBytes - 1 : Frame.pieceBytes
       let end = min(message.sent + room, message.body.count)
       let piece = Piece(
         key: key, channel: isFirst ? message.channel : nil, body: message.body, range: message.sent..<end)

@@ -23,7 +23,7 @@ extension PeerLink {
     let now = MonotonicClock.now
     let late = now - (clockDeadline ?? now)
     clockDeadline = nil
-    if late > LinkWatch.pauseTolerance {
+    if late > limits.pauseTolerance {
       // This process was stopped. Answers that came meanwhile are read before anyone is told that there is none.
       watch.forgive(at: now)
       return planClock(now + .milliseconds(50))

@@ -34,13 +34,12 @@ extension PeerLink {
 
   private func take(_ frame: Frame) throws(LinkFault) {
     switch frame.kind {
-    case .requestPiece: try arrived(frame.call, frame.payload)
-    case .request: try arrivedLast(frame.call, frame.payload)
+    case .request: try arrived(frame.call, whole: frame.payload)
+    case .requestStart: try arrived(frame.call, start: frame.payload)
+    case .requestPiece: try arrived(frame.call, piece: frame.payload)
+    case .answer: finish(frame.call, .success(frame.payload))
+    case .answerStart: if calls[frame.call] != nil { calls[frame.call]!.answer = try Assembly(frame.payload) }
     case .answerPiece: try answered(frame.call, frame.payload)
-    case .answer:
-      guard let beginning = calls[frame.call]?.pieces.count else { return }
-      if beginning > 0 { try answered(frame.call, frame.payload) }
-      finish(frame.call, .success(beginning > 0 ? calls[frame.call]!.pieces : frame.payload))
     case .refusal: refused(frame.call, frame.payload.first.flatMap(Frame.Refusal.init(rawValue:)))
     case .cancel: cancelled(frame.call)
     case .ping: post(.pong, call: frame.call)
@@ -50,13 +49,12 @@ extension PeerLink {
     }
   }
 
-  /// A part of an answer; nobody may wait for it any more.
+  /// More of an answer; nobody may wait for it any more.
   private func answered(_ call: UInt64, _ piece: [UInt8]) throws(LinkFault) {
-    guard let count = calls[call]?.pieces.count else { return }
-    guard count + piece.count <= Frame.maximumMessageBytes else {
-      throw LinkFault(reason: "an answer that is too big")
-    }
-    calls[call]!.pieces.append(contentsOf: piece)
+    guard calls[call] != nil else { return }
+    guard calls[call]!.answer != nil else { throw LinkFault(reason: "a piece of nothing") }
+    try calls[call]!.answer!.add(piece)
+    if calls[call]!.answer!.missing == 0 { finish(call, .success(calls[call]!.answer!.bytes)) }
   }
 
   private func refused(_ call: UInt64, _ refusal: Frame.Refusal?) {
@@ -77,7 +75,7 @@ extension PeerLink {
   /// A message: at once if it is short and nothing waits, otherwise when its turn comes.
   func send(_ key: Outbox.Key, channel: LinkChannel? = nil, _ body: [UInt8]) {
     guard !hasEnded else { return }
-    if outbox.isEmpty && body.count < Frame.pieceBytes && stream.queuedBytes + outgoing.count < Self.highWater {
+    if outbox.isEmpty && Outbox.isShort(body) && stream.queuedBytes + outgoing.count < Self.highWater {
       let (kind, call): (Frame.Kind, UInt64) =
         switch key {
         case .request(let call): (.request, call)
@@ -111,14 +109,18 @@ extension PeerLink {
   }
 
   private func send(_ piece: Outbox.Piece) {
+    let isWhole = piece.isFirst && piece.isLast
     let (kind, call): (Frame.Kind, UInt64) =
       switch piece.key {
-      case .request(let call): (piece.isLast ? .request : .requestPiece, call)
-      case .answer(let call): (piece.isLast ? .answer : .answerPiece, call)
+      case .request(let call): (isWhole ? .request : piece.isFirst ? .requestStart : .requestPiece, call)
+      case .answer(let call): (isWhole ? .answer : piece.isFirst ? .answerStart : .answerPiece, call)
       }
+    let total = piece.body.count + (piece.channel == nil ? 0 : 1)
     piece.body.withUnsafeBytes {
       let payload = UnsafeRawBufferPointer(rebasing: $0[piece.range])
-      sealing.seal(kind, call: call, channel: piece.channel, payload, into: &outgoing)
+      sealing.seal(
+        kind, call: call, total: piece.isFirst && !isWhole ? total : nil, channel: piece.channel, payload,
+        into: &outgoing)
     }
   }
 

@@ -4,41 +4,49 @@
 extension PeerLink {
   /// A request that has not arrived completely.
   struct Arriving {
-    var bytes: [UInt8] = []
-    /// Its pieces are dropped, the last one with them.
+    /// Of one that was refused only the pieces are counted, until the last or until the peer knows.
     var isRefused = false
+    var message: Assembly
+    /// What it takes of the room for all requests.
+    let length: Int
   }
 
-  /// A part of a request that goes on.
-  func arrived(_ call: UInt64, _ piece: [UInt8]) throws(LinkFault) {
-    if arriving[call] == nil { try begin(call) }
-    if arriving[call]!.isRefused { return }
-    guard requestBytes + piece.count <= limits.requestBytes else { return refuse(call) }
-    requestBytes += piece.count
-    arriving[call]!.bytes.append(contentsOf: piece)
+  func arrived(_ call: UInt64, whole message: [UInt8]) throws(LinkFault) {
+    try checkIsNew(call)
+    guard hasRoom(for: message.count) else { return refuse(call) }
+    requestBytes += message.count
+    try serve(call, message)
   }
 
-  /// The last part of a request, mostly the only one.
-  func arrivedLast(_ call: UInt64, _ piece: [UInt8]) throws(LinkFault) {
-    if arriving[call] == nil && hasRoom(for: piece.count) {
-      try checkIsNew(call)
-      requestBytes += piece.count
-      return try serve(call, piece)
-    }
-    try arrived(call, piece)
-    let request = arriving.removeValue(forKey: call)!
-    if !request.isRefused { try serve(call, request.bytes) }
-  }
-
-  private func begin(_ call: UInt64) throws(LinkFault) {
+  func arrived(_ call: UInt64, start: [UInt8]) throws(LinkFault) {
     try checkIsNew(call)
     guard arriving.count < 2 * limits.serving else { throw LinkFault(reason: "requests though they are refused") }
-    arriving[call] = Arriving()
-    if !hasRoom(for: 0) { refuse(call) }
+    var message = try Assembly(start)
+    let length = message.bytes.count + message.missing
+    guard message.missing > 0 else { throw LinkFault(reason: "a message in one piece that says it has more") }
+    if hasRoom(for: length) {
+      requestBytes += length
+      arriving[call] = Arriving(message: message, length: length)
+    } else {
+      message.forget()
+      arriving[call] = Arriving(isRefused: true, message: message, length: 0)
+      refuse(call)
+    }
+  }
+
+  func arrived(_ call: UInt64, piece: [UInt8]) throws(LinkFault) {
+    guard arriving[call] != nil else { throw LinkFault(reason: "a piece of nothing") }
+    let isRefused = arriving[call]!.isRefused
+    if isRefused { try arriving[call]!.message.drop(piece.count) } else { try arriving[call]!.message.add(piece) }
+    guard arriving[call]!.message.missing == 0 else { return }
+    let message = arriving.removeValue(forKey: call)!.message
+    if !isRefused { try serve(call, message.bytes) }
   }
 
   private func checkIsNew(_ call: UInt64) throws(LinkFault) {
-    guard serving[call] == nil else { throw LinkFault(reason: "a call that is under way already") }
+    guard serving[call] == nil, arriving[call] == nil else {
+      throw LinkFault(reason: "a call that is under way already")
+    }
   }
 
   private func hasRoom(for bytes: Int) -> Bool {
@@ -46,11 +54,7 @@ extension PeerLink {
       && outbox.answerBytes <= limits.answerBytes
   }
 
-  private func refuse(_ call: UInt64) {
-    requestBytes -= arriving[call]!.bytes.count
-    arriving[call] = Arriving(isRefused: true)
-    post(.refusal, call: call, [Frame.Refusal.overloaded.rawValue])
-  }
+  private func refuse(_ call: UInt64) { post(.refusal, call: call, [Frame.Refusal.overloaded.rawValue]) }
 
   private func serve(_ call: UInt64, _ message: [UInt8]) throws(LinkFault) {
     guard let channel = message.first.flatMap(LinkChannel.init(rawValue:)) else {
@@ -76,7 +80,7 @@ extension PeerLink {
 
   /// The peer no longer waits for an answer.
   func cancelled(_ call: UInt64) {
-    if let request = arriving.removeValue(forKey: call) { requestBytes -= request.bytes.count }
+    if let request = arriving.removeValue(forKey: call) { requestBytes -= request.length }
     serving.removeValue(forKey: call)?.cancel()
     _ = outbox.remove(.answer(call))
     progressRetirement()

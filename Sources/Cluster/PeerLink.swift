@@ -31,29 +31,17 @@ actor PeerLink {
     case lost(String)
   }
 
-  /// What one peer may cost.
-  struct Limits: Sendable {
-    /// Requests that arrive or are carried out at a time; it may wait for as many results.
-    var serving = 16_384
-    /// Bytes of all these requests. No request is larger, so this is also what one may have.
-    var requestBytes = Frame.maximumMessageBytes
-    /// Once so many bytes of answers wait for a slow peer, it can make no more calls until it has read some.
-    var answerBytes = 64 << 20
-    /// A peer that goes on sending, and does not read what it is told about it, is cut off.
-    var controlBytes = 16 << 20
-  }
-
   /// A request that waits for its answer.
   struct Call {
     let continuation: CheckedContinuation<Result<[UInt8], ClusterError>, Never>
     let deadline: Duration?
-    var pieces: [UInt8] = []
+    var answer: Assembly?
   }
 
   let stream: TCPStream
   let sealing: FrameCipher
   let opening: FrameCipher
-  let limits: Limits
+  let limits: LinkLimits
   var frames = FrameBuffer()
   var outbox = Outbox()
   /// Frames that go out together at the end of this turn of the loop.
@@ -92,7 +80,7 @@ actor PeerLink {
 
   init(
     _ stream: TCPStream, peer: Introduction, isDialler: Bool, sealing: FrameCipher, opening: FrameCipher,
-    on loop: EventLoop, limits: Limits = Limits(), server: @escaping Server,
+    on loop: EventLoop, limits: LinkLimits, server: @escaping Server,
     onEnd: @escaping @Sendable (PeerLink, End) -> Void
   ) {
     self.stream = stream
@@ -105,7 +93,7 @@ actor PeerLink {
     self.server = server
     self.onEnd = onEnd
     clock = Timer(on: loop)
-    watch = LinkWatch(at: MonotonicClock.now)
+    watch = LinkWatch(limits, at: MonotonicClock.now)
   }
 
   /// Whether calls may be made on it.
@@ -194,7 +182,7 @@ actor PeerLink {
       post(.retire, call: 0)
     }
     if hasSaidSo && peerIsRetiring && calls.isEmpty && serving.isEmpty && arriving.isEmpty && outbox.isEmpty {
-      close(within: LinkWatch.stall)
+      close(within: limits.stall)
     }
   }
 

@@ -12,14 +12,9 @@ extension PeerLinks {
     var waiters: [UInt64: CheckedContinuation<Result<PeerLink, LinkRefusal>, Never>] = [:]
   }
 
-  /// From the connection to the end of the handshake.
-  static let handshakeTime = Duration.seconds(5)
-  /// Handshakes of strangers at a time; when there is one more, the oldest has to go. Honest ones take milliseconds.
-  static let maximumStrangers = 256
-
   // MARK: Dialling
 
-  /// A link to whoever is at an address.
+  /// A link to whoever is at an address, on which calls can be made.
   /// - Parameters:
   ///   - name: who is believed to be there; if there is a link to it, that one will do.
   ///   - deadline: how long the caller waits. Others may wait longer for the same connection.
@@ -27,6 +22,20 @@ extension PeerLinks {
     _ address: MemberAddress, orUse name: MemberName? = nil, until deadline: Duration? = nil
   ) async -> Result<PeerLink, LinkRefusal> {
     if let link = name.flatMap({ link(to: $0) }) { return .success(link) }
+    var result = await connection(to: address, until: deadline)
+    // When both dial, the other end may have chosen the other link by now.
+    for _ in 0..<3 {
+      guard case .success(let made) = result, await !made.isUsable else { break }
+      if let link = link(to: made.name) { return .success(link) }
+      result = await connection(to: address, until: deadline)
+    }
+    return result
+  }
+
+  /// Waits for the connection to an address that is being made, or makes one.
+  private func connection(
+    to address: MemberAddress, until deadline: Duration?
+  ) async -> Result<PeerLink, LinkRefusal> {
     guard !isClosed else { return .failure(.closed) }
     let number = takeNumber()
     var timer: Timer?
@@ -70,7 +79,7 @@ extension PeerLinks {
     dialling[address]!.attempt = attempt
     if isClosed { attempt.cancel() }
     let timer = Timer(on: loop)
-    timer.schedule(after: Self.handshakeTime) { attempt.cancel() }
+    timer.schedule(after: limits.handshakeTime) { attempt.cancel() }
     let outcome = await attempt.value
     timer.close()
     dialling[address]!.attempt = nil
@@ -107,7 +116,7 @@ extension PeerLinks {
     guard !isClosed else { return stream.reset() }
     let exchange = HandshakeExchange(stream, Handshake(.listener, introduction, keyring), on: loop)
     let from = stream.peerAddress?.description ?? "unknown"
-    if strangers.count >= Self.maximumStrangers {
+    if strangers.count >= limits.strangers {
       strangers.removeValue(forKey: strangers.keys.min()!)!.assumeIsolated { $0.cancel() }
     }
     let number = takeNumber()
@@ -120,7 +129,7 @@ extension PeerLinks {
   }
 
   private func shakeHands(_ exchange: HandshakeExchange, isDialler: Bool) async -> Result<PeerLink, LinkRefusal> {
-    switch await exchange.run(within: Self.handshakeTime) {
+    switch await exchange.run(within: limits.handshakeTime) {
     case .failure(let refusal): return .failure(refusal)
     case .success(let outcome):
       if let refusal = refusal(of: outcome.peer) {

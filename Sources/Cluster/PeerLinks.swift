@@ -19,7 +19,7 @@ actor PeerLinks {
 
   var introduction: Introduction
   var keyring: Keyring
-  private let limits: PeerLink.Limits
+  let limits: LinkLimits
   private let server: PeerLink.Server
   let onEvent: @Sendable (Event) -> Void
 
@@ -35,7 +35,7 @@ actor PeerLinks {
   private(set) var isClosed = false
 
   init(
-    _ introduction: Introduction, _ keyring: Keyring, on loop: EventLoop, limits: PeerLink.Limits = .init(),
+    _ introduction: Introduction, _ keyring: Keyring, on loop: EventLoop, limits: LinkLimits,
     server: @escaping PeerLink.Server, onEvent: @escaping @Sendable (Event) -> Void
   ) {
     self.introduction = introduction
@@ -54,6 +54,8 @@ actor PeerLinks {
   func link(to name: MemberName) -> PeerLink? {
     links[name]?.last { $0.assumeIsolated { $0.isUsable } }
   }
+  /// Every link that has not ended.
+  var all: [PeerLink] { links.values.flatMap(\.self) }
   /// All links on which calls can be made, one a peer.
   var usable: [PeerLink] { links.keys.sorted().compactMap { link(to: $0) } }
 
@@ -114,7 +116,7 @@ actor PeerLinks {
       dial.exchange?.assumeIsolated { $0.cancel() }
     }
     for stranger in strangers.values { stranger.assumeIsolated { $0.cancel() } }
-    for link in links.values.joined() { link.assumeIsolated { $0.close(within: .milliseconds(200)) } }
+    for link in all { link.assumeIsolated { $0.close(within: limits.goodbyeTime) } }
   }
 
   func takeNumber() -> UInt64 {

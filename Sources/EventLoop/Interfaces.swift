@@ -6,24 +6,33 @@ extension SocketAddress {
   public var isUnspecified: Bool { host == "0.0.0.0" || host == "::" }
 
   /// An address at which others reach a socket that is bound to this one: the same, or, when it is bound to every address
-  /// of the machine, the first that is not the loopback's (netdevice(7)).
+  /// of the machine, the first that is not the loopback's and is known beyond its own wire (netdevice(7)). A socket bound
+  /// to `::` takes IPv4 as well (ipv6(7), `IPV6_V6ONLY`).
   public func reachable(on loop: EventLoop) -> SocketAddress {
     guard isUnspecified else { return self }
+    let own = Self.ofInterfaces.filter { !$0.isLinkLocal }
+    let families = family == sa_family_t(AF_INET) ? [AF_INET] : [AF_INET6, AF_INET]
+    for wanted in families {
+      if let found = own.first(where: { $0.family == sa_family_t(wanted) }),
+        let reachable = try? SocketAddress(host: found.host, port: port)
+      {
+        return reachable
+      }
+    }
+    return (try? SocketAddress(host: family == sa_family_t(AF_INET) ? "127.0.0.1" : "::1", port: port)) ?? self
+  }
+
+  /// Addresses of the interfaces that are up, the loopback left out.
+  private static var ofInterfaces: [SocketAddress] {
     var list: UnsafeMutablePointer<uv_interface_address_t>?
     var count: Int32 = 0
-    guard uv_interface_addresses(&list, &count) == 0, let list else { return self }
+    guard uv_interface_addresses(&list, &count) == 0, let list else { return [] }
     defer { uv_free_interface_addresses(list, count) }
-    let wanted = Int32(family)
-    for interface in UnsafeBufferPointer(start: list, count: Int(count)) where interface.is_internal == 0 {
+    return UnsafeBufferPointer(start: list, count: Int(count)).filter { $0.is_internal == 0 }.compactMap { interface in
       var address = interface.address
-      let found = withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          Int32($0.pointee.sa_family) == wanted ? SocketAddress($0) : nil
-        }
+      return withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { SocketAddress($0) }
       }
-      if let found, let reachable = try? SocketAddress(host: found.host, port: port) { return reachable }
     }
-    let loopback = wanted == AF_INET ? "127.0.0.1" : "::1"
-    return (try? SocketAddress(host: loopback, port: port)) ?? self
   }
 }

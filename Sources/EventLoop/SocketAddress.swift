@@ -10,6 +10,8 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
   }
   private let storage: Storage
 
+  private init(_ storage: Storage) { self.storage = storage }
+
   /// - Parameters:
   ///   - host: a numeric address, without brackets.
   ///   - port: 0 lets the system choose.
@@ -95,6 +97,26 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     case .v4(let address, _): UInt32(bigEndian: address) >> 24 == 127
     case .v6(let high, let low, _, _): high == 0 && UInt64(bigEndian: low) == 1
     }
+  }
+
+  /// In 169.254.0.0/16 or fe80::/10: of no use beyond one wire.
+  public var isLinkLocal: Bool {
+    switch storage {
+    case .v4(let address, _): UInt32(bigEndian: address) >> 16 == 0xA9FE
+    case .v6(let high, _, _, _): UInt64(bigEndian: high) >> 54 == 0xFE80 >> 6
+    }
+  }
+
+  /// An IPv4 address as itself where an IPv6 socket writes it as `::ffff:10.0.0.1` (RFC 4291, §2.5.5.2).
+  public var unmapped: SocketAddress {
+    guard case .v6(0, let low, let port, _) = storage, UInt64(bigEndian: low) >> 32 == 0xFFFF else { return self }
+    return SocketAddress(.v4(UInt32(truncatingIfNeeded: UInt64(bigEndian: low)).bigEndian, port))
+  }
+
+  /// The same as a socket that is bound to `own` can send to it.
+  public func mapped(for own: SocketAddress) -> SocketAddress {
+    guard case .v4(let address, let port) = storage, case .v6 = own.storage else { return self }
+    return SocketAddress(.v6(0, (0xFFFF << 32 | UInt64(UInt32(bigEndian: address))).bigEndian, port, scope: 0))
   }
 
   public var description: String {

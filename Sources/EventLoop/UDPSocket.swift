@@ -1,4 +1,5 @@
 import CLibUV
+import Glibc
 
 /// A datagram that arrived; `bytes` is valid until the handler returns.
 public struct Datagram: @unchecked Sendable {
@@ -62,6 +63,26 @@ public final class UDPSocket: LoopHandle, @unchecked Sendable {
       return address.withSockaddr { uv_udp_try_send(pointer(), &buffer, 1, $0) }
     }
     if code < 0 && code != UVError.tryAgain { throw UVError(code: code, operation: "send to \(address)") }
+  }
+
+  /// Delivers what has arrived already, without waiting for the loop's turn: it calls timers before it reads.
+  public func receivePending() {
+    loop.preconditionCurrent()
+    var descriptor: Int32 = -1
+    guard !isClosed, uv_fileno(pointer(), &descriptor) == 0 else { return }
+    let flags = Int32(MSG_DONTWAIT)
+    // As many as the system's buffer holds of small ones; nobody who sends faster than this reads keeps the loop.
+    for _ in 0..<1024 where !isClosed {
+      var count = -1
+      let sender = SocketAddress { address, size in
+        var length = socklen_t(size.pointee)
+        count = recvfrom(descriptor, loop.readBuffer.baseAddress, loop.readBuffer.count, flags, address, &length)
+        return count >= 0 ? 0 : -1
+      }
+      guard let sender else { return }
+      let bytes = UnsafeRawBufferPointer(start: loop.readBuffer.baseAddress, count: count)
+      handler?(Datagram(bytes: bytes, sender: sender))
+    }
   }
 
   override func willClose() { handler = nil }

@@ -15,6 +15,8 @@ public actor GossipNode {
     public var receivedBytes = 0
     /// Not sealed by this cluster with one of its keys.
     public var foreignPackets = 0
+    /// Received before.
+    public var repeatedPackets = 0
     /// Sealed properly, and yet no packet of a version that is known here.
     public var malformedPackets = 0
     /// What the system refused to send.
@@ -26,9 +28,12 @@ public actor GossipNode {
   public private(set) var statistics = Statistics()
   private var swim: SWIM
   private var keyring: Keyring
+  private var replays = ReplayFilter()
   private var socket: UDPSocket?
   private let timer: Timer
-  private var clock = ProtocolClock()
+  /// Where members are, as they say; whoever sends from elsewhere may be anybody with a packet that was recorded.
+  private var names: [MemberAddress: MemberName] = [:]
+  /// How peers' addresses are written for this socket.
   private var addresses: [MemberAddress: SocketAddress] = [:]
   private let onDirective: @Sendable (SWIM.Directive) -> Void
   private static let origin = SuspendingClock().now
@@ -61,29 +66,13 @@ public actor GossipNode {
 
   /// Everything that is known.
   public var membership: SWIM { swim }
+  public func member(_ name: MemberName) -> Member? { swim[name] }
+  public func claim(of runner: String) -> RunnerClaim? { swim.claim(of: runner) }
 
   /// Asks or tells the protocol something.
   public func perform(_ body: (inout SWIM, Duration) -> [SWIM.Directive]) {
-    let directives = body(&swim, time)
-    perform(directives)
+    follow(body(&swim, Self.now))
     planTimer()
-  }
-
-  /// A datagram arrived at the socket.
-  public func received(_ datagram: Datagram) {
-    statistics.receivedPackets += 1
-    statistics.receivedBytes += datagram.bytes.count
-    guard let bytes = keyring.open(Array(datagram.bytes)) else {
-      statistics.foreignPackets += 1
-      return
-    }
-    let packet: Packet
-    do { packet = try Packet(decoding: bytes) } catch {
-      statistics.malformedPackets += 1
-      return
-    }
-    let sender = MemberAddress(datagram.sender.description)
-    perform { $0.receive(packet, from: sender, at: $1) }
   }
 
   /// Nothing is sent any more.
@@ -93,18 +82,76 @@ public actor GossipNode {
     timer.close()
   }
 
-  private var time: Duration { clock.time(at: Self.now, deadline: swim.nextDeadline) }
+  // MARK: Time
 
   private func planTimer() {
     guard socket != nil else { return }
-    timer.schedule(after: max(.zero, swim.nextDeadline - time)) { [unowned self] in
-      self.assumeIsolated { me in me.perform { $0.advance(to: $1) } }
+    timer.schedule(after: max(.zero, swim.nextDeadline - Self.now)) { self.assumeIsolated { $0.timerFired() } }
+  }
+
+  /// What has arrived is read before anything is done about what has not: after a pause the answers are there, behind the
+  /// timer.
+  private func timerFired() {
+    socket?.receivePending()
+    perform { $0.advance(to: $1) }
+  }
+
+  // MARK: Receiving
+
+  /// A datagram arrived at the socket.
+  public func received(_ datagram: Datagram) {
+    statistics.receivedPackets += 1
+    statistics.receivedBytes += datagram.bytes.count
+    guard let bytes = keyring.open(Array(datagram.bytes)) else {
+      statistics.foreignPackets += 1
+      return
+    }
+    guard replays.admit(Keyring.nonce(of: datagram.bytes)) else {
+      statistics.repeatedPackets += 1
+      return
+    }
+    do {
+      receive(try Packet(decoding: bytes), from: MemberAddress(datagram.sender.unmapped.description))
+    } catch {
+      statistics.malformedPackets += 1
     }
   }
 
-  private func perform(_ directives: [SWIM.Directive]) {
+  private func receive(_ packet: Packet, from sender: MemberAddress) {
+    if isKnown(sender) { return perform { $0.receive(packet, from: sender, at: $1) } }
+    // The address may be forged. Nothing is asked of others for it, and it gets no more than it sent: what travels along on
+    // an answer is left out.
+    var packet = packet
+    switch packet.message {
+    case .pingRequest, .crashPingRequest: packet.message = nil
+    case .ping, .acknowledge, .negative, nil: break
+    }
+    var directives = swim.receive(packet, from: sender, at: Self.now)
+    for (place, directive) in directives.enumerated() {
+      if case .send(let answer, to: sender) = directive {
+        directives[place] = .send(Packet(answer.message), to: sender)
+      }
+    }
+    follow(directives)
+    planTimer()
+  }
+
+  private func isKnown(_ address: MemberAddress) -> Bool {
+    guard let name = names[address] else { return false }
+    return swim[name]?.profile.address == address
+  }
+
+  // MARK: Directives
+
+  private func follow(_ directives: [SWIM.Directive]) {
     for directive in directives {
-      if case .send(let packet, let address) = directive { send(packet, to: address) } else { onDirective(directive) }
+      switch directive {
+      case .send(let packet, let address): send(packet, to: address)
+      case .changed(let member):
+        names[member.profile.address] = member.name
+        onDirective(directive)
+      default: onDirective(directive)
+      }
     }
   }
 
@@ -122,7 +169,8 @@ public actor GossipNode {
     guard let parsed = try? SocketAddress(parsing: address.rawValue) else { return nil }
     // Requests name addresses as well; a few thousand are more than a cluster has.
     if addresses.count > 65_536 { addresses = [:] }
-    addresses[address] = parsed
-    return parsed
+    let usable = socket?.localAddress.map { parsed.mapped(for: $0) } ?? parsed
+    addresses[address] = usable
+    return usable
   }
 }

@@ -5,8 +5,7 @@ import COpenSSL
 //
 //   format (1)  nonce (12)  sealed packet  tag (16)
 //
-// A packet that is recorded and sent again does no harm: news carries incarnations, answers carry the number of a probe
-// that is over.
+// A packet that is recorded and sent again is dropped as long as it is remembered (`ReplayFilter`), and does no harm later.
 
 /// The keys of a cluster: all of them open packets, the first one seals. To change the key without a pause, every member
 /// first learns the new key, then puts it first, then forgets the old one.
@@ -32,6 +31,8 @@ public struct Keyring: Sendable {
     for (number, key) in keys.enumerated() where key.count != Self.keyBytes {
       throw InvalidKey(reason: "key \(number + 1) has \(key.count) bytes, expected \(Self.keyBytes)")
     }
+    // Its length is a byte where it is part of a key's derivation.
+    guard cluster.utf8.count <= 255 else { throw InvalidKey(reason: "the cluster's name has more than 255 bytes") }
     self.keys = keys
     self.cluster = Array(cluster.utf8)
   }
@@ -83,6 +84,10 @@ public struct Keyring: Sendable {
     }
     return nil
   }
+
+  /// The beginning of a sealed packet's nonce.
+  /// - Precondition: `open` opened it.
+  static func nonce(of sealed: UnsafeRawBufferPointer) -> UInt64 { sealed.loadUnaligned(fromByteOffset: 1, as: UInt64.self) }
 
   private static func withContext(_ body: (OpaquePointer) -> Bool) -> Bool {
     guard let context = EVP_CIPHER_CTX_new() else { return false }
