@@ -87,7 +87,9 @@ public struct Keyring: Sendable {
 
   /// The beginning of a sealed packet's nonce.
   /// - Precondition: `open` opened it.
-  static func nonce(of sealed: UnsafeRawBufferPointer) -> UInt64 { sealed.loadUnaligned(fromByteOffset: 1, as: UInt64.self) }
+  static func nonce(of sealed: UnsafeRawBufferPointer) -> UInt64 {
+    sealed.loadUnaligned(fromByteOffset: 1, as: UInt64.self)
+  }
 
   private static func withContext(_ body: (OpaquePointer) -> Bool) -> Bool {
     guard let context = EVP_CIPHER_CTX_new() else { return false }

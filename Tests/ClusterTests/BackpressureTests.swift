@@ -56,10 +56,8 @@ import Testing
   }
 
   @Test func `a peer that reads nothing is lost, and all calls to it fail`() async throws {
-    try await withStrangers(configure: {
-      $0.links.stall = .milliseconds(300)
-      $0.links.silence = .milliseconds(100)
-    }) { node, connect in
+    try await withStrangers(limits: .with(\.stall, .milliseconds(300)).with(\.silence, .milliseconds(100))) {
+      node, connect in
       let peer = try await connect()
       try await peer.shakeHands(as: "x")
       await peer.stopReading()
@@ -70,7 +68,7 @@ import Testing
   }
 
   @Test func `a silent peer is lost though nothing waits to be sent`() async throws {
-    try await withStrangers(configure: { $0.links.silence = .milliseconds(50) }) { node, connect in
+    try await withStrangers(limits: .with(\.silence, .milliseconds(50))) { node, connect in
       let peer = try await connect()
       try await peer.shakeHands(as: "x")
       let call = Task { try await node.cluster.send([1], to: MemberName("x"), within: nil) }
@@ -82,7 +80,7 @@ import Testing
   }
 
   @Test func `a peer that answers pings may take its time`() async throws {
-    try await withStrangers(configure: { $0.links.silence = .seconds(1) }) { node, connect in
+    try await withStrangers(limits: .with(\.silence, .seconds(1))) { node, connect in
       let peer = try await connect()
       try await peer.shakeHands(as: "x")
       let call = Task { try await node.cluster.send([1], to: MemberName("x"), within: nil) }
@@ -99,10 +97,8 @@ import Testing
   }
 
   @Test func `a link at rest is asked now and then`() async throws {
-    try await withStrangers(configure: {
-      $0.links.rest = .milliseconds(50)
-      $0.links.silence = .milliseconds(50)
-    }) { node, connect in
+    try await withStrangers(limits: .with(\.rest, .milliseconds(50)).with(\.silence, .milliseconds(50))) {
+      node, connect in
       let peer = try await connect()
       try await peer.shakeHands(as: "x")
       try await peer.gets(.ping)
@@ -111,7 +107,7 @@ import Testing
   }
 
   @Test func `answers for a peer that does not read are bounded`() async throws {
-    try await withStrangers(configure: { $0.links.answerBytes = 4 << 20 }) { node, connect in
+    try await withStrangers(limits: .with(\.answerBytes, 4 << 20)) { node, connect in
       let peer = try await connect()
       try await peer.shakeHands(as: "x")
       await peer.stopReading()
@@ -135,7 +131,7 @@ import Testing
   }
 
   @Test func `a peer that goes on asking and never reads is cut off`() async throws {
-    try await withStrangers(configure: { $0.links.controlBytes = 512 << 10 }) { node, connect in
+    try await withStrangers(limits: .with(\.controlBytes, 512 << 10)) { node, connect in
       let peer = try await connect()
       try await peer.shakeHands(as: "x")
       await peer.stopReading()

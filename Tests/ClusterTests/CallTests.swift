@@ -136,7 +136,7 @@ import Testing
   }
 
   @Test func `a peer with too much under way refuses, and takes calls again afterwards`() async throws {
-    try await withCluster(["a", "b"], configure: { $0.links.serving = 8 }) { nodes, _ in
+    try await withCluster(["a", "b"], limits: .with(\.serving, 8)) { nodes, _ in
       let remote = try nodes[0].greeter(of: nodes[1])
       let calls = (0..<8).map { _ in
         Task { try await ClusterSystem.$limit.withValue(nil) { try await remote.waitForEver() } }
@@ -152,7 +152,7 @@ import Testing
   @Test func `what a peer may send at a time is bounded in all, and the rest of a refused call is not sent`()
     async throws
   {
-    try await withCluster(["a", "b"], configure: { $0.links.requestBytes = 4 << 20 }) { nodes, _ in
+    try await withCluster(["a", "b"], limits: .with(\.requestBytes, 4 << 20)) { nodes, _ in
       let remote = try nodes[0].greeter(of: nodes[1])
       #expect(try await remote.count(WireBytes([UInt8](repeating: 1, count: 4_000_000))) == 4_000_000)
       await #expect(throws: ClusterError.overloaded(MemberName("b"))) {

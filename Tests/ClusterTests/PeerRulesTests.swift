@@ -91,10 +91,7 @@ import Testing
   @Test func `requests that never end are bounded, refused at their first piece, and forgotten with the link`()
     async throws
   {
-    try await withStrangers(configure: {
-      $0.links.requestBytes = 1 << 20
-      $0.links.serving = 64
-    }) { node, connect in
+    try await withStrangers(limits: .with(\.requestBytes, 1 << 20).with(\.serving, 64)) { node, connect in
       let peer = try await peer("x", connect)
       // Each says that it has 64 KiB.
       let start: [UInt8] = [0, 1, 0, 0, LinkChannel.invocation.rawValue]
@@ -136,7 +133,7 @@ import Testing
   }
 
   @Test func `cancelled calls that go on working count until they end`() async throws {
-    try await withStrangers(configure: { $0.links.serving = 4 }) { node, connect in
+    try await withStrangers(limits: .with(\.serving, 4)) { node, connect in
       let peer = try await peer("x", connect)
       let call = try await node.request { try await $0.stubborn() }
       for number in UInt64(10)..<30 {

@@ -114,10 +114,9 @@ actor Stranger {
 
 /// Runs a test with one node, and somebody who connects to it from a loop of his own.
 func withStrangers(
-  configure: (inout ClusterNode.Configuration) -> Void = { _ in },
-  _ body: (TestNode, () async throws -> Stranger) async throws -> Void
+  limits: LinkLimits = LinkLimits(), _ body: (TestNode, () async throws -> Stranger) async throws -> Void
 ) async throws {
-  try await withCluster(["n"], configure: configure) { nodes, _ in
+  try await withCluster(["n"], limits: limits) { nodes, _ in
     let loop = try EventLoop()
     loop.start()
     var strangers: [Stranger] = []

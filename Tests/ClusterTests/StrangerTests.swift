@@ -107,7 +107,7 @@ import Testing
   }
 
   @Test func `a handshake that goes no further is ended in time, whether it is closed or not`() async throws {
-    try await withStrangers(configure: { $0.links.handshakeTime = .milliseconds(200) }) { node, connect in
+    try await withStrangers(limits: .with(\.handshakeTime, .milliseconds(200))) { node, connect in
       let before = await node.handles
       var parts =
         [[], Array("he".utf8), Handshake.magic, Handshake.magic + [UInt8](repeating: 0, count: 32)] as [[UInt8]]
@@ -128,7 +128,7 @@ import Testing
   }
 
   @Test func `strangers that fill all places do not keep a node out`() async throws {
-    try await withStrangers(configure: { $0.links.strangers = 8 }) { node, connect in
+    try await withStrangers(limits: .with(\.strangers, 8)) { node, connect in
       var silent: [Stranger] = []
       for _ in 0..<20 {
         silent.append(try await connect())

@@ -203,6 +203,17 @@ final class TestNode: Sendable {
   }
 }
 
+extension LinkLimits {
+  static func with<Value>(_ limit: WritableKeyPath<LinkLimits, Value>, _ value: Value) -> LinkLimits {
+    LinkLimits().with(limit, value)
+  }
+  func with<Value>(_ limit: WritableKeyPath<LinkLimits, Value>, _ value: Value) -> LinkLimits {
+    var limits = self
+    limits[keyPath: limit] = value
+    return limits
+  }
+}
+
 func testKey(_ byte: UInt8) -> [UInt8] { [UInt8](repeating: byte, count: 32) }
 
 /// Waits for a condition that no event announces to the test.
@@ -230,7 +241,7 @@ func withDirectory(_ body: (String) async throws -> Void) async throws {
 
 /// Runs a test with a directory of its own and nodes that have found and linked to each other.
 func withCluster(
-  _ names: [String], configure: (inout ClusterNode.Configuration) -> Void = { _ in },
+  _ names: [String], limits: LinkLimits = LinkLimits(), settings: GossipSettings = .local,
   _ body: ([TestNode], _ directory: String) async throws -> Void
 ) async throws {
   try await withDirectory { directory in
@@ -238,7 +249,11 @@ func withCluster(
     do {
       for name in names {
         let seeds = nodes.prefix(1).map(\.address)
-        nodes.append(try await TestNode(name, join: seeds, directory: directory, configure: configure))
+        let node = try await TestNode(name, join: seeds, directory: directory) {
+          $0.links = limits
+          $0.settings = settings
+        }
+        nodes.append(node)
         await nodes.last!.cluster.join()
       }
       for node in nodes { try await eventually { await node.cluster.linked.count == names.count - 1 } }
