@@ -3,7 +3,7 @@ BUILD ?= .build
 NODES ?= 1
 PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev pkg-config
 
-.PHONY: help run cluster test build release deps lint format bench install clean
+.PHONY: help run cluster test build release deps lint format bench bench-cluster install clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ format:  ## rewrite the sources in the repository's format
 
 bench: deps  ## ratios against the ceilings of this machine
 	@Benchmarks/run
+
+bench-cluster: deps  ## clusters beside clusters of serf: forwarding, idle, many runners, detection (about 20 minutes)
+	@Benchmarks/cluster
 
 install: release  ## install the binary and the systemd unit below $(DESTDIR)
 	install -D -m 755 $(BUILD)/release/hero-supervisor $(DESTDIR)/usr/local/bin/hero-supervisor

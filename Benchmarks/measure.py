@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+import typing
 import urllib.request
 
 
@@ -88,18 +89,31 @@ def job(identifier, executor, payload=""):
         "executor": executor, "timeout": 60, "env_vars": {}, "created_at": "", "updated_at": ""}
 
 
+class Load(typing.NamedTuple):
+    """What wrk saw; latencies in milliseconds."""
+    rate: float
+    p50: float
+    p99: float
+    requests: int
+
+
 def wrk(port, script, seconds, connections):
-    """Requests a second and the 99th percentile in milliseconds."""
+    """Loads a node and answers what wrk saw."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as f:
         f.write(script)
         f.flush()
         out = subprocess.run(
             ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", f.name, f"http://127.0.0.1:{port}/"],
-            capture_output=True, text=True, check=True).stdout
+            capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         print(out)
-    value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", out).groups()
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
+
+    def latency(percentile):
+        value, unit = re.search(rf"{percentile}%\s+([\d.]+)(us|ms|s)", out).groups()
+        return float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
+    return Load(
+        float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), latency(50), latency(99),
+        int(re.search(r"(\d+) requests in", out).group(1)))
 
 
 def lua(body):
@@ -182,18 +196,18 @@ def main():
         node.rpc("job.run", {"secret": node.secret, "job": job("known", "echo", "hello")})
         status = lua({"jsonrpc": "2.0", "id": 1, "method": "job.status", "params": ["known"]})
         for n in range(options.rounds):
-            ceiling, _ = wrk(limit_port, listing, seconds, 32)
-            listed, _ = wrk(node.port, listing, seconds, 32)
-            known, _ = wrk(node.port, status, seconds, 32)
-            echo, p99 = wrk(node.port, lua_run(node.secret, "echo", f"e{n}"), seconds, 64)
+            ceiling = wrk(limit_port, listing, seconds, 32).rate
+            listed = wrk(node.port, listing, seconds, 32).rate
+            known = wrk(node.port, status, seconds, 32).rate
+            echo = wrk(node.port, lua_run(node.secret, "echo", f"e{n}"), seconds, 64)
             out = subprocess.run(
                 [os.path.join(options.ceilings, "spawn_limit"), "3000", "16", "0"], capture_output=True, text=True).stdout
             spawned = float(re.search(r"([\d.]+) per second", out).group(1))
             backlog = run_backlog(options.binary, 3000, 16)
             ran = run_processes(node, seconds, 16, f"p{n}")
             for key, value in {
-                "ceiling": ceiling, "list": listed / ceiling, "status": known / ceiling, "echo": echo / listed,
-                "backlog": backlog / spawned, "process": ran / spawned, "p99": p99, "list_rate": listed, "echo_rate": echo}.items():
+                "ceiling": ceiling, "list": listed / ceiling, "status": known / ceiling, "echo": echo.rate / listed,
+                "backlog": backlog / spawned, "process": ran / spawned, "p99": echo.p99, "list_rate": listed, "echo_rate": echo.rate}.items():
                 figures[key].append(value)
     finally:
         limit.terminate()

@@ -1,0 +1,60 @@
+"""What a node costs that has nothing to do, beside an agent of serf in the same seconds."""
+import time
+
+from measure import row
+
+from . import processes
+from .hero import Cluster
+from .serf import Agents
+
+
+def measure(options, hosts, stack, home):
+    cluster = Cluster(options.binary, home, hosts.make(5), stack)
+    agents = Agents(hosts.make(5), stack)
+    time.sleep(2 if options.quick else 10)  # what starting and meeting costs is no part of it
+    observe("", options, {"node": cluster.nodes, "serf": agents.agents})
+
+
+def observe(when, options, groups):
+    """Watches all processes of all groups in the same seconds."""
+    seconds = 5 if options.quick else 30
+    everyone = [each for group in groups.values() for each in group]
+    # Asking costs as well: it comes before the first look and after the last one.
+    gossip_before = {each: gossip(each) for each in everyone}
+    time.sleep(0.2)
+    before = {each: Costs(each) for each in everyone}
+    time.sleep(seconds)
+    after = {each: Costs(each) for each in everyone}
+    for name, group in groups.items():
+        def rates(value):
+            return [
+                (value(after[each]) - value(before[each])) / (after[each].moment - before[each].moment) for each in group]
+
+        row(f"{name}, idle{when}, share of a core", [rate * 100 for rate in rates(lambda costs: costs.cpu)],
+            aim(name, "at most 0.5"), " %")
+        if group[0].host.traffic():
+            for index, words in enumerate(("sent", "received")):
+                row(f"{name}, idle{when}, {words}", [
+                    rate / 1000 for rate in rates(lambda costs: costs.traffic[index])], aim(name, "at most 5"), " kB/s")
+        if gossip_before[group[0]] is not None:
+            row(f"{name}, idle{when}, sent, datagrams alone",
+                [(gossip(each) - gossip_before[each]) / 1000 / seconds for each in group], "-", " kB/s")
+        row(f"{name}, idle{when}, resident", [after[each].resident for each in group], "-", " MiB")
+
+
+def aim(name, words):
+    return words if name == "node" else "-"
+
+
+def gossip(of):
+    return of.metric('hero_gossip_bytes_total{direction="out"}') if hasattr(of, "metric") else None
+
+
+class Costs:
+    """What a process and its children have used until now, and the traffic of their host, with its Ethernet headers."""
+
+    def __init__(self, of):
+        self.cpu = sum(processes.cpu_seconds(pid) for pid in processes.family(of.pid))
+        self.resident = processes.resident_mib(of.pid)
+        self.traffic = of.host.traffic()
+        self.moment = time.monotonic()
