@@ -28,10 +28,10 @@ release: deps  ## optimised build
 	swift build -c release --static-swift-stdlib --no-color-diagnostics --product hero-supervisor
 
 lint:  ## the checks that .ci/run fails on
-	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests Benchmarks
+	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests Benchmarks Fuzz
 
 format:  ## rewrite the sources in the repository's format
-	swift format format --in-place --recursive --configuration .swift-format Package.swift Sources Tests Benchmarks
+	swift format format --in-place --recursive --configuration .swift-format Package.swift Sources Tests Benchmarks Fuzz
 
 bench: deps  ## ratios against the ceilings of this machine
 	@Benchmarks/run

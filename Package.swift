@@ -10,6 +10,10 @@ let package = Package(
   products: [
     .executable(name: "hero-supervisor", targets: ["hero-supervisor"]),
     .library(name: "SupervisorClient", targets: ["SupervisorClient"]),
+    // For the fuzzer, a package of its own (scripts/fuzz).
+    .library(name: "Gossip", targets: ["Gossip"]),
+    .library(name: "Cluster", targets: ["Cluster"]),
+    .library(name: "Supervisor", targets: ["Supervisor"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
