@@ -83,7 +83,7 @@ let package = Package(
       name: "gossip-simulator", dependencies: ["Gossip", "GossipSimulator"], path: "Benchmarks/gossip-simulator",
       swiftSettings: swift),
     .testTarget(name: "ClusterTests", dependencies: ["Cluster"], swiftSettings: swift),
-    .testTarget(name: "GossipTests", dependencies: ["Gossip", "GossipSimulator"], swiftSettings: swift),
+    .testTarget(name: "GossipTests", dependencies: ["Gossip", "GossipSimulator", "EventLoop"], swiftSettings: swift),
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),

@@ -41,13 +41,12 @@ public struct GossipSettings: Hashable, Sendable {
   /// Members that are gone are forgotten after this time.
   public var reapAfter: Duration
 
-  /// One data centre. Probes come faster than memberlist's, one a second, so that a host of five that falls silent is
-  /// failed everywhere within five seconds, and a suspicion lasts an interval longer, so that loss does no more harm.
+  /// One data centre.
   public static let lan = GossipSettings(
-    probeInterval: .milliseconds(500), probeTimeout: .milliseconds(250), indirectProbes: 3,
+    probeInterval: .seconds(1), probeTimeout: .milliseconds(500), indirectProbes: 3,
     crashPingInterval: .milliseconds(50),
     gossipInterval: .milliseconds(200), gossipFanout: 3, gossipPackets: 8, gossipToTheDead: .seconds(30),
-    suspicionMultiplier: 5,
+    suspicionMultiplier: 4,
     suspicionMaximumMultiplier: 6, retransmitMultiplier: 4, maximumHealthScore: 8,
     tellsSuspectFirst: true, pauseTolerance: .milliseconds(500), pushPullInterval: .seconds(30),
     reapAfter: .seconds(72 * 3600))
