@@ -16,7 +16,7 @@ struct ClusterCommandTests {
     ],
     [
       "name": "n3", "state": "failed", "address": "10.0.0.3:7946", "api": "10.0.0.3:8082", "incarnation": 7,
-      "zone": "b", "version": "0.1.0", "runners": 4, "since": "2026-11-24T09:30:00.000Z", "draining": false,
+      "zone": "b", "version": "0.1.0", "runners": 4, "since": "2026-11-24T09:30:00.000Z", "draining": true,
     ],
   ]
 

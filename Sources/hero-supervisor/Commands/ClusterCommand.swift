@@ -48,7 +48,10 @@ struct ClusterMembers: AsyncParsableCommand {
       table.add(
         Self.columns.map { key, _ in
           let cell = member[key]?.cell ?? ""
-          if key == "state", member["draining"] == .bool(true) { return "\(cell),draining" }
+          // One that is gone takes no runners anyway.
+          if key == "state", member["draining"] == .bool(true), cell == "alive" || cell == "suspect" {
+            return "\(cell),draining"
+          }
           return cell.isEmpty ? "-" : cell
         })
     }
