@@ -10,12 +10,21 @@ extension ClusterNode {
   /// - Returns: whether it found anyone.
   @discardableResult
   public func join() async -> Bool {
+    guard !isClosed else { return false }
+    let (results, result) = AsyncStream<Bool>.makeStream()
+    // A task of this node, so that `close` ends it.
+    begin { result.yield(await $0.search()) }
+    for await hasFound in results { return hasFound }
+    return false
+  }
+
+  private func search() async -> Bool {
     let deadline = MonotonicClock.now + configuration.joinTimeout
     var (isFirst, isAlone) = (true, false)
     while !isClosed {
       let search = await seek(until: deadline)
       isAlone = search.isAlone
-      if search.hasFound || isAlone || MonotonicClock.now >= deadline || Task.isCancelled { break }
+      if search.hasFound || isAlone || MonotonicClock.now >= deadline { break }
       if isFirst { logger.info("no seed answers yet", metadata: ["reasons": "\(search.reasons)"]) }
       isFirst = false
       try? await loop.sleep(for: .milliseconds(500))

@@ -112,7 +112,7 @@ public actor ClusterNode {
       onEvent: { [weak self] event in self?.assumeIsolated { $0.happened(event) } })
     // Nobody is received before this node can introduce itself: that takes a turn of the loop.
     let (bound, socket) = try bind(links)
-    let address = MemberAddress((configuration.advertise ?? bound.reachable(on: loop)).description)
+    let address = MemberAddress(advertised(bound).description)
     introduction.profile.address = address
     await links.use(introduction)
     memory.incarnation = Incarnation(memory.incarnation.rawValue + 1)
@@ -130,6 +130,13 @@ public actor ClusterNode {
     logger.info(
       "cluster port open",
       metadata: ["cluster": "\(configuration.cluster)", "listen": "\(bound)", "advertise": "\(address)"])
+  }
+
+  /// Where peers find this node. An advertised port 0 is the one that the system chose.
+  private func advertised(_ bound: SocketAddress) -> SocketAddress {
+    guard let advertise = configuration.advertise else { return bound.reachable(on: loop) }
+    guard advertise.port == 0 else { return advertise }
+    return (try? SocketAddress(host: advertise.host, port: bound.port)) ?? advertise
   }
 
   /// TCP and UDP at one port number.
@@ -246,7 +253,8 @@ public actor ClusterNode {
   private func happened(_ event: PeerLinks.Event) {
     switch event {
     case .up(let link):
-      logger.debug("peer link", metadata: ["peer": "\(link.name)", "dialled": "\(link.isDialler)"])
+      logger.debug(
+        "peer link", metadata: ["peer": "\(link.name)", "dialled": "\(link.isDialler)", "version": "\(link.version)"])
     case .down(let peer, let end):
       guard !isClosed else { return }
       if case .lost(let reason) = end {

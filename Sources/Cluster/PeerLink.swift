@@ -21,6 +21,8 @@ actor PeerLink {
   /// Whether this end made the connection.
   nonisolated let isDialler: Bool
   nonisolated var name: MemberName { peer.name }
+  /// Of the protocol: the highest that both ends speak.
+  nonisolated let version: UInt8
 
   typealias Server = @Sendable (LinkChannel, [UInt8]) async throws -> [UInt8]
 
@@ -47,7 +49,9 @@ actor PeerLink {
   /// Frames that go out together at the end of this turn of the loop.
   var outgoing: [UInt8] = []
   var isFlushPlanned = false
-  var isPumping = false
+  var isPumping = false {
+    didSet { progressClosing() }
+  }
   /// Bytes given to the stream so far.
   var written = 0
 
@@ -59,7 +63,9 @@ actor PeerLink {
   var serving: [UInt64: Task<Void, Never>] = [:]
   var arriving: [UInt64: Arriving] = [:]
   /// Requests that are being carried out, those that nobody waits for any more among them, and bytes of all requests.
-  var running = 0
+  var running = 0 {
+    didSet { progressClosing() }
+  }
   var requestBytes = 0
   let server: Server
 
@@ -70,7 +76,7 @@ actor PeerLink {
   private var isRetiring = false
   private var hasSaidSo = false
   private var peerIsRetiring = false
-  /// Runs while the last bytes go out; who waits for that.
+  /// Runs from the end until nothing is left; who waits for that.
   private var closing: Timer?
   private var closingWaiters: [CheckedContinuation<Void, Never>] = []
 
@@ -79,12 +85,14 @@ actor PeerLink {
   var watch: LinkWatch
 
   init(
-    _ stream: TCPStream, peer: Introduction, isDialler: Bool, sealing: FrameCipher, opening: FrameCipher,
+    _ stream: TCPStream, peer: Introduction, version: UInt8, isDialler: Bool, sealing: FrameCipher,
+    opening: FrameCipher,
     on loop: EventLoop, limits: LinkLimits, server: @escaping Server,
     onEnd: @escaping @Sendable (PeerLink, End) -> Void
   ) {
     self.stream = stream
     self.peer = peer
+    self.version = version
     self.isDialler = isDialler
     self.sealing = sealing
     self.opening = opening
@@ -189,8 +197,7 @@ actor PeerLink {
   /// Says goodbye, and ends it; calls that are under way fail.
   /// - Parameter time: how long the last bytes may take on their way.
   func close(within time: Duration) {
-    if let closing { return closing.schedule(after: time) { self.assumeIsolated { $0.endClosing() } } }
-    guard !hasEnded else { return }
+    if hasEnded { return limitClosing(to: time) }
     post(.goodbye, call: 0)
     flush()
     end(.closed, closingWithin: time)
@@ -203,26 +210,38 @@ actor PeerLink {
     guard !hasEnded else { return }
     hasEnded = true
     clock.close()
-    if let time { beginClosing(within: time) } else { stream.close() }
     let (calls, pings, tasks) = (calls, pings, serving)
     (self.calls, self.pings, serving, arriving, outbox, outgoing) = ([:], [:], [:], [:], Outbox(), [])
     for call in calls.values { call.continuation.resume(returning: .failure(.nodeLost(name))) }
     for ping in pings.values { ping.resume(returning: false) }
     for task in tasks.values { task.cancel() }
+    closing = Timer(on: loop)
+    limitClosing(to: time ?? limits.goodbyeTime)
+    if time == nil { stream.close() } else { sayGoodbye() }
     onEnd(self, end)
+    progressClosing()
   }
 
   /// What was written still goes out. The peer's end is waited for: a socket that is closed while bytes of the peer arrive
   /// throws away what it has not sent (RFC 2525, §2.17).
-  private func beginClosing(within time: Duration) {
-    let timer = Timer(on: loop)
-    closing = timer
-    timer.schedule(after: time) { self.assumeIsolated { $0.endClosing() } }
+  private func sayGoodbye() {
     stream.startReading { event in
       if case .bytes = event { return }
-      self.assumeIsolated { $0.endClosing() }
+      self.assumeIsolated { link in
+        link.stream.close()
+        link.progressClosing()
+      }
     }
     Task(executorPreference: loop) { [stream] in try? await stream.shutdownWrite() }
+  }
+
+  private func limitClosing(to time: Duration) {
+    closing?.schedule(after: time) { self.assumeIsolated { $0.endClosing() } }
+  }
+
+  /// Requests that are still carried out, though they were cancelled, are waited for as long as the last bytes.
+  private func progressClosing() {
+    if closing != nil && stream.isClosed && !isPumping && running == 0 { endClosing() }
   }
 
   private func endClosing() {

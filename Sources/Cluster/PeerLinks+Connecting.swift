@@ -9,7 +9,18 @@ extension PeerLinks {
     /// Until it is connected, and from then on.
     var attempt: Task<Result<TCPStream, UVError>, Never>?
     var exchange: HandshakeExchange?
-    var waiters: [UInt64: CheckedContinuation<Result<PeerLink, LinkRefusal>, Never>] = [:]
+    var waiters: [UInt64: Waiter] = [:]
+
+    struct Waiter {
+      let continuation: CheckedContinuation<Result<PeerLink, LinkRefusal>, Never>
+      /// Until when, if not as long as it takes.
+      let timer: Timer?
+
+      func resume(_ result: Result<PeerLink, LinkRefusal>) {
+        timer?.close()
+        continuation.resume(returning: result)
+      }
+    }
   }
 
   // MARK: Dialling
@@ -38,19 +49,18 @@ extension PeerLinks {
   ) async -> Result<PeerLink, LinkRefusal> {
     guard !isClosed else { return .failure(.closed) }
     let number = takeNumber()
-    var timer: Timer?
-    defer { timer?.close() }
-    if let deadline {
-      timer = Timer(on: loop)
-      timer!.schedule(after: deadline - MonotonicClock.now) { self.assumeIsolated { $0.giveUp(address, number) } }
-    }
     return await withTaskCancellationHandler {
       await withCheckedContinuation {
         if dialling[address] == nil {
           dialling[address] = Dial()
           begin { await $0.connect(address) }
         }
-        dialling[address]!.waiters[number] = $0
+        let timer = deadline.map { deadline in
+          let timer = Timer(on: loop)
+          timer.schedule(after: deadline - MonotonicClock.now) { self.assumeIsolated { $0.giveUp(address, number) } }
+          return timer
+        }
+        dialling[address]!.waiters[number] = Dial.Waiter(continuation: $0, timer: timer)
       }
     } onCancel: {
       loop.execute { self.assumeIsolated { $0.giveUp(address, number) } }
@@ -58,13 +68,13 @@ extension PeerLinks {
   }
 
   private func giveUp(_ address: MemberAddress, _ number: UInt64) {
-    dialling[address]?.waiters.removeValue(forKey: number)?.resume(returning: .failure(.timedOut))
+    dialling[address]?.waiters.removeValue(forKey: number)?.resume(.failure(.timedOut))
   }
 
   private func connect(_ address: MemberAddress) async {
     let result = await link(at: address)
     if case .failure(let refusal) = result, refusal != .timedOut { tell(refusal, address.rawValue) }
-    for waiter in dialling.removeValue(forKey: address)!.waiters.values { waiter.resume(returning: result) }
+    for waiter in dialling.removeValue(forKey: address)!.waiters.values { waiter.resume(result) }
   }
 
   private func link(at address: MemberAddress) async -> Result<PeerLink, LinkRefusal> {

@@ -26,6 +26,8 @@ actor PeerLinks {
   var listener: TCPListener?
   /// Every link that has not ended, by peer; the newest last.
   private var links: [MemberName: [PeerLink]] = [:]
+  /// Those of which something is still left on the loop.
+  private var ending: [ObjectIdentifier: PeerLink] = [:]
   /// Handshakes of those who came, in their order.
   var strangers: [UInt64: HandshakeExchange] = [:]
   var dialling: [MemberAddress: Dial] = [:]
@@ -63,8 +65,10 @@ actor PeerLinks {
 
   /// Makes a link of a connection after its handshake.
   func adopt(_ stream: TCPStream, _ outcome: HandshakeExchange.Outcome, isDialler: Bool) -> PeerLink {
+    let version = min(outcome.peer.profile.protocols.upperBound, introduction.profile.protocols.upperBound)
     let link = PeerLink(
-      stream, peer: outcome.peer, isDialler: isDialler, sealing: outcome.sealing, opening: outcome.opening, on: loop,
+      stream, peer: outcome.peer, version: version, isDialler: isDialler, sealing: outcome.sealing,
+      opening: outcome.opening, on: loop,
       limits: limits, server: server, onEnd: { [weak self] link, end in self?.assumeIsolated { $0.ended(link, end) } })
     let (name, others) = (link.name, links[link.name] ?? [])
     links[name] = others + [link]
@@ -84,7 +88,11 @@ actor PeerLinks {
     let name = link.name
     links[name]?.removeAll { $0 === link }
     if links[name]?.isEmpty == true { links[name] = nil }
-    begin { _ in await link.closed() }
+    ending[ObjectIdentifier(link)] = link
+    begin { links in
+      await link.closed()
+      links.ending[ObjectIdentifier(link)] = nil
+    }
     if self.link(to: name) == nil { onEvent(.down(name, end)) }
   }
 
@@ -116,7 +124,7 @@ actor PeerLinks {
       dial.exchange?.assumeIsolated { $0.cancel() }
     }
     for stranger in strangers.values { stranger.assumeIsolated { $0.cancel() } }
-    for link in all { link.assumeIsolated { $0.close(within: limits.goodbyeTime) } }
+    for link in all + ending.values { link.assumeIsolated { $0.close(within: limits.goodbyeTime) } }
   }
 
   func takeNumber() -> UInt64 {

@@ -111,8 +111,10 @@ final class TestNode: Sendable {
       server: { await box.system!.carryOut($0, from: 1) }, onEvent: { event in recorded.add(event) })
     self.cluster = cluster
     system = ClusterSystem(node: MemberName(name), loop: loop, errors: TestError.self) {
-      (peer, message, limit) async throws(ClusterError) in
-      try await cluster.send(message, to: peer, within: limit)
+      [weak cluster] (peer, message, limit) async throws(ClusterError) in
+      // Weak, as the node holds the system.
+      guard let cluster else { throw .unreachable(peer, reason: "this node is gone") }
+      return try await cluster.send(message, to: peer, within: limit)
     }
     box.system = system
     greeter = Greeter(actorSystem: system)

@@ -27,6 +27,37 @@ struct AddressTests {
     }
   }
 
+  @Test("link-local is 169.254.0.0/16 and fe80::/10")
+  func linkLocal() throws {
+    for (host, expected) in [
+      "169.254.1.2": true, "fe80::1": true, "febf::1": true, "fec0::1": false, "169.253.0.1": false, "::": false,
+    ] {
+      #expect(try SocketAddress(host: host, port: 1).isLinkLocal == expected, "\(host)")
+    }
+  }
+
+  @Test("IPv4 on an IPv6 socket is written as IPv6, and back")
+  func mapped() throws {
+    let (v4, v6) = (try SocketAddress(parsing: "10.1.2.3:7946"), try SocketAddress(parsing: "[::]:7946"))
+    #expect(v4.mapped(for: v6) == (try SocketAddress(parsing: "[::ffff:10.1.2.3]:7946")))
+    #expect(v4.mapped(for: v6).unmapped == v4)
+    #expect(v4.mapped(for: v4) == v4 && v4.unmapped == v4)
+    let other = try SocketAddress(parsing: "[2001:db8::ffff:1]:1")
+    #expect(other.mapped(for: v6) == other && other.mapped(for: v4) == other && other.unmapped == other)
+  }
+
+  @Test("an address of every interface is reachable at one of the machine, never at a link-local one")
+  func reachable() async throws {
+    try await withLoop { loop in
+      for host in ["0.0.0.0", "::"] {
+        let reachable = try SocketAddress(host: host, port: 7).reachable(on: loop)
+        #expect(!reachable.isUnspecified && !reachable.isLinkLocal && reachable.port == 7)
+      }
+      let own = try SocketAddress(parsing: "10.1.2.3:4")
+      #expect(own.reachable(on: loop) == own)
+    }
+  }
+
   @Test("host and port are what was given")
   func parts() throws {
     let address = try SocketAddress(host: "2001:db8::7", port: 443)

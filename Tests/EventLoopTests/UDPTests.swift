@@ -68,4 +68,24 @@ struct UDPTests {
       first.close()
     }
   }
+
+  @Test("what has arrived is delivered at once when it is asked for, and no datagram twice")
+  func pending() async throws {
+    try await withLoop { loop in
+      var received: [[UInt8]] = []
+      let socket = try UDPSocket.bind(to: anyPort, on: loop) { received.append(Array($0.bytes)) }
+      let own = socket.localAddress!
+      socket.receivePending()
+      #expect(received == [])
+      for number in 0..<5 { try socket.send([UInt8(number)], to: own) }
+      // Without a turn of the loop.
+      socket.receivePending()
+      #expect(received == [[0], [1], [2], [3], [4]])
+      try socket.send([], to: own)
+      #expect(await eventually { received.last == [] })
+      #expect(received.count == 6)
+      socket.close()
+      socket.receivePending()
+    }
+  }
 }
