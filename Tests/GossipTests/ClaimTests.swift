@@ -4,7 +4,7 @@ import Testing
 @testable import Gossip
 
 /// Who owns which runner, as members tell each other.
-@Suite("Claims on runners")
+@SimulationThread @Suite("Claims on runners")
 struct ClaimTests {
   private let seed = Seed()
 

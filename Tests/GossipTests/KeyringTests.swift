@@ -2,7 +2,7 @@ import Testing
 
 @testable import Gossip
 
-@Suite("Keys")
+@SimulationThread @Suite("Keys")
 struct KeyringTests {
   private let old = Keyring.makeKey()
   private let new = Keyring.makeKey()

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Gossip
 
-@Suite("Parts of the protocol")
+@SimulationThread @Suite("Parts of the protocol")
 struct PartsTests {
   private func news(_ name: String, zone: String = "") -> News {
     News(
