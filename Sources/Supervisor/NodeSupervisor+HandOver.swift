@@ -35,11 +35,12 @@ extension NodeSupervisor {
     let outcomes = await withTaskGroup(of: (Int, Result<JobCreation, JobStoreError>).self) { group in
       for (index, record) in records.enumerated() {
         group.addTask {
-          do throws(JobStoreError) {
-            return (index, .success(try await store.create(record, output: nil)))
-          } catch {
+          // Bound before the tuple is made: Swift 6.3.1 with -O loses the index when it awaits inside the tuple.
+          let creation: JobCreation
+          do throws(JobStoreError) { creation = try await store.create(record, output: nil) } catch {
             return (index, .failure(error))
           }
+          return (index, .success(creation))
         }
       }
       var outcomes = [Result<JobCreation, JobStoreError>?](repeating: nil, count: records.count)
