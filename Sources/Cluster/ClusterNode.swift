@@ -62,7 +62,7 @@ public actor ClusterNode {
   var keyring: Keyring
   /// Peers for which a link is being made, until they have one or are gone.
   private var connecting: Set<MemberName> = []
-  private(set) var isClosed = false
+  public private(set) var isClosed = false
   private var hasToStop = false
   private var refusals = RefusalLog()
   /// Whether it looks for others by itself, now and then.
@@ -356,7 +356,7 @@ public actor ClusterNode {
 
   /// Tells the peers that this node goes on purpose.
   public func leave() async {
-    guard let gossip else { return }
+    guard let gossip, !isClosed else { return }
     await gossip.perform { $0.leave(at: $1) }
     await tellOfSelf()
   }

@@ -95,7 +95,10 @@ extension RunnerRegistry {
     let peers = ownership.peers.filter { $0 != asked }
     let found = await withTaskGroup(of: (NodeName, Bool?).self) { group in
       for peer in peers {
-        group.addTask { (peer, try? await self.ask(peer, within: .seconds(5), "", { try await $0.has(id) })) }
+        group.addTask {
+          let has = try? await self.ask(peer, within: .seconds(5), "", { try await $0.has(id) })
+          return (peer, has)
+        }
       }
       var silent: [NodeName] = []
       for await (peer, has) in group {

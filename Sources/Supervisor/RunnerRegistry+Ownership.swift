@@ -306,11 +306,19 @@ extension RunnerRegistry {
     if !undo, ownership.peers.isEmpty {
       throw .nodeUnavailable(nil, "there is no other node that could take the runners")
     }
-    isNodeDrained = !undo
-    await cluster?.setDraining(!undo)
-    if let me = await cluster?.member(node.member) { ownership.learn(me) }
+    await setNodeDrained(!undo)
     guard !undo else { return planReview() }
-    try await moveAll()
+    do throws(SupervisorError) { try await moveAll() } catch .nodeUnavailable(nil, let reason) {
+      // Refused as a whole: nothing stays half done.
+      await setNodeDrained(false)
+      throw .nodeUnavailable(nil, reason)
+    }
+  }
+
+  private func setNodeDrained(_ isDrained: Bool) async {
+    isNodeDrained = isDrained
+    await cluster?.setDraining(isDrained)
+    if let me = await cluster?.member(node.member) { ownership.learn(me) }
   }
 
   /// Gives every queue of this node to another.
@@ -333,7 +341,7 @@ extension RunnerRegistry {
     resumeChangeWaiters()
     review?.cancel()
     await review?.value
-    if let cluster, wasOpen, !ownership.peers.isEmpty {
+    if let cluster, wasOpen, await !cluster.isClosed, !ownership.peers.isEmpty {
       await cluster.setDraining(true)
       let moving = Task(executorPreference: context.loop) { try await self.moveAll() }
       let clock = Task(executorPreference: context.loop) { [loop = context.loop] in

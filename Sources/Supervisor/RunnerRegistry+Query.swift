@@ -24,7 +24,10 @@ extension RunnerRegistry {
         var part = query
         part.cursor = positions[node]
         let asked = part
-        group.addTask { (node, try? await self.ask(node, within: .seconds(5), "", { try await $0.query(asked) })) }
+        group.addTask {
+          let page = try? await self.ask(node, within: .seconds(5), "", { try await $0.query(asked) })
+          return (node, page)
+        }
       }
       for await (node, page) in group {
         if let page { pages[node] = page } else { unreachable.append(node) }

@@ -262,7 +262,11 @@ public actor RunnerRegistry {
     }
     let outcomes = await withTaskGroup(of: (NodeName, Value?).self) { group in
       for node in nodes {
-        group.addTask { (node, try? await self.ask(node, within: .seconds(5), "", body)) }
+        group.addTask {
+          // Bound before the tuple is made, as everywhere: Swift 6.3.1 with -O may lose what stands before an await in it.
+          let value = try? await self.ask(node, within: .seconds(5), "", body)
+          return (node, value)
+        }
       }
       var outcomes: [(NodeName, Value?)] = []
       for await outcome in group { outcomes.append(outcome) }

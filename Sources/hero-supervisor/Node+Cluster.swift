@@ -20,7 +20,7 @@ extension Node {
     let cluster: ClusterNode
     do {
       cluster = try ClusterNode(
-        try clusterConfiguration(api), on: loop, logger: logger, server: { await system.carryOut($0, from: 1) },
+        try await clusterConfiguration(api), on: loop, logger: logger, server: { await system.carryOut($0, from: 1) },
         onEvent: { [weak self] event in
           if case .mustStop(let reason) = event { self?.assumeIsolated { $0.mustStop(reason) } }
           registry.happened(event)
@@ -35,7 +35,7 @@ extension Node {
     await registry.join(cluster)
   }
 
-  private func clusterConfiguration(_ api: SocketAddress) throws -> ClusterNode.Configuration {
+  private func clusterConfiguration(_ api: SocketAddress) async throws -> ClusterNode.Configuration {
     let settings = configuration.cluster
     // Without a key the node listens on loopback only, where everybody may be trusted: a key that everybody knows.
     let keys = settings.keys.isEmpty ? [[UInt8](repeating: 0, count: Keyring.keyBytes)] : settings.keys.reveal()
@@ -44,7 +44,13 @@ extension Node {
       name: configuration.nodeName.member, cluster: settings.name,
       listen: try SocketAddress(host: host, port: settings.listen.port), keys: keys,
       memory: "\(configuration.dataDirectory)/cluster.peers")
-    cluster.advertise = try settings.advertise.map { try SocketAddress(host: $0.host, port: $0.port) }
+    if let advertise = settings.advertise {
+      do {
+        cluster.advertise = try await SocketAddress.resolve(host: advertise.host, port: advertise.port, on: loop).first
+      } catch {
+        throw CommandFailure(message: "cannot look up cluster.advertise \(advertise): \(error)", status: .failed)
+      }
+    }
     cluster.seeds = settings.seeds.map { (host: $0.host, port: $0.port) }
     cluster.settings =
       switch settings.profile {

@@ -237,6 +237,10 @@ actor Node {
 
   private func requestStop() {
     stopRequests += 1
+    if let cluster, stopRequested == nil, stopRequests == 1 {
+      // Not waiting for seeds any longer.
+      Task(executorPreference: loop) { await cluster.close() }
+    }
     if let stopRequested {
       self.stopRequested = nil
       stopRequested.resume()
@@ -248,6 +252,8 @@ actor Node {
   }
 
   private func stop(_ server: HTTPServer, _ registry: RunnerRegistry) async {
+    // A node whose name is another's must not say that it leaves, or gives anything away, under that name.
+    if failure != nil { await cluster?.close() }
     let seconds = configuration.jobs.drainSeconds
     logger.info("node stopping, running jobs may end", metadata: ["drain_seconds": "\(seconds)"])
     await registry.drain(for: .milliseconds(Int64(seconds * 1000)))

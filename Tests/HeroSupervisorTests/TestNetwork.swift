@@ -1,9 +1,12 @@
 import Glibc
+import Synchronization
 
 /// Network namespaces (network_namespaces(7)), one a node, on one switch, with the test's own namespace on it as well so that
 /// clients reach every node whatever the nodes hear of each other. Addresses are of the range for such tests (RFC 2544).
 final class TestNetwork: Sendable {
+  private static let made = Atomic<Int>(0)
   private let prefix: String
+  private let subnet: String
   private let names: [String]
 
   /// Whether this process may make one: with CAP_NET_ADMIN and the programs ip(8) and nft(8).
@@ -17,10 +20,14 @@ final class TestNetwork: Sendable {
 
   init(_ names: [String]) {
     self.names = names
-    prefix = "h\(getpid() % 100_000)"
+    Self.removeLeftovers()
+    // The system takes its time to remove the interfaces of a network before.
+    let number = Self.made.add(1, ordering: .relaxed).newValue
+    prefix = "h\(getpid())n\(number)"
+    subnet = "198.18.\((Int(getpid()) + number) % 250)"
     let bridge = "\(prefix)br"
     Self.must(["ip", "link", "add", bridge, "type", "bridge"])
-    Self.must(["ip", "addr", "add", "198.18.0.254/24", "dev", bridge])
+    Self.must(["ip", "addr", "add", "\(subnet).254/24", "dev", bridge])
     Self.must(["ip", "link", "set", bridge, "up"])
     for (index, name) in names.enumerated() {
       let space = space(name)
@@ -40,7 +47,21 @@ final class TestNetwork: Sendable {
     _ = Self.run(["ip", "link", "del", "\(prefix)br"])
   }
 
-  func address(_ name: String) -> String { "198.18.0.\(names.firstIndex(of: name)! + 1)" }
+  /// Those of test processes that were killed.
+  private static func removeLeftovers() {
+    guard let directory = opendir("/run/netns") else { return }
+    defer { closedir(directory) }
+    while let entry = readdir(directory) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      guard let match = name.wholeMatch(of: /h([0-9]+)n([0-9]+)-.*/), kill(pid_t(match.1)!, 0) != 0 else { continue }
+      _ = run(["ip", "netns", "del", name])
+      _ = run(["ip", "link", "del", "h\(match.1)n\(match.2)br"])
+    }
+  }
+
+  func address(_ name: String) -> String { "\(subnet).\(names.firstIndex(of: name)! + 1)" }
   private func space(_ name: String) -> String { "\(prefix)-\(name)" }
   func wrapper(_ name: String) -> [String] { ["ip", "netns", "exec", space(name)] }
   private func inside(_ name: String, _ words: [String]) -> [String] { wrapper(name) + words }
