@@ -1,3 +1,4 @@
+import Gossip
 import GossipSimulator
 
 let arguments = CommandLine.arguments.dropFirst()
@@ -37,5 +38,7 @@ case "loss":
   } else {
     loss(hours: Int(arguments.dropFirst().first ?? "1")!, seeds: Int(arguments.dropFirst(2).first ?? "4")!)
   }
+case "silence":
+  for size in [2, 3, 5, 10, 50] { silence(size: size, runs: 500) }
 default: report("?")
 }

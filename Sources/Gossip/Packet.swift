@@ -13,6 +13,9 @@ public struct Packet: Hashable, Sendable {
     self.claims = claims
     self.digest = digest
   }
+
+  /// Whether the sender says that this member is not alive.
+  func doubts(_ name: MemberName) -> Bool { news.contains { $0.name == name && $0.state != .alive } }
 }
 
 public enum Message: Hashable, Sendable {

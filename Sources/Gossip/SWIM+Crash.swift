@@ -81,8 +81,9 @@ extension SWIM {
     let mine = takeNumber()
     let interval = settings.crashPingInterval
     relays[mine] = Relay(
-      requester: requester, number: number, negativeAt: now + interval * 3, until: now + settings.probeInterval,
-      again: Relay.Again(target: target, address: address, times: [now + interval, now + interval * 2]))
+      requester: requester, number: number, target: target, negativeAt: now + interval * 3,
+      until: now + settings.probeInterval,
+      again: Relay.Again(address: address, times: [now + interval, now + interval * 2]))
     directives.append(.send(Packet(.ping(mine, target: target)), to: address))
   }
 }

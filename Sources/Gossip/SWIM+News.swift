@@ -85,7 +85,7 @@ extension SWIM {
     if before.isPresent && !member.isPresent {
       order.remove(news.name)
       gone.append(news.name)
-      if probe?.target == news.name { probe = nil }
+      probes.removeAll { $0.target == news.name }
     } else if !before.isPresent && member.isPresent {
       gone.removeAll { $0 == news.name }
       order.insert(news.name, using: &generator)
@@ -121,12 +121,11 @@ extension SWIM {
 
   private func suspicion(by accuser: MemberName) -> Suspicion {
     let minimum = settings.suspicionMinimum(members: present)
-    // Two fewer than the multiplier: as many as are likely to fail to reach it as well. With fewer others, none.
-    var expected = max(0, Int(settings.suspicionMultiplier) - 2)
-    if present - 2 < expected { expected = 0 }
+    // With fewer others than should confirm it, none.
+    let expected = present - 2 < settings.suspicionConfirmations ? 0 : settings.suspicionConfirmations
     return Suspicion(
       by: accuser, at: now, minimum: minimum, maximum: minimum * settings.suspicionMaximumMultiplier,
-      expected: expected, lead: settings.probeTimeout, questions: settings.lastQuestions(members: present))
+      expected: expected, lead: settings.probeInterval, questions: settings.lastQuestions(members: present))
   }
 
   mutating func continueSuspicions() {

@@ -1,7 +1,7 @@
 // Is that member alive? Asked directly, then through others, then over the peer link (SWIM, §3.1).
 
 extension SWIM {
-  /// The probe under way; there is one at a time.
+  /// A probe under way.
   struct Probe {
     let number: ProbeNumber
     let target: MemberName
@@ -26,6 +26,9 @@ extension SWIM {
   struct Relay {
     let requester: MemberAddress
     let number: ProbeNumber
+    let target: MemberName
+    /// Whether the requester suspects the target, and wants to hear of a refutation.
+    var isDoubted = false
     /// When the requester is told that there is no answer yet; `nil` once it was.
     var negativeAt: Duration?
     var until: Duration
@@ -33,7 +36,6 @@ extension SWIM {
     var again: Again?
 
     struct Again {
-      let target: MemberName
       let address: MemberAddress
       var times: [Duration]
     }
@@ -47,60 +49,71 @@ extension SWIM {
   }
 
   mutating func startProbe() {
-    guard let target = order.take(using: &generator) else { return }
+    guard let target = order.take(using: &generator), !probes.contains(where: { $0.target == target }) else { return }
     let number = takeNumber()
-    probe = Probe(
-      number: number, target: target, directUntil: now + health.scaled(settings.probeTimeout),
-      until: now + health.scaled(settings.probeInterval))
+    probes.append(
+      Probe(
+        number: number, target: target, directUntil: now + health.scaled(settings.probeTimeout),
+        until: now + health.scaled(settings.probeInterval)))
     ping(target, number)
   }
 
   /// The suspect hears first what is said of it, so that it can refute (Lifeguard, §III-C, "buddy system").
   mutating func ping(_ target: MemberName, _ number: ProbeNumber) {
     guard let member = entries[target] else { return }
-    let first = member.state == .suspect && settings.tellsSuspectFirst ? news(of: member) : nil
-    directives.append(.send(packet(.ping(number, target: target), first: first), to: member.profile.address))
+    let packet = packet(.ping(number, target: target), first: doubt(of: target))
+    directives.append(.send(packet, to: member.profile.address))
   }
 
-  mutating func continueProbe() {
-    guard var current = probe else { return }
-    if let until = current.directUntil, now >= until {
-      current.directUntil = nil
-      askOthers(&current)
-      probe = current
+  /// What is said of a suspect.
+  private func doubt(of target: MemberName) -> News? {
+    guard let member = entries[target], member.state == .suspect, settings.tellsSuspectFirst else { return nil }
+    return news(of: member)
+  }
+
+  mutating func continueProbes() {
+    for index in probes.indices {
+      guard let until = probes[index].directUntil, now >= until else { continue }
+      probes[index].directUntil = nil
+      probes[index].helpers = askOthers(probes[index])
+      probes[index].missingNegatives = probes[index].helpers
     }
-    guard now >= current.until else { return }
-    probe = nil
-    // Nobody is silent but the target: this member is fine. Silent helpers, or none to ask: it may be this member itself.
-    health.add(current.helpers == 0 ? 1 : current.missingNegatives)
-    guard let member = entries[current.target], member.isPresent else { return }
-    apply(
-      News(
-        name: member.name, state: .suspect, incarnation: member.incarnation, profile: member.profile, source: name))
+    let ended = probes.filter { now >= $0.until }
+    probes.removeAll { now >= $0.until }
+    for probe in ended {
+      // Nobody is silent but the target: this member is fine. Silent helpers, or none to ask: it may be this member itself.
+      health.add(probe.helpers == 0 ? 1 : probe.missingNegatives)
+      guard let member = entries[probe.target], member.isPresent else { continue }
+      apply(
+        News(
+          name: member.name, state: .suspect, incarnation: member.incarnation, profile: member.profile, source: name))
+    }
   }
 
-  private mutating func askOthers(_ current: inout Probe) {
-    guard let member = entries[current.target] else { return }
-    let helpers = chooseHelpers(besides: current.target)
-    current.helpers = helpers.count
-    current.missingNegatives = helpers.count
-    let request = Message.pingRequest(current.number, target: member.name, address: member.profile.address)
+  /// - Returns: how many were asked.
+  private mutating func askOthers(_ probe: Probe) -> Int {
+    guard let member = entries[probe.target] else { return 0 }
+    let helpers = chooseHelpers(besides: probe.target)
+    let request = Message.pingRequest(probe.number, target: member.name, address: member.profile.address)
     for helper in helpers {
-      directives.append(.send(packet(request), to: helper.profile.address))
+      directives.append(.send(packet(request, first: doubt(of: probe.target)), to: helper.profile.address))
     }
-    directives.append(.probeByPeerLink(current.number, member.name))
+    directives.append(.probeByPeerLink(probe.number, member.name))
+    return helpers.count
   }
+
+  private func place(of number: ProbeNumber) -> Int? { probes.firstIndex { $0.number == number } }
 
   mutating func endRelays() {
     // Sorted, so that a seed repeats it.
     for (number, relay) in relays.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
       if let time = relay.again?.times.first, now >= time {
         relays[number]!.again!.times.removeFirst()
-        directives.append(.send(Packet(.ping(number, target: relay.again!.target)), to: relay.again!.address))
+        directives.append(.send(Packet(.ping(number, target: relay.target)), to: relay.again!.address))
       }
       if let time = relay.negativeAt, now >= time {
         relays[number]!.negativeAt = nil
-        directives.append(.send(Packet(.negative(relay.number)), to: relay.requester))
+        answer(.negative(relay.number), relay)
       }
       if now >= relay.until { relays[number] = nil }
     }
@@ -121,16 +134,19 @@ extension SWIM {
     switch packet.message {
     case .ping(let number, let target):
       if target == name && !hasLeft && !isOwnPing(number) {
-        answer(number, to: sender, isDoubted: packet.news.contains { $0.name == name && $0.state != .alive })
+        answer(number, to: sender, isDoubted: packet.doubts(name))
       }
-    case .pingRequest(let number, let target, let address): relay(number, target, address, for: sender)
+    case .pingRequest(let number, let target, let address):
+      relay(number, target, address, for: sender, isDoubted: packet.doubts(target))
     case .crashPingRequest(let number, let target, let address): relayAtOnce(number, target, address, for: sender)
     case .acknowledge(let number):
-      if let digest = packet.digest, let probe, probe.number == number { compare(digest, with: probe.target) }
+      if let digest = packet.digest, let place = place(of: number) { compare(digest, with: probes[place].target) }
       acknowledge(number)
     case .negative(let number):
       deny(number, by: sender)
-      if probe?.number == number { probe!.missingNegatives = max(0, probe!.missingNegatives - 1) }
+      if let place = place(of: number) {
+        probes[place].missingNegatives = max(0, probes[place].missingNegatives - 1)
+      }
     case nil: break
     }
     return takeDirectives()
@@ -153,14 +169,22 @@ extension SWIM {
   var canRelay: Bool { relays.count < 4 * max(8, entries.count) }
 
   private mutating func relay(
-    _ number: ProbeNumber, _ target: MemberName, _ address: MemberAddress, for requester: MemberAddress
+    _ number: ProbeNumber, _ target: MemberName, _ address: MemberAddress, for requester: MemberAddress,
+    isDoubted: Bool
   ) {
     guard canRelay else { return }
     let mine = takeNumber()
     relays[mine] = Relay(
-      requester: requester, number: number, negativeAt: now + settings.probeTimeout * 0.8,
-      until: now + settings.probeInterval)
-    directives.append(.send(Packet(.ping(mine, target: target)), to: address))
+      requester: requester, number: number, target: target, isDoubted: isDoubted,
+      negativeAt: now + settings.probeTimeout * 0.8, until: now + settings.probeInterval)
+    directives.append(
+      .send(Packet(.ping(mine, target: target), news: [doubt(of: target)].compactMap(\.self)), to: address))
+  }
+
+  /// To who asked for a probe, with what is known of the target if it was doubted.
+  private mutating func answer(_ message: Message, _ relay: Relay) {
+    let known = relay.isDoubted ? entries[relay.target].map(news(of:)) : nil
+    directives.append(.send(Packet(message, news: [known].compactMap(\.self)), to: relay.requester))
   }
 
   private mutating func acknowledge(_ number: ProbeNumber) {
@@ -170,9 +194,9 @@ extension SWIM {
       return
     }
     if let relay = relays.removeValue(forKey: number) {
-      directives.append(.send(Packet(.acknowledge(relay.number)), to: relay.requester))
-    } else if probe?.number == number {
-      probe = nil
+      answer(.acknowledge(relay.number), relay)
+    } else if let place = place(of: number) {
+      probes.remove(at: place)
       health.add(-1)
     }
   }

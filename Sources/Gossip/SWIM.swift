@@ -62,7 +62,7 @@ public struct SWIM: Sendable {
   var repairDelay: Duration
   var health: LocalHealth
   var generator: SeededGenerator
-  var probe: Probe?
+  var probes: [Probe] = []
   var relays: [ProbeNumber: Relay] = [:]
   /// Members whose peer link broke, and who are asked about at this moment.
   var crashProbes: [ProbeNumber: CrashProbe] = [:]
@@ -121,7 +121,8 @@ public struct SWIM: Sendable {
 
   /// When `advance` has something to do next.
   public var nextDeadline: Duration {
-    var deadline = min(nextGossip, nextExchange, probe?.nextDeadline ?? nextProbe)
+    var deadline = min(nextGossip, nextExchange, nextProbe)
+    for probe in probes { deadline = min(deadline, probe.nextDeadline) }
     for relay in relays.values { deadline = min(deadline, relay.nextDeadline) }
     for probe in crashProbes.values { deadline = min(deadline, probe.nextDeadline) }
     if let end = suspicions.nextEvent { deadline = min(deadline, end) }
@@ -139,7 +140,7 @@ public struct SWIM: Sendable {
   /// meanwhile are still to be read, so that nobody is to blame for being silent.
   private mutating func awake(after pause: Duration) {
     health.add(1)
-    probe?.postpone(by: pause)
+    for index in probes.indices { probes[index].postpone(by: pause) }
     for number in relays.keys { relays[number]!.postpone(by: pause) }
     for number in crashProbes.keys { crashProbes[number]!.postpone(by: pause) }
     suspicions.postpone(by: pause, atLeastUntil: now + settings.probeInterval)
@@ -150,12 +151,12 @@ public struct SWIM: Sendable {
   public mutating func advance(to time: Duration) -> [Directive] {
     proceed(to: time)
     continueSuspicions()
-    continueProbe()
+    continueProbes()
     endRelays()
     continueCrashProbes()
-    if now >= nextProbe && probe == nil {
+    if now >= nextProbe {
       startProbe()
-      nextProbe = now + health.scaled(settings.probeInterval)
+      nextProbe = now + health.scaled(settings.probeInterval) / settings.parallelProbes
     }
     if now >= nextGossip {
       gossip()

@@ -56,28 +56,32 @@ struct SWIMTests {
   }
 
   @Test("a member that never answers is asked directly, through others, by the peer link, and then suspected")
-  func probes() {
+  func probes() throws {
     var swim = member("a", "b", "c", "d")
-    var asked: [Message] = []
-    var byLink = 0
+    var asked: [ProbeNumber: [Message]] = [:]
+    var byLink: [ProbeNumber: MemberName] = [:]
     var time = Duration.zero
     while swim.members.allSatisfy({ $0.state == .alive }) && time < .seconds(10) {
       time = swim.nextDeadline
       for directive in swim.advance(to: time) {
-        if case .send(let packet, _) = directive, let message = packet.message { asked.append(message) }
-        if case .probeByPeerLink = directive { byLink += 1 }
+        if case .send(let packet, _) = directive {
+          switch packet.message {
+          case .ping(let number, _)?, .pingRequest(let number, _, _)?:
+            asked[number, default: []].append(packet.message!)
+          default: break
+          }
+        }
+        if case .probeByPeerLink(let number, let target) = directive { byLink[number] = target }
       }
     }
-    guard case .ping(let number, let target)? = asked.first else {
-      Issue.record("\(asked)")
-      return
-    }
+    let target = try #require(swim.members.first { $0.state == .suspect }).name
+    let number = try #require(byLink.first { $0.value == target }).key
+    let messages = try #require(asked[number])
+    #expect(messages.first == .ping(number, target: target) && messages.count == 4)
     #expect(
-      asked.dropFirst().prefix(3).allSatisfy {
-        if case .pingRequest(number, target, MemberAddress("\(target):1")) = $0 { true } else { false }
+      messages.dropFirst().allSatisfy {
+        $0 == .pingRequest(number, target: target, address: MemberAddress("\(target):1"))
       })
-    #expect(byLink == 1)
-    #expect(swim[target]?.state == .suspect)
   }
 
   /// The number of a ping among directives.
@@ -107,7 +111,7 @@ struct SWIMTests {
     } else {
       _ = swim.receive(Packet(.acknowledge(sent)), from: MemberAddress("a:1"), at: time)
     }
-    #expect(swim.probe == nil)
+    #expect(swim.probes.isEmpty)
     #expect(swim.healthScore == 0)
   }
 
