@@ -1,7 +1,7 @@
 import Gossip
 
 /// Why a call to another node has no answer.
-public enum ClusterError: Error, Hashable, Sendable {
+public enum ClusterError: Error, Hashable, Sendable, CustomStringConvertible {
   /// There is no link to the node, and none could be made: nothing was sent, so the call may be made elsewhere.
   case unreachable(MemberName, reason: String)
   /// The link broke, or the node died, while the call was under way: whether it was carried out is not known.
@@ -14,6 +14,17 @@ public enum ClusterError: Error, Hashable, Sendable {
   case invalidAnswer(MemberName, reason: String)
   /// The calling task was cancelled.
   case cancelled
+
+  public var description: String {
+    switch self {
+    case .unreachable(_, let reason): reason
+    case .nodeLost(let node): "\(node) was lost while it was asked, and may have done it or not"
+    case .timedOut(let node): "\(node) did not answer in time, and may do it still"
+    case .overloaded(let node): "\(node) has too many calls under way"
+    case .invalidAnswer(let node, let reason): "\(node) answered something else: \(reason)"
+    case .cancelled: "the call was cancelled"
+    }
+  }
 }
 
 /// Why a link was not made.

@@ -228,10 +228,10 @@ public actor ClusterNode {
     guard let links else { throw .unreachable(peer, reason: "this node is not in a cluster") }
     let member = await gossip?.member(peer)
     if let member, !member.isPresent {
-      throw .unreachable(peer, reason: "it has \(member.state == .left ? "left" : "failed")")
+      throw .unreachable(peer, reason: "\(peer) has \(member.state == .left ? "left" : "failed")")
     }
     if let link = await links.link(to: peer) { return link }
-    guard let member else { throw .unreachable(peer, reason: "it is not a member") }
+    guard let member else { throw .unreachable(peer, reason: "\(peer) is not a member") }
     let result = await links.dial(member.profile.address, until: deadline)
     if Task.isCancelled { throw .cancelled }
     switch result {
