@@ -170,12 +170,12 @@ import Testing
     try await withCluster(["a", "b"]) { nodes, _ in
       let nobody = try Greeter.resolve(
         id: ClusterActorID(node: MemberName("x"), kind: "Greeter"), using: nodes[0].system)
-      await #expect(throws: ClusterError.unreachable(MemberName("x"), reason: "it is not a member")) {
+      await #expect(throws: ClusterError.unreachable(MemberName("x"), reason: "x is not a member")) {
         try await nobody.greet("x", times: 1)
       }
       let remote = try nodes[0].greeter(of: nodes[1])
       await nodes[1].cluster.leave()
-      await #expect(throws: ClusterError.unreachable(MemberName("b"), reason: "it has left")) {
+      await #expect(throws: ClusterError.unreachable(MemberName("b"), reason: "b has left")) {
         try await remote.greet("x", times: 1)
       }
     }
