@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="short rounds and few of them: shows that it works")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of whom to kill, and when")
     parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--ceilings", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--own-network", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)

@@ -53,6 +53,13 @@ class Node:
     # What a node says
 
     def request(self, method, path, body=None):
+        """Status and body. What is asked here may be asked twice: a node closes a connection that was idle for long."""
+        try:
+            return self._request(method, path, body)
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            return self._request(method, path, body)
+
+    def _request(self, method, path, body):
         self._connection = self._connection or http.client.HTTPConnection(self.host.address, self.api, timeout=30)
         try:
             headers = {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json"}
@@ -62,9 +69,6 @@ class Node:
         except OSError:
             self._hang_up()
             raise
-        except http.client.HTTPException as error:
-            self._hang_up()
-            raise OSError(str(error)) from error
 
     def answer(self, method, params):
         """The whole answer, an error too."""
