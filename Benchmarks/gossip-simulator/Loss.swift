@@ -3,10 +3,10 @@ import GossipSimulator
 
 /// How often members in good order are suspected and declared failed, when so much of all that is sent is lost, late,
 /// repeated and overtaken.
-func loss(hours: Int, seeds: Int, sizes: [Int] = [5, 40, 200], shares: [Double] = [0.05, 0.1, 0.2, 0.3, 0.4]) {
+func loss(hours: Int, seeds: Int) {
   report("members", "loss", "node hours", "suspicions", "false failures", "bytes/s")
-  for size in sizes {
-    for share in shares {
+  for size in [5, 40, 200] {
+    for share in [0.05, 0.1, 0.2, 0.3] {
       var (suspicions, failures, bytes) = (0, 0, 0)
       for seed in 0..<seeds {
         var simulator = Simulator(count: size, seed: UInt64(seed), isAcquainted: true)

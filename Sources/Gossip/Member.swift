@@ -24,7 +24,8 @@ public struct Incarnation: Hashable, Comparable, Sendable {
   public var rawValue: UInt64
   public init(_ rawValue: UInt64) { self.rawValue = rawValue }
   public static func < (a: Incarnation, b: Incarnation) -> Bool { a.rawValue < b.rawValue }
-  func next() -> Incarnation { Incarnation(rawValue + 1) }
+  /// At the largest that can travel it stays: only a member that lies brings another one there.
+  func next() -> Incarnation { Incarnation(min(rawValue + 1, News.maximumCounter)) }
 }
 
 public enum MemberState: UInt8, Hashable, Sendable, CaseIterable {

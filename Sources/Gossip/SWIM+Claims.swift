@@ -15,6 +15,8 @@ extension SWIM {
   }
 
   mutating func apply(_ claim: RunnerClaim) {
+    // Larger ones cannot travel.
+    guard claim.epoch <= News.maximumCounter, claim.revision <= News.maximumCounter else { return }
     guard claimMap.merge(claim, at: now) else { return }
     lastChange = now
     if !isJoining { claimQueue.add(claim) }

@@ -7,6 +7,8 @@ extension SWIM {
   struct CrashProbe {
     let target: MemberName
     let incarnation: Incarnation
+    /// Between two pings.
+    let interval: Duration
     /// When it is pinged again.
     var pings: [Duration]
     /// Helpers that have not said that they cannot reach it either.
@@ -17,6 +19,13 @@ extension SWIM {
     var until: Duration
 
     var nextDeadline: Duration { pings.first ?? (waitsFor.isEmpty ? directUntil : until) }
+
+    /// Those that are late are one, and it has its time to be answered.
+    mutating func pinged(at now: Duration) {
+      pings.removeAll { now >= $0 }
+      directUntil = max(directUntil, now + interval)
+      until = max(until, directUntil)
+    }
 
     mutating func postpone(by pause: Duration) {
       for index in pings.indices { pings[index] += pause }
@@ -35,7 +44,7 @@ extension SWIM {
     let helpers = chooseHelpers(besides: target)
     let interval = health.scaled(settings.crashPingInterval)
     crashProbes[number] = CrashProbe(
-      target: target, incarnation: member.incarnation, pings: [now + interval, now + interval * 2],
+      target: target, incarnation: member.incarnation, interval: interval, pings: [now + interval, now + interval * 2],
       waitsFor: Set(helpers.map(\.profile.address)), directUntil: now + interval * 3, until: now + interval * 6)
     directives.append(.send(Packet(.ping(number, target: target)), to: member.profile.address))
     for helper in helpers {
@@ -56,7 +65,7 @@ extension SWIM {
         continue
       }
       if let time = probe.pings.first, now >= time {
-        crashProbes[number]!.pings.removeFirst()
+        crashProbes[number]!.pinged(at: now)
         directives.append(.send(Packet(.ping(number, target: probe.target)), to: member.profile.address))
       } else if now >= (probe.waitsFor.isEmpty ? probe.directUntil : probe.until) {
         crashProbes[number] = nil

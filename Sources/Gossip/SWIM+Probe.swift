@@ -108,7 +108,7 @@ extension SWIM {
     // Sorted, so that a seed repeats it.
     for (number, relay) in relays.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
       if let time = relay.again?.times.first, now >= time {
-        relays[number]!.again!.times.removeFirst()
+        relays[number]!.again!.times.removeAll { now >= $0 }
         directives.append(.send(Packet(.ping(number, target: relay.target)), to: relay.again!.address))
       }
       if let time = relay.negativeAt, now >= time {

@@ -10,7 +10,7 @@
 public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   guard count > 0 else { return 0 }
   let bytes = Array(UnsafeBufferPointer(start: start + 1, count: count - 1))
-  switch start[0] % 6 {
+  switch start[0] % 7 {
   case 0:
     if let packet = try? Packet(decoding: bytes) { precondition((try? Packet(decoding: packet.encoded())) == packet) }
   case 1:
@@ -20,6 +20,7 @@ public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   case 2: frames(bytes)
   case 3: handshake(bytes)
   case 4: values(bytes)
+  case 5: membership(bytes)
   default: precondition(keyring.open(bytes) == nil, "bytes of a stranger were opened")
   }
   return 0
