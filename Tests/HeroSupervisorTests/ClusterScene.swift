@@ -77,6 +77,13 @@ actor ClusterScene {
   func log(_ name: String) -> String { nodes[name]?.log ?? "" }
   func pid(_ name: String) -> Int32 { nodes[name]!.pid }
 
+  /// What a node said last, from what the Swift runtime says of a crash on.
+  private func lastWords(_ name: String) -> String {
+    let log = log(name)
+    guard let crash = log.range(of: "Fatal error") ?? log.range(of: "crashed") else { return String(log.suffix(3000)) }
+    return log[..<crash.lowerBound].suffix(1000) + String(log[crash.lowerBound...].prefix(6000))
+  }
+
   /// Starts a node, which joins those that run; at the port that it had before, unless it shall have a new one.
   /// - Parameters:
   ///   - other: what it is called here, when another node has that name as well.
@@ -117,7 +124,7 @@ actor ClusterScene {
   func kill(_ name: String) async {
     Glibc.kill(nodes[name]!.pid, SIGKILL)
     let status = await nodes[name]!.exit()
-    if status.signal != SIGKILL { Issue.record("\(name) ended by itself: \(status)\n\(log(name).suffix(3000))") }
+    if status.signal != SIGKILL { Issue.record("\(name) ended by itself: \(status)\n\(lastWords(name))") }
     nodes[name] = nil
     paused.remove(name)
   }
@@ -134,7 +141,7 @@ actor ClusterScene {
   func terminate(_ name: String) async -> Int64 {
     Glibc.kill(nodes[name]!.pid, SIGTERM)
     let status = await nodes[name]!.exit()
-    if status.signal != 0 { Issue.record("\(name) was killed: \(status)\n\(log(name).suffix(3000))") }
+    if status.signal != 0 { Issue.record("\(name) was killed: \(status)\n\(lastWords(name))") }
     nodes[name] = nil
     return status.code
   }
