@@ -30,7 +30,13 @@ extension SQLiteJobStore {
   }
 
   private nonisolated static func open(_ path: String) throws -> OpenedDatabase {
-    let lock = try FileLock(path: "\(path).lock")
+    let lock: FileLock
+    do throws(FileLock.Failure) { lock = try FileLock(path: "\(path).lock") } catch {
+      switch error {
+      case .inUse(let holder): throw SQLiteJobStoreError.inUse(by: holder)
+      case .cannotOpen(let reason): throw SQLiteJobStoreError.cannotOpen(reason)
+      }
+    }
     do {
       makePrivate(path)
       var configuration = GRDB.Configuration()

@@ -1,12 +1,18 @@
 import Glibc
 
-/// Says that a live process has a store open: flock(2) on a file beside it, which the kernel releases with the process,
+/// Says that a live process uses a data directory: flock(2) on a file in it, which the kernel releases with the process,
 /// however it ends.
-struct FileLock {
+public struct FileLock: Sendable {
+  public enum Failure: Error, Sendable {
+    /// Another live process holds it; what it wrote into the file.
+    case inUse(by: String)
+    case cannotOpen(String)
+  }
+
   private let descriptor: Int32
 
   /// - Throws: `inUse` while another process holds it.
-  init(path: String) throws(SQLiteJobStoreError) {
+  public init(path: String) throws(Failure) {
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw .cannotOpen("\(path): \(String(cString: strerror(errno)))") }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
@@ -21,7 +27,7 @@ struct FileLock {
   }
 
   /// Unlocks before it closes: a child between fork(2) and execve(2) holds a copy of the descriptor for a moment.
-  func release() {
+  public func release() {
     flock(descriptor, LOCK_UN)
     close(descriptor)
   }
