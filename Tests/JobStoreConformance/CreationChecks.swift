@@ -95,7 +95,7 @@ extension StoreCheck {
 }
 
 /// Runs a body many times at once, and answers in the order of the numbers it was given.
-func concurrently<Value: Sendable>(
+package func concurrently<Value: Sendable>(
   _ count: Int, _ body: @escaping @Sendable (Int) async throws -> Value
 ) async throws -> [Value] {
   try await withThrowingTaskGroup(of: (Int, Value).self) { group in

@@ -2,12 +2,12 @@ import Supervisor
 
 // Jobs and steps for the checks. Instants are made up, so that a record can be compared whole.
 
-extension Timestamp {
+package extension Timestamp {
   /// Milliseconds after an instant of 2026.
   static func at(_ milliseconds: Int64) -> Timestamp { Timestamp(milliseconds: 1_790_000_000_000 + milliseconds) }
 }
 
-extension Job {
+package extension Job {
   static func sample(
     _ id: String, caller: String = "caller", context: String = "context", payload: String = "echo hello",
     runner: String = "runner", executor: String = "shell", timeout: Double = 1.5,
@@ -20,17 +20,17 @@ extension Job {
   }
 }
 
-extension JobRecord {
+package extension JobRecord {
   static func created(_ job: Job) -> JobRecord { JobRecord(job: job, createdAt: .at(0)) }
   static func queued(_ job: Job) -> JobRecord { JobRecord(job: job, status: .queued, createdAt: .at(0)) }
 }
 
-extension ProcessIdentity {
+package extension ProcessIdentity {
   /// Its start is beyond what a signed integer holds.
   static let sample = ProcessIdentity(pid: 4711, startTicks: UInt64.max - 1, bootID: "5f4b3a1e-0000-4000-8000-1")
 }
 
-extension JobTransition {
+package extension JobTransition {
   static func completed(_ text: String = "hello\n", at: Timestamp = .at(90)) -> JobTransition {
     .finish(.completed, .success(text), JobOutput(stdout: Array(text.utf8)), at: at)
   }
@@ -39,7 +39,7 @@ extension JobTransition {
   }
 }
 
-extension JobStore {
+package extension JobStore {
   func create(_ record: JobRecord) async throws(JobStoreError) -> JobCreation {
     try await create(record, output: nil)
   }

@@ -6,37 +6,47 @@ import Testing
 // `StoreCheck.all` does; how a store is made, opened again and looked into is its own test's to say (`StoreUnderTest`).
 
 /// One sentence about stores, and how to find out.
-struct StoreCheck: Sendable, CustomTestStringConvertible {
+package struct StoreCheck: Sendable, CustomTestStringConvertible {
   let sentence: String
-  let body: @Sendable (StoreUnderTest) async throws -> Void
+  package let body: @Sendable (StoreUnderTest) async throws -> Void
 
   init(_ sentence: String, _ body: @escaping @Sendable (StoreUnderTest) async throws -> Void) {
     self.sentence = sentence
     self.body = body
   }
 
-  var testDescription: String { sentence }
+  package var testDescription: String { sentence }
 
-  static let all =
+  package static let all =
     creation + transitions + concurrency + waiting + contents + order + queries + paging + deletion + runners
     + reopening
 }
 
 /// An empty store, and what a check must know besides the protocol.
-struct StoreUnderTest: Sendable {
-  let store: any JobStore
+package struct StoreUnderTest: Sendable {
+  package let store: any JobStore
   /// Closes the store and opens it again, with nothing of it left in memory.
-  let reopen: @Sendable () async throws -> any JobStore
+  package let reopen: @Sendable () async throws -> any JobStore
   /// Transactions written since the store was opened.
-  let commits: @Sendable () async -> Int
+  package let commits: @Sendable () async -> Int
   /// Calls of `finished` that wait at present.
-  let waiters: @Sendable () async -> Int
+  package let waiters: @Sendable () async -> Int
+
+  package init(
+    store: any JobStore, reopen: @escaping @Sendable () async throws -> any JobStore,
+    commits: @escaping @Sendable () async -> Int, waiters: @escaping @Sendable () async -> Int
+  ) {
+    self.store = store
+    self.reopen = reopen
+    self.commits = commits
+    self.waiters = waiters
+  }
 }
 
 /// Waits until `condition` holds, at most 10 s.
 /// - Returns: whether it came to hold.
 @discardableResult
-func eventually(_ condition: () async throws -> Bool) async rethrows -> Bool {
+package func eventually(_ condition: () async throws -> Bool) async rethrows -> Bool {
   let deadline = ContinuousClock.now + .seconds(10)
   while try await !condition() {
     if ContinuousClock.now > deadline { return false }
@@ -46,7 +56,7 @@ func eventually(_ condition: () async throws -> Bool) async rethrows -> Bool {
 }
 
 /// Expects that a call is refused for this reason.
-func expect(
+package func expect(
   _ error: JobStoreError, _ location: SourceLocation = #_sourceLocation, _ body: () async throws -> Void
 ) async {
   do {

@@ -123,7 +123,7 @@ extension StoreCheck {
 }
 
 /// What a call answered or why it was refused.
-func attempt<Value: Sendable>(
+package func attempt<Value: Sendable>(
   _ body: () async throws(JobStoreError) -> Value
 ) async -> Result<Value, JobStoreError> {
   do { return .success(try await body()) } catch { return .failure(error) }

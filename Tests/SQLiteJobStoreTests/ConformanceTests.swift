@@ -1,4 +1,5 @@
 import EventLoop
+import JobStoreConformance
 import Supervisor
 import Testing
 

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import JobStoreConformance
 import Supervisor
 import Testing
 

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import JobStoreConformance
 import Supervisor
 import Testing
 

@@ -1,4 +1,5 @@
 import GRDB
+import JobStoreConformance
 import Supervisor
 import Testing
 
