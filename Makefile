@@ -1,7 +1,7 @@
 # The two commands of the README are `make run` and `make test`; `make help` lists the rest.
 BUILD ?= .build
 NODES ?= 1
-PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev pkg-config
+PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev libpq-dev pkg-config
 
 .PHONY: help run cluster test build release deps lint format bench bench-cluster install clean
 

@@ -25,6 +25,7 @@ let package = Package(
     .systemLibrary(name: "CLibUV", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
     .systemLibrary(name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(name: "CLLHTTP"),
 
     .target(
@@ -58,6 +59,12 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: swift),
     .target(
+      name: "PostgresJobStore",
+      dependencies: [
+        "CLibPQ", "EventLoop", "JSONRPC", "Supervisor", .product(name: "Logging", package: "swift-log"),
+        .product(name: "DequeModule", package: "swift-collections"),
+      ], swiftSettings: swift),
+    .target(
       name: "SupervisorAPI",
       dependencies: [
         "Supervisor", "JSONRPC", "HTTPServer", "COpenSSL", .product(name: "Logging", package: "swift-log"),
@@ -68,8 +75,8 @@ let package = Package(
     .executableTarget(
       name: "hero-supervisor",
       dependencies: [
-        "Cluster", "EventLoop", "Gossip", "HTTPServer", "JSONRPC", "Supervisor", "SQLiteJobStore", "SupervisorAPI",
-        "SupervisorClient",
+        "Cluster", "EventLoop", "Gossip", "HTTPServer", "JSONRPC", "PostgresJobStore", "Supervisor", "SQLiteJobStore",
+        "SupervisorAPI", "SupervisorClient",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: swift),
@@ -88,9 +95,19 @@ let package = Package(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),
     .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "Gossip", "EventLoop"], swiftSettings: swift),
+    // What every store must do, for the tests of each.
+    .target(
+      name: "JobStoreConformance", dependencies: ["Supervisor", "EventLoop"], path: "Tests/JobStoreConformance",
+      swiftSettings: swift),
+    .testTarget(
+      name: "PostgresJobStoreTests", dependencies: ["PostgresJobStore", "JobStoreConformance", "Supervisor", "EventLoop"],
+      swiftSettings: swift),
     .testTarget(
       name: "SQLiteJobStoreTests",
-      dependencies: ["SQLiteJobStore", "Supervisor", "EventLoop", .product(name: "GRDB", package: "GRDB.swift")],
+      dependencies: [
+        "SQLiteJobStore", "JobStoreConformance", "Supervisor", "EventLoop",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ],
       swiftSettings: swift),
     .testTarget(
       name: "SupervisorAPITests",

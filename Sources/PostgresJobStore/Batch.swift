@@ -1,0 +1,326 @@
+import Supervisor
+
+// One transaction for many steps of many jobs, at most one step a job: a fence, then one statement for each kind of step
+// with an array a column, each answering the rows that it changed. What is missing in the answers was refused by a guard,
+// or done before; `Settlement` says which.
+//
+// Guards: the fence is this process's row in `hero_nodes` with the number of its present connection, so that what an older
+// connection left in the network cannot be done later. Nobody else may own the job's runner: the rows of runners are
+// locked (FOR SHARE), so that a change of owner comes wholly before or wholly after. A running job belongs to the process
+// that runs it, as long as that has a lease.
+
+/// One accepted step that is not on disk yet, with whoever waits for it.
+struct PendingStep {
+  enum Kind {
+    case create(JobRecord, JobOutput?)
+    case transition(JobTransition)
+    case delete
+  }
+  let id: JobID
+  let kind: Kind
+  /// Written beside the step: a step whose answer was lost is known again by it.
+  let token: Int64
+  let continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>
+  /// Whether it was sent once without an answer.
+  var isInDoubt = false
+
+  /// Whether it is kept until the database takes it: the end of a job cannot be refused, and a job that may have been
+  /// marked as running must run.
+  var isEssential: Bool {
+    switch kind {
+    case .transition(.finish), .transition(.requeue), .transition(.spawned), .transition(.start): true
+    default: false
+    }
+  }
+}
+
+/// Who writes, as the fence knows it.
+struct Writer: Sendable {
+  let session: Int64
+  let node: String
+  /// Of the connection; grows with each.
+  var number: Int64
+}
+
+struct Batch {
+  let steps: [PendingStep]
+  let writer: Writer
+  private var creations: [(PendingStep, JobRecord, JobOutput?)] = []
+  private var enqueues: [(PendingStep, Timestamp)] = []
+  private var starts: [(PendingStep, Timestamp)] = []
+  private var spawns: [(PendingStep, ProcessIdentity, Timestamp)] = []
+  private var requeues: [(PendingStep, Timestamp)] = []
+  private var finishes: [(PendingStep, JobStatus, JobResult, JobOutput?, Timestamp)] = []
+  private var deletions: [PendingStep] = []
+
+  init(_ steps: [PendingStep], by writer: Writer) {
+    self.steps = steps
+    self.writer = writer
+    for step in steps {
+      switch step.kind {
+      case .create(let record, let output): creations.append((step, record, output))
+      case .transition(.enqueue(let at)): enqueues.append((step, at))
+      case .transition(.start(let at)): starts.append((step, at))
+      case .transition(.spawned(let process, let at)): spawns.append((step, process, at))
+      case .transition(.requeue(let at)): requeues.append((step, at))
+      case .transition(.finish(let status, let result, let output, let at)):
+        finishes.append((step, status, result, output, at))
+      case .delete: deletions.append(step)
+      }
+    }
+  }
+
+  /// The whole transaction.
+  var statements: [Statement] {
+    var all = [Statement.begin, fence, locks]
+    if !creations.isEmpty { all.append(insert) }
+    if !enqueues.isEmpty { all.append(enqueue) }
+    if !starts.isEmpty { all.append(start) }
+    if !spawns.isEmpty { all.append(spawned) }
+    if !requeues.isEmpty { all.append(requeue) }
+    if !finishes.isEmpty { all.append(finish) }
+    if !deletions.isEmpty { all.append(deletion) }
+    return all + [.commit]
+  }
+
+  /// What the transaction changed: each record as it is now, by job; for deletions a record of no meaning.
+  func changed(_ results: [QueryResult]) -> [JobID: JobRecord] {
+    var changed: [JobID: JobRecord] = [:]
+    var recordsOfCreations: [JobID: JobRecord] = [:]
+    for (step, record, _) in creations { recordsOfCreations[step.id] = record }
+    // After BEGIN, the fence and the locks; before COMMIT.
+    for result in results.dropFirst(3).dropLast() {
+      for row in result.rows {
+        let id = JobID(trusted: row.text(0)!)
+        changed[id] = row.result.hasRecords ? JobColumns.record(row) : recordsOfCreations[id] ?? .deleted(id)
+      }
+    }
+    return changed
+  }
+
+  // MARK: Guards
+
+  /// Division by zero (22012) when the fence is not there.
+  private var fence: Statement {
+    Statement(
+      name: "fence",
+      sql: "SELECT 1 / count(*) FROM (SELECT 1 FROM hero_nodes WHERE session = $1 AND writer = $2 FOR SHARE) AS fence",
+      parameters: [.int(writer.session), .int(writer.number)])
+  }
+
+  /// In the order of their names, so that two transactions do not wait for each other.
+  private var locks: Statement {
+    Statement(
+      name: "locks",
+      sql: """
+        SELECT name FROM hero_runners WHERE name = ANY($1) OR name IN (SELECT runner FROM hero_jobs WHERE id = ANY($2))
+        ORDER BY name FOR SHARE
+        """,
+      parameters: [
+        .texts(Array(Set(creations.map { $0.1.job.runner.rawValue }))),
+        .texts(steps.filter { if case .create = $0.kind { false } else { true } }.map(\.id.rawValue)),
+      ])
+  }
+
+  /// Nobody else owns the runner.
+  private static func isOurs(_ runner: String, _ session: String) -> String {
+    "NOT EXISTS (SELECT 1 FROM hero_runners r WHERE r.name = \(runner) AND r.session <> \(session))"
+  }
+
+  /// It runs here, or nowhere any more.
+  private static func runsHere(_ session: String) -> String {
+    """
+    (j.session = \(session) OR (\(isOurs("j.runner", session)) AND NOT EXISTS (
+      SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())))
+    """
+  }
+
+  private static func ids(_ steps: [PendingStep]) -> Parameter { .texts(steps.map(\.id.rawValue)) }
+  private static func tokens(_ steps: [PendingStep]) -> Parameter { .ints(steps.map(\.token)) }
+  private static func times(_ times: [Timestamp]) -> Parameter { .times(times.map(\.milliseconds)) }
+
+  // MARK: Statements
+
+  private var insert: Statement {
+    let records = creations.map(\.1)
+    let jobs = records.map(\.job)
+    let outputs = creations.map { $0.2 }
+    return Statement(
+      name: "insert",
+      sql: """
+        INSERT INTO hero_jobs (id, seq, runner, executor, caller_id, context_id, payload, timeout, environment, status,
+          attempt, created_at, updated_at, started_at, completed_at, queue_order, result, step, stdout, stderr,
+          stdout_dropped, stderr_dropped)
+        SELECT x.id, o.base + x.place, x.runner, x.executor, x.caller_id, x.context_id, x.payload, x.timeout,
+          x.environment, x.status, x.attempt, x.created_at, x.updated_at, x.started_at, x.completed_at,
+          CASE WHEN x.status = 1 THEN o.base + x.place END, x.result, x.step, x.stdout, x.stderr, x.stdout_dropped,
+          x.stderr_dropped
+        FROM (SELECT nextval('hero_order') * 1048576 AS base) AS o,
+          unnest($2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[], $8::float8[], $9::bytea[],
+            $10::bigint[], $11::bigint[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[],
+            $15::timestamptz[], $16::bytea[], $17::bigint[], $18::bytea[], $19::bytea[], $20::bigint[], $21::bigint[],
+            $22::bigint[])
+          AS x(id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt, created_at,
+            updated_at, started_at, completed_at, result, step, stdout, stderr, stdout_dropped, stderr_dropped, place)
+        WHERE \(Self.isOurs("x.runner", "$1"))
+        ON CONFLICT (id) DO NOTHING RETURNING id
+        """,
+      parameters: [
+        .int(writer.session), Self.ids(creations.map(\.0)), .texts(jobs.map(\.runner.rawValue)),
+        .texts(jobs.map(\.executor.rawValue)), .datas(jobs.map { Array($0.callerID.utf8) }),
+        .datas(jobs.map { Array($0.contextID.utf8) }), .datas(jobs.map { Array($0.payload.utf8) }),
+        .doubles(jobs.map(\.timeoutSeconds)), .datas(jobs.map { JobColumns.encode($0.environment) }),
+        .ints(records.map(\.status.number)), .ints(records.map { Int64($0.attempt) }),
+        Self.times(records.map(\.createdAt)), Self.times(records.map(\.updatedAt)),
+        .times(records.map { $0.startedAt?.milliseconds }), .times(records.map { $0.completedAt?.milliseconds }),
+        .datas(records.map { JobColumns.encode($0.result) }), Self.tokens(creations.map(\.0)),
+        .datas(zip(records, outputs).map { record, output in output.flatMap { JobColumns.stdout($0, record.result) } }),
+        .datas(outputs.map { $0?.stderr }), .ints(outputs.map { $0.map { Int64($0.stdoutDropped) } }),
+        .ints(outputs.map { $0.map { Int64($0.stderrDropped) } }), .ints((0..<creations.count).map(Int64.init)),
+      ])
+  }
+
+  private var enqueue: Statement {
+    Statement(
+      name: "enqueue",
+      sql: """
+        UPDATE hero_jobs AS j SET status = 1, updated_at = x.at, step = x.step, queue_order = o.base + x.place
+        FROM (SELECT nextval('hero_order') * 1048576 AS base) AS o,
+          unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[]) AS x(id, step, at, place)
+        WHERE j.id = x.id AND j.status = 0 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
+        """,
+      parameters: [
+        .int(writer.session), Self.ids(enqueues.map(\.0)), Self.tokens(enqueues.map(\.0)),
+        Self.times(enqueues.map(\.1)), .ints((0..<enqueues.count).map(Int64.init)),
+      ])
+  }
+
+  private var start: Statement {
+    Statement(
+      name: "start",
+      sql: """
+        UPDATE hero_jobs AS j SET status = 2, attempt = j.attempt + 1, started_at = x.at, updated_at = x.at,
+          step = x.step, session = $1, node = $2
+        FROM unnest($3::text[], $4::bigint[], $5::timestamptz[]) AS x(id, step, at)
+        WHERE j.id = x.id AND j.status = 1 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
+        """,
+      parameters: [
+        .int(writer.session), .text(writer.node), Self.ids(starts.map(\.0)), Self.tokens(starts.map(\.0)),
+        Self.times(starts.map(\.1)),
+      ])
+  }
+
+  private var spawned: Statement {
+    Statement(
+      name: "spawned",
+      sql: """
+        UPDATE hero_jobs AS j SET pid = x.pid, start_ticks = x.start_ticks, boot_id = x.boot_id, updated_at = x.at,
+          step = x.step
+        FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::text[])
+          AS x(id, step, at, pid, start_ticks, boot_id)
+        WHERE j.id = x.id AND j.status = 2 AND \(Self.runsHere("$1")) RETURNING \(JobColumns.all)
+        """,
+      parameters: [
+        .int(writer.session), Self.ids(spawns.map(\.0)), Self.tokens(spawns.map(\.0)), Self.times(spawns.map(\.2)),
+        .ints(spawns.map { Int64($0.1.pid) }), .ints(spawns.map { Int64(bitPattern: $0.1.startTicks) }),
+        .texts(spawns.map(\.1.bootID)),
+      ])
+  }
+
+  private var requeue: Statement {
+    Statement(
+      name: "requeue",
+      sql: """
+        UPDATE hero_jobs AS j SET status = 1, started_at = NULL, pid = NULL, start_ticks = NULL, boot_id = NULL,
+          session = NULL, node = NULL, updated_at = x.at, step = x.step
+        FROM unnest($2::text[], $3::bigint[], $4::timestamptz[]) AS x(id, step, at)
+        WHERE j.id = x.id AND j.status = 2 AND \(Self.runsHere("$1")) RETURNING \(JobColumns.all)
+        """,
+      parameters: [
+        .int(writer.session), Self.ids(requeues.map(\.0)), Self.tokens(requeues.map(\.0)),
+        Self.times(requeues.map(\.1)),
+      ])
+  }
+
+  private var finish: Statement {
+    Statement(
+      name: "finish",
+      sql: """
+        UPDATE hero_jobs AS j SET status = x.status, result = x.result, completed_at = x.at, updated_at = x.at,
+          step = x.step, pid = NULL, start_ticks = NULL, boot_id = NULL, session = NULL, node = NULL,
+          stdout = x.stdout, stderr = x.stderr, stdout_dropped = x.stdout_dropped, stderr_dropped = x.stderr_dropped
+        FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bytea[], $7::bytea[], $8::bytea[],
+          $9::bigint[], $10::bigint[])
+          AS x(id, step, at, status, result, stdout, stderr, stdout_dropped, stderr_dropped)
+        WHERE j.id = x.id AND (j.status = 2 AND \(Self.runsHere("$1"))
+          OR j.status IN (0, 1) AND \(Self.isOurs("j.runner", "$1"))) RETURNING \(JobColumns.all)
+        """,
+      parameters: [
+        .int(writer.session), Self.ids(finishes.map(\.0)), Self.tokens(finishes.map(\.0)),
+        Self.times(finishes.map(\.4)), .ints(finishes.map(\.1.number)),
+        .datas(finishes.map { JobColumns.encode($0.2) }),
+        .datas(finishes.map { step in step.3.flatMap { JobColumns.stdout($0, step.2) } }),
+        .datas(finishes.map { $0.3?.stderr }), .ints(finishes.map { $0.3.map { Int64($0.stdoutDropped) } }),
+        .ints(finishes.map { $0.3.map { Int64($0.stderrDropped) } }),
+      ])
+  }
+
+  /// Whoever forgets a job that waits need not own its runner: the owner finds it gone when its turn comes.
+  private var deletion: Statement {
+    Statement(
+      name: "delete", sql: "DELETE FROM hero_jobs WHERE id = ANY($1) AND status <> 2 RETURNING id",
+      parameters: [Self.ids(deletions)])
+  }
+}
+
+extension QueryResult {
+  /// Whether its rows are whole records, or ids only.
+  fileprivate var hasRecords: Bool { columns >= JobColumns.count }
+}
+
+extension JobRecord {
+  /// Stands for the record of a job that was deleted; nobody looks at it.
+  static func deleted(_ id: JobID) -> JobRecord {
+    JobRecord(
+      job: Job(
+        id: id, callerID: "", contextID: "", payload: "", runner: RunnerName(trusted: "-"),
+        executor: ExecutorName(trusted: "-")), createdAt: .now)
+  }
+}
+
+/// What became of a step whose row was not changed.
+enum Settlement {
+  case done(JobRecord)
+  case refused(JobStoreError)
+  /// The row has changed since: once more.
+  case again
+
+  /// - Parameters:
+  ///   - found: the row as it is now, and the token of its last step; `nil` when there is none.
+  ///   - isOurs: whether nobody else owns the job's runner, or runs the job.
+  init(_ step: PendingStep, found: (record: JobRecord, token: Int64)?, isOurs: Bool) {
+    guard let found else {
+      switch step.kind {
+      case .create: self = isOurs ? .again : .refused(.fenced(step.id))
+      case .delete where step.isInDoubt: self = .done(.deleted(step.id))
+      default: self = .refused(.notFound(step.id))
+      }
+      return
+    }
+    if found.token == step.token {
+      self = .done(found.record)
+      return
+    }
+    switch step.kind {
+    case .create: self = .refused(.conflict(step.id))
+    case .delete: self = found.record.status == .running ? .refused(.wrongState(step.id, .running)) : .again
+    case .transition(let transition):
+      do throws(JobStoreError) {
+        _ = try transition.apply(to: found.record)
+        self = isOurs ? .again : .refused(.fenced(step.id))
+      } catch {
+        self = .refused(error)
+      }
+    }
+  }
+}

@@ -1,0 +1,130 @@
+import EventLoop
+import Logging
+
+// A connection that is made again whenever it ends, until it is closed. Only one line of a store connects at a time:
+// libpq looks names up and waits for hosts on the thread pool, which jobs need as well.
+
+/// On its loop.
+final class ConnectionLine: @unchecked Sendable {
+  // @unchecked: used on the loop's thread only.
+
+  let loop: EventLoop
+  private let open: @Sendable () async throws(PostgresError) -> PostgresConnection
+  /// Prepares a fresh connection for use.
+  private let setUp: (PostgresConnection) async -> PostgresError?
+  private let isUp: () -> Void
+  private let isDown: (PostgresError) -> Void
+  private(set) var connection: PostgresConnection?
+  /// Calls under way, as its users count them.
+  var use = 0
+  var isBusy: Bool { use > 0 }
+  /// Why there is none.
+  private(set) var outage: PostgresError? = .notConnected("not connected yet")
+  private var task: Task<Void, Never>?
+  private var ended: CheckedContinuation<Void, Never>?
+  private var isClosed = false
+
+  /// - Parameters:
+  ///   - setUp: prepares a fresh connection, or says why it is of no use.
+  ///   - isDown: it ended, or could not be made; called after each attempt.
+  init(
+    on loop: EventLoop, open: @escaping @Sendable () async throws(PostgresError) -> PostgresConnection,
+    setUp: @escaping (PostgresConnection) async -> PostgresError?, isUp: @escaping () -> Void,
+    isDown: @escaping (PostgresError) -> Void
+  ) {
+    self.loop = loop
+    self.open = open
+    self.setUp = setUp
+    self.isUp = isUp
+    self.isDown = isDown
+  }
+
+  func start() { task = Task(executorPreference: loop) { await self.live() } }
+
+  private func live() async {
+    var pause = Duration.milliseconds(20)
+    while !isClosed {
+      do throws(PostgresError) {
+        let fresh = try await open()
+        guard !isClosed else { return fresh.close() }
+        if let error = await setUp(fresh) {
+          fresh.close()
+          throw error
+        }
+        if let error = fresh.end { throw error }
+        guard !isClosed else { return fresh.close() }
+        pause = .milliseconds(20)
+        await use(fresh)
+      } catch {
+        outage = error
+        isDown(error)
+        guard (try? await loop.sleep(for: pause)) != nil else { return }
+        pause = min(pause * 2, .seconds(1))
+      }
+    }
+  }
+
+  /// Until it ends.
+  private func use(_ fresh: PostgresConnection) async {
+    connection = fresh
+    outage = nil
+    var error: PostgresError?
+    await withCheckedContinuation { continuation in
+      ended = continuation
+      fresh.onEnd = { [weak self] reason in
+        error = reason
+        self?.resumeEnded()
+      }
+      isUp()
+    }
+    connection = nil
+    guard !isClosed, let error else { return }
+    outage = error
+    isDown(error)
+  }
+
+  private func resumeEnded() {
+    ended?.resume()
+    ended = nil
+  }
+
+  /// The server is of no use at present: looks for another connection, perhaps to another host.
+  func replace(_ used: PostgresConnection, because error: PostgresError) {
+    guard connection === used else { return }
+    let onEnd = used.onEnd
+    used.close()
+    onEnd?(error)
+  }
+
+  /// Ends it; returns when nothing of it is left on the loop.
+  func close() async {
+    guard !isClosed else { return }
+    isClosed = true
+    connection?.close()
+    resumeEnded()
+    task?.cancel()
+    await task?.value
+  }
+}
+
+/// One at a time, in the order of arrival.
+actor Turnstile {
+  nonisolated let loop: EventLoop
+  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  private var isBusy = false
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  init(on loop: EventLoop) { self.loop = loop }
+
+  func pass<Value: Sendable>(_ body: () async -> Value) async -> Value {
+    if isBusy { await withCheckedContinuation { waiting.append($0) } }
+    isBusy = true
+    let value = await body()
+    isBusy = false
+    if !waiting.isEmpty {
+      isBusy = true
+      waiting.removeFirst().resume()
+    }
+    return value
+  }
+}

@@ -1,0 +1,80 @@
+import JSONRPC
+import Supervisor
+
+// A job record as columns, both ways.
+
+extension JobStatus {
+  /// As the column `status` has it; the schema's partial indexes count on these numbers.
+  var number: Int64 {
+    switch self {
+    case .created: 0
+    case .queued: 1
+    case .running: 2
+    case .completed: 3
+    case .failed: 4
+    case .timeout: 5
+    }
+  }
+
+  init(number: Int64) {
+    guard let status = Self.allCases.first(where: { $0.number == number }) else {
+      preconditionFailure("no status has number \(number)")
+    }
+    self = status
+  }
+}
+
+enum JobColumns {
+  /// Without the output, for a table named `j`.
+  static let all = """
+    j.id, j.runner, j.executor, j.caller_id, j.context_id, j.payload, j.timeout, j.environment, j.status, j.attempt, \
+    j.created_at, j.updated_at, j.started_at, j.completed_at, j.result, j.pid, j.start_ticks, j.boot_id, j.seq, j.step
+    """
+  /// Where `all` ends, for what a query adds.
+  static let count = 20
+
+  static func record(_ row: QueryResult.Row) -> JobRecord {
+    let status = JobStatus(number: row.int(8)!)
+    let result = row.data(14).map { String(decoding: $0, as: UTF8.self) }
+    let environment = row.data(7).flatMap { try? JSON.parse($0) }?.objectValue?.members ?? []
+    let job = Job(
+      id: JobID(trusted: row.text(0)!), callerID: row.text(3)!, contextID: row.text(4)!, payload: row.text(5)!,
+      runner: RunnerName(trusted: row.text(1)!), executor: ExecutorName(trusted: row.text(2)!),
+      timeoutSeconds: row.double(6)!,
+      environment: Dictionary(uniqueKeysWithValues: environment.map { ($0.key, $0.value.stringValue ?? "") }))
+    return JobRecord(
+      job: job, status: status, attempt: Int(row.int(9)!), createdAt: Timestamp(milliseconds: row.time(10)!),
+      updatedAt: Timestamp(milliseconds: row.time(11)!), startedAt: row.time(12).map(Timestamp.init(milliseconds:)),
+      completedAt: row.time(13).map(Timestamp.init(milliseconds:)),
+      result: result.flatMap { status == .completed ? .success($0) : status.isFinal ? .error($0) : nil },
+      process: process(row, at: 15))
+  }
+
+  /// Three columns from here on.
+  static func process(_ row: QueryResult.Row, at column: Int) -> ProcessIdentity? {
+    guard let pid = row.int(column), let ticks = row.int(column + 1) else { return nil }
+    return ProcessIdentity(
+      pid: Int32(pid), startTicks: UInt64(bitPattern: ticks), bootID: row.text(column + 2) ?? "")
+  }
+
+  static func position(_ row: QueryResult.Row) -> String { "\(row.time(10)!)-\(row.int(18)!)" }
+  static func step(_ row: QueryResult.Row) -> Int64 { row.int(19)! }
+
+  static func encode(_ environment: [String: String]) -> [UInt8]? {
+    if environment.isEmpty { return nil }
+    return JSON.object(JSONObject(members: environment.map { (key: $0.key, value: .string($0.value)) })).serialized()
+  }
+
+  static func encode(_ result: JobResult?) -> [UInt8]? {
+    switch result {
+    case nil: nil
+    case .success(let text), .error(let text): Array(text.utf8)
+    }
+  }
+
+  /// Standard output as it is stored: `nil` when the result says it already.
+  static func stdout(_ output: JobOutput, _ result: JobResult?) -> [UInt8]? {
+    if case .success(let text)? = result, text.utf8.elementsEqual(output.stdout) { return nil }
+    return output.stdout
+  }
+}

@@ -1,0 +1,306 @@
+import CLibPQ
+import DequeModule
+import EventLoop
+import Glibc
+
+// One connection to PostgreSQL: libpq in pipeline mode, its socket watched by the loop (libpq documentation, "Pipeline
+// Mode", "Asynchronous Command Processing"). A call sends all statements of a transaction at once and waits for their
+// answers together, so that a transaction costs one round trip.
+
+/// A connection in use; it ends once, and then every call fails. On its loop.
+final class PostgresConnection: @unchecked Sendable {
+  // @unchecked: used on the loop's thread only; opening happens on another thread before anyone has it.
+
+  typealias Answer = Result<[QueryResult], PostgresError>
+
+  private struct Call {
+    let statements: [Statement]
+    let limit: Duration
+    let continuation: CheckedContinuation<Answer, Never>
+  }
+
+  /// What was sent and not answered yet.
+  private struct Flight {
+    var call: Call?
+    /// For each message that libpq will answer: the name that it prepares, or `nil` for a statement.
+    var messages: Deque<String?>
+    var results: [QueryResult] = []
+    var error: PostgresError?
+  }
+
+  let loop: EventLoop
+  private let handle: OpaquePointer
+  private let watch: DescriptorWatch
+  private let clock: Timer
+  private var waiting: Deque<Call> = []
+  private var flight: Flight?
+  private var prepared: Set<String> = []
+  private(set) var end: PostgresError?
+  /// Called with the payload of each NOTIFY of others.
+  var onNotification: ((String) -> Void)?
+  /// Called once, when the connection has ended by itself.
+  var onEnd: ((PostgresError) -> Void)?
+
+  // MARK: Opening
+
+  /// Connects, off the loop: libpq looks names up and tries one host after another.
+  /// - Parameters:
+  ///   - url: whatever libpq takes (libpq documentation, "Connection Strings"); what it says beats `defaults`.
+  static func open(
+    _ url: String, defaults: [(String, String)], on loop: EventLoop
+  ) async throws(PostgresError) -> PostgresConnection {
+    let opened: Result<Opened, PostgresError>
+    do {
+      opened = try await loop.blocking {
+        Result { () throws(PostgresError) in try connect(url, defaults) }
+      }
+    } catch {
+      throw .notConnected("\(error)")
+    }
+    let made = try opened.get()
+    return try await withCheckedContinuation {
+      (continuation: CheckedContinuation<Result<PostgresConnection, PostgresError>, Never>) in
+      loop.execute {
+        let handle = made.handle
+        do throws(UVError) {
+          let connection = PostgresConnection(
+            handle, try DescriptorWatch.open(PQsocket(handle), on: loop), on: loop)
+          try connection.watchSocket()
+          continuation.resume(returning: .success(connection))
+        } catch {
+          PQfinish(handle)
+          continuation.resume(returning: .failure(.notConnected("\(error)")))
+        }
+      }
+    }.get()
+  }
+
+  private struct Opened: @unchecked Sendable {
+    // @unchecked: handed from the thread that made it to the loop, and used by one of them at a time.
+    let handle: OpaquePointer
+  }
+
+  private static func connect(_ url: String, _ defaults: [(String, String)]) throws(PostgresError) -> Opened {
+    // In an array that is processed from start to end, what the URL says comes last and wins.
+    let words = defaults + [("dbname", url)]
+    let keys = words.map { strdup($0.0) } + [nil]
+    let values = words.map { strdup($0.1) } + [nil]
+    defer { for word in keys + values { free(word) } }
+    let handle = keys.withUnsafeBufferPointer { keys in
+      values.withUnsafeBufferPointer { values in
+        keys.withMemoryRebound(to: UnsafePointer<CChar>?.self) { keys in
+          values.withMemoryRebound(to: UnsafePointer<CChar>?.self) { values in
+            PQconnectdbParams(keys.baseAddress, values.baseAddress, 1)
+          }
+        }
+      }
+    }
+    guard let handle else { throw .notConnected("out of memory") }
+    guard PQstatus(handle) == CONNECTION_OK else {
+      let reason = message(of: handle)
+      PQfinish(handle)
+      throw .notConnected(reason)
+    }
+    // What the server remarks besides is not an error, and standard error is the node's log.
+    PQsetNoticeReceiver(handle, { _, _ in }, nil)
+    guard PQsetnonblocking(handle, 1) == 0, PQenterPipelineMode(handle) == 1 else {
+      PQfinish(handle)
+      throw .notConnected("libpq refused the pipeline mode")
+    }
+    return Opened(handle: handle)
+  }
+
+  /// libpq's words, in one line. They never hold the password.
+  private static func message(of handle: OpaquePointer) -> String {
+    String(cString: PQerrorMessage(handle)).split(whereSeparator: \.isNewline).joined(separator: "; ")
+  }
+
+  private init(_ handle: OpaquePointer, _ watch: DescriptorWatch, on loop: EventLoop) {
+    self.handle = handle
+    self.watch = watch
+    self.loop = loop
+    clock = Timer(on: loop)
+  }
+
+  /// What the server says of itself at the start: `server_version`, `server_encoding` …
+  func parameter(_ name: String) -> String? { PQparameterStatus(handle, name).map { String(cString: $0) } }
+
+  // MARK: Calls
+
+  /// Runs statements in one go, and answers what each returned.
+  ///
+  /// After an error nothing that follows in the same call is executed, and an open transaction is rolled back.
+  /// - Parameter limit: after which the server is taken for lost, and the connection is closed.
+  func run(_ statements: [Statement], within limit: Duration = .seconds(30)) async -> Answer {
+    loop.preconditionCurrent()
+    return await withCheckedContinuation { continuation in
+      if let end { return continuation.resume(returning: .failure(.notConnected("\(end)"))) }
+      waiting.append(Call(statements: statements, limit: limit, continuation: continuation))
+      sendNext()
+    }
+  }
+
+  private func sendNext() {
+    guard flight == nil, end == nil, let call = waiting.popFirst() else { return }
+    flight = Flight(call: call, messages: [])
+    clock.schedule(after: call.limit) { [weak self] in self?.fail("the server did not answer within \(call.limit)") }
+    send(call.statements)
+  }
+
+  private func send(_ statements: [Statement]) {
+    for statement in statements {
+      if let name = statement.name, prepared.insert(name).inserted {
+        let types = statement.parameters.map(\.type)
+        guard PQsendPrepare(handle, name, statement.sql, Int32(types.count), types) == 1 else { return failNow() }
+        flight!.messages.append(name)
+      }
+      guard send(statement) else { return failNow() }
+      flight!.messages.append(nil)
+    }
+    guard PQpipelineSync(handle) == 1 else { return failNow() }
+    flush()
+  }
+
+  private func send(_ statement: Statement) -> Bool {
+    let parameters = statement.parameters
+    let lengths = parameters.map { Int32($0.bytes?.count ?? 0) }
+    let formats = [Int32](repeating: 1, count: parameters.count)
+    return withPointers(parameters.map(\.bytes)[...], []) { pointers in
+      if let name = statement.name {
+        PQsendQueryPrepared(handle, name, Int32(parameters.count), pointers, lengths, formats, 1) == 1
+      } else {
+        PQsendQueryParams(
+          handle, statement.sql, Int32(parameters.count), parameters.map(\.type), pointers, lengths, formats, 1) == 1
+      }
+    }
+  }
+
+  /// Calls `body` with the address of each value; libpq copies them before it returns.
+  private func withPointers<Value>(
+    _ values: ArraySlice<[UInt8]?>, _ pointers: [UnsafePointer<CChar>?], _ body: ([UnsafePointer<CChar>?]) -> Value
+  ) -> Value {
+    guard let value = values.first else { return body(pointers) }
+    guard let bytes = value else { return withPointers(values.dropFirst(), pointers + [nil], body) }
+    return bytes.withUnsafeBytes { raw in
+      // An empty value is not NULL.
+      let base = raw.baseAddress ?? UnsafeRawPointer(bitPattern: 1)!
+      return withPointers(values.dropFirst(), pointers + [base.assumingMemoryBound(to: CChar.self)], body)
+    }
+  }
+
+  // MARK: Socket
+
+  private func watchSocket(alsoToWrite: Bool = false) throws(UVError) {
+    try watch.watch(alsoToWrite ? [.readable, .writable] : .readable) { [weak self] events in
+      guard let self, end == nil else { return }
+      if events.contains(.readable) { read() }
+      if events.contains(.writable), end == nil { flush() }
+    }
+  }
+
+  private func flush() {
+    switch PQflush(handle) {
+    case 0: try? watchSocket()
+    case 1: try? watchSocket(alsoToWrite: true)
+    default: failNow()
+    }
+  }
+
+  private func read() {
+    guard PQconsumeInput(handle) == 1 else { return failNow() }
+    takeResults()
+    while end == nil, let notification = PQnotifies(handle) {
+      let payload = String(cString: notification.pointee.extra)
+      PQfreemem(notification)
+      onNotification?(payload)
+    }
+    if end == nil, PQstatus(handle) != CONNECTION_OK { failNow() }
+  }
+
+  private func takeResults() {
+    while end == nil, flight != nil, PQisBusy(handle) == 0 {
+      guard let result = PQgetResult(handle) else {
+        // The end of one message's results.
+        if flight!.messages.popFirst() == nil { return failNow() }
+        continue
+      }
+      let status = PQresultStatus(result)
+      switch status {
+      case PGRES_PIPELINE_SYNC:
+        PQclear(result)
+        finish()
+      case PGRES_TUPLES_OK, PGRES_COMMAND_OK:
+        if flight!.messages.first == .some(nil) {
+          flight!.results.append(QueryResult(owning: result))
+        } else {
+          PQclear(result)
+        }
+      default:
+        if case .some(.some(let name)) = flight!.messages.first { prepared.remove(name) }
+        if status != PGRES_PIPELINE_ABORTED, flight!.error == nil { flight!.error = Self.error(result) }
+        PQclear(result)
+      }
+    }
+  }
+
+  private static func error(_ result: OpaquePointer) -> PostgresError {
+    func field(_ code: Character) -> String {
+      PQresultErrorField(result, Int32(code.asciiValue!)).map { String(cString: $0) } ?? ""
+    }
+    return .refused(state: field("C"), message: field("M"))
+  }
+
+  /// All messages of the call are answered.
+  private func finish() {
+    guard let flight else { return }
+    if flight.error != nil, PQtransactionStatus(handle) != PQTRANS_IDLE {
+      // The transaction is still open, and of no use.
+      self.flight = Flight(call: flight.call, messages: [])
+      self.flight!.error = flight.error
+      return send([.rollback])
+    }
+    self.flight = nil
+    clock.cancel()
+    let answer: Answer = flight.error.map { .failure($0) } ?? .success(flight.results)
+    flight.call?.continuation.resume(returning: answer)
+    sendNext()
+  }
+
+  // MARK: End
+
+  private func failNow() {
+    let reason = Self.message(of: handle)
+    fail(reason.isEmpty ? "the server closed the connection" : reason)
+  }
+
+  private func fail(_ reason: String) {
+    guard end == nil else { return }
+    terminate(.lost(reason))
+    onEnd?(.lost(reason))
+    forget()
+  }
+
+  /// Closes it. What is under way fails as lost.
+  func close() {
+    loop.preconditionCurrent()
+    guard end == nil else { return }
+    terminate(.lost("the connection was closed"))
+    forget()
+  }
+
+  private func terminate(_ error: PostgresError) {
+    end = error
+    watch.close()
+    clock.close()
+    PQfinish(handle)
+    flight?.call?.continuation.resume(returning: .failure(error))
+    flight = nil
+    for call in waiting { call.continuation.resume(returning: .failure(.notConnected("\(error)"))) }
+    waiting = []
+  }
+
+  private func forget() {
+    onEnd = nil
+    onNotification = nil
+  }
+}

@@ -1,0 +1,35 @@
+/// Why PostgreSQL did not do what it was asked.
+enum PostgresError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// There is no connection; nothing was sent.
+  case notConnected(String)
+  /// The connection ended while an answer was due: what was sent may have been done.
+  case lost(String)
+  /// The server refused a statement, and nothing of its transaction was done.
+  /// - Parameter state: SQLSTATE, five characters (PostgreSQL documentation, appendix A).
+  case refused(state: String, message: String)
+
+  var description: String {
+    switch self {
+    case .notConnected(let reason), .lost(let reason): reason
+    case .refused(let state, let message): "\(message) (SQLSTATE \(state))"
+    }
+  }
+
+  var state: String? { if case .refused(let state, _) = self { state } else { nil } }
+
+  /// Whether the same transaction may succeed at once: serialization failure, deadlock.
+  var isConflict: Bool { state == "40001" || state == "40P01" }
+
+  /// Whether the server, and not the statement, is at fault, so that it may succeed later or elsewhere: it is shutting
+  /// down, starting, out of room or connections, or takes no writes (a standby).
+  var isOutage: Bool {
+    guard let state else { return true }
+    return ["25006", "57P01", "57P02", "57P03", "58000", "58030", "40003"].contains(state) || state.hasPrefix("53")
+      || state.hasPrefix("08")
+  }
+
+  /// The fence of `Batch` divided by zero: the session is not this process's any more.
+  var isFenced: Bool { state == "22012" }
+  /// A table or a column is not there: the schema is another.
+  var isForeignSchema: Bool { state == "42P01" || state == "42703" }
+}

@@ -1,0 +1,247 @@
+import EventLoop
+import Logging
+import Supervisor
+
+// The connection that holds the lease, listens, and tells.
+//
+// The lease is a row of `hero_nodes`: until `lease_until`, by the database's clock, nobody else takes what this process
+// owns. This process counts from the moment at which it asked for the lease, by its own clock, and stops a fifth of the
+// lease earlier: what runs is gone before anyone else may begin. A lease that was lost may be renewed all the same: what
+// nobody has taken meanwhile is still this process's, row by row.
+//
+// What others must know (jobs ended, jobs queued) is told after its commit, in a transaction of its own that nobody waits
+// for and that need not reach the disk: NOTIFY makes commits wait for each other (PostgreSQL's commit of a transaction
+// with notifications holds one lock of the whole server), and a notification that is lost is made up for by polling.
+
+/// Whether this process may run jobs.
+enum Lease {
+  case none
+  /// By this machine's clock.
+  case held(until: ContinuousClock.Instant)
+  case lost(reason: String)
+}
+
+/// What other nodes are to be told.
+struct News {
+  var ended: [JobID] = []
+  var queued: Set<RunnerName> = []
+  var isEmpty: Bool { ended.isEmpty && queued.isEmpty }
+
+  /// A payload of NOTIFY is shorter than 8,000 bytes.
+  static let payloadBytes = 7800
+
+  /// The session that tells, then a line for each: `e` and a job, `q` and a runner; `*` for more jobs than have room.
+  func payloads(from session: Int64) -> [String] {
+    var payloads: [String] = []
+    var payload = "\(session)"
+    let lines = ended.map { "e\($0.rawValue)" } + queued.map { "q\($0.rawValue)" }
+    for line in lines {
+      if payload.utf8.count + line.utf8.count + 1 > Self.payloadBytes {
+        payloads.append(payload)
+        payload = "\(session)"
+      }
+      payload += "\n\(line)"
+    }
+    payloads.append(payload)
+    // Of very many only that there are many.
+    return payloads.count > 16 ? ["\(session)\n*"] + payloads.filter { $0.contains("\nq") } : payloads
+  }
+}
+
+extension PostgresJobStore {
+  static let channel = "hero_jobs"
+
+  public func observe(_ handler: @escaping @Sendable (SharedStoreEvent) -> Void) { observer = handler }
+
+  // MARK: Lease
+
+  /// How long before the end of the lease everything of this node is stopped.
+  private var margin: Duration { options.lease / 5 }
+
+  public func begin() async throws(JobStoreError) {
+    guard schema.isWritable else { return }
+    let seconds = options.lease / .seconds(1)
+    let begun = ContinuousClock.now
+    guard let connection = controlLine.connection else { throw Self.unavailable(controlLine.outage ?? .notConnected("")) }
+    let answer = await connection.run([
+      .begin,
+      Statement(
+        sql: "DELETE FROM hero_nodes WHERE instance = $1 OR lease_until < now() - INTERVAL '1 day'",
+        parameters: [.text(options.instance)]),
+      Statement(
+        sql: """
+          INSERT INTO hero_nodes (session, name, instance, has_joined, writer, lease_until)
+          VALUES ($1, $2, $3, false, 0, now() + $4 * INTERVAL '1 second')
+          """,
+        parameters: [.int(session), .text(options.node.rawValue), .text(options.instance), .double(seconds)]), .commit,
+    ])
+    if case .failure(let error) = answer { throw Self.unavailable(error) }
+    renewed(begun)
+    writerLine.start()
+    renewal = Task(executorPreference: loop) { await self.renewForEver() }
+    background.append(renewal!)
+    // The first write must not be refused because the connection is just being made.
+    while writerLine.connection == nil {
+      if case .refused = writerLine.outage { break }
+      if isClosed || begun.duration(to: .now) > .seconds(10) { break }
+      try? await loop.sleep(for: .milliseconds(5))
+    }
+  }
+
+  private func renewForEver() async {
+    while (try? await loop.sleep(for: options.lease / 3)) != nil { await renew() }
+  }
+
+  func renew() async {
+    if case .none = lease { return }
+    guard !isClosed, let connection = controlLine.connection else { return }
+    let begun = ContinuousClock.now
+    let extend = Statement(
+      name: "renew",
+      sql: "UPDATE hero_nodes SET lease_until = now() + $2 * INTERVAL '1 second' WHERE session = $1",
+      parameters: [.int(session), .double(options.lease / .seconds(1))])
+    switch await connection.run([extend], within: options.lease / 3) {
+    case .success(let results):
+      guard results[0].affected == 1 else { return forgotten() }
+      renewed(begun)
+    case .failure(let error):
+      // A connection that ends is made anew, and renews at once.
+      logger.warning("cannot renew the lease, trying again", metadata: ["reason": "\(error)"])
+      if error.isOutage { controlLine.replace(connection, because: error) }
+    }
+  }
+
+  /// The row was removed: another process has this node's identity, or it was gone for more than a day.
+  private func forgotten() {
+    lose("the database has forgotten this node's lease; another process may use its data directory")
+  }
+
+  private func renewed(_ begun: ContinuousClock.Instant) {
+    let until = begun + options.lease - margin
+    let wasLost = if case .lost = lease { true } else { false }
+    guard until > .now else { return }
+    lease = .held(until: until)
+    let clock = leaseClock ?? Timer(on: loop)
+    leaseClock = clock
+    clock.schedule(after: until - .now) { [weak self] in
+      self?.assumeIsolated { $0.lose("the database could not be reached for \($0.options.lease - $0.margin)") }
+    }
+    observer?(.leaseHeld(until: until, end: begun + options.lease - margin / 2))
+    if wasLost {
+      logger.notice("this node has a lease again")
+      observer?(.leaseRegained)
+    }
+  }
+
+  private func lose(_ reason: String) {
+    guard case .held = lease else { return }
+    lease = .lost(reason: reason)
+    logger.error("the lease is lost, all jobs of this node are stopped", metadata: ["reason": "\(reason)"])
+    observer?(.leaseLost(reason))
+  }
+
+  var leaseLossReason: String? {
+    switch lease {
+    case .held: nil
+    case .none: "this node has no lease yet"
+    case .lost(let reason): "this node has lost its lease: \(reason)"
+    }
+  }
+
+  public func leaseLoss() -> String? { leaseLossReason }
+
+  /// Gives the lease back, if that can be said.
+  func endLease() async {
+    leaseClock?.close()
+    leaseClock = nil
+    if case .none = lease { return }
+    lease = .none
+    guard let connection = controlLine.connection else { return }
+    _ = await connection.run(
+      [Statement(sql: "DELETE FROM hero_nodes WHERE session = $1", parameters: [.int(session)])], within: .seconds(2))
+  }
+
+  // MARK: Connection
+
+  func setUpControl(_ connection: PostgresConnection) async -> PostgresError? {
+    connection.onNotification = { [weak self] payload in self?.assumeIsolated { $0.heard(payload) } }
+    switch await connection.run([Statement(sql: "LISTEN \(Self.channel)")]) {
+    case .success: return nil
+    // A database without notifications: polling does it alone.
+    case .failure(.refused(let state, _)) where state == "0A000" || state == "42601": return nil
+    case .failure(let error): return error
+    }
+  }
+
+  func controlIsUp() {
+    statistics.connections += 1
+    Task(executorPreference: loop) { await self.catchUp() }
+  }
+
+  private func catchUp() async {
+    await renew()
+    // What was told while nobody listened.
+    await compareAll()
+    tellSoon()
+  }
+
+  // MARK: Telling and listening
+
+  func tellSoon() {
+    guard !isTelling, !news.isEmpty, controlLine.connection != nil else { return }
+    isTelling = true
+    Task(executorPreference: loop) { await self.tell() }
+  }
+
+  private func tell() async {
+    while !news.isEmpty, let connection = controlLine.connection {
+      let told = news
+      news = News()
+      let payloads = told.payloads(from: session)
+      statistics.notifications += payloads.count
+      let answer = await connection.run(
+        [.begin, Statement(name: "lazy", sql: "SET LOCAL synchronous_commit = off")]
+          + payloads.map {
+            Statement(name: "notify", sql: "SELECT pg_notify('\(Self.channel)', $1)", parameters: [.text($0)])
+          } + [.commit])
+      if case .failure(let error) = answer {
+        logger.debug("cannot tell other nodes", metadata: ["reason": "\(error)"])
+        break
+      }
+    }
+    isTelling = false
+  }
+
+  private func heard(_ payload: String) {
+    var lines = payload.split(separator: "\n")[...]
+    guard lines.popFirst() != "\(session)" else { return }
+    var ended: [JobID] = []
+    var queued: [RunnerName] = []
+    var isAny = false
+    for line in lines {
+      switch line.first {
+      case "e": ended.append(JobID(trusted: String(line.dropFirst())))
+      case "q": queued.append(RunnerName(trusted: String(line.dropFirst())))
+      default: isAny = true
+      }
+    }
+    if !queued.isEmpty { observer?(.queued(queued)) }
+    let waited = ended.filter { finishWaiters[$0] != nil }
+    if isAny {
+      Task(executorPreference: loop) { await self.compareAll() }
+    } else if !waited.isEmpty {
+      Task(executorPreference: loop) { await self.compare(waited) }
+    }
+  }
+
+  func pollForEver() async {
+    while (try? await loop.sleep(for: options.pollInterval)) != nil { await compareAll() }
+  }
+
+  public func sharedStatus() -> SharedStoreStatus {
+    let remaining: Duration? = if case .held(let until) = lease { until - .now } else { nil }
+    return SharedStoreStatus(
+      leaseRemaining: remaining, reconnections: statistics.connections, schema: schema.version,
+      knownSchema: Schema.migrations.count)
+  }
+}

@@ -1,0 +1,132 @@
+import EventLoop
+import Logging
+import Supervisor
+
+// Opening: the first connection, the migrations, and the connections that stay. And what is done now and then: jobs that
+// are too old are deleted, a few at a time, by whichever node comes first.
+
+/// Why a store cannot be opened.
+public struct PostgresJobStoreError: Error, CustomStringConvertible {
+  public let description: String
+}
+
+extension PostgresJobStore {
+  /// What the URL does not say: a server that is silent is noticed in seconds, and a standby is no use.
+  static func defaults(node: NodeName) -> [(String, String)] {
+    [
+      ("connect_timeout", "5"), ("keepalives_idle", "5"), ("keepalives_interval", "2"), ("keepalives_count", "3"),
+      ("tcp_user_timeout", "10000"), ("target_session_attrs", "read-write"), ("client_encoding", "UTF8"),
+      ("application_name", "hero-supervisor \(node.rawValue)"),
+    ]
+  }
+
+  /// Connects, brings the tables up to date, and is ready to read; `begin` makes it ready to write.
+  /// - Throws: `PostgresJobStoreError`.
+  public static func open(_ options: Options, loop: EventLoop, logger: Logger) async throws -> PostgresJobStore {
+    let store = try await Task(executorPreference: loop) {
+      do throws(PostgresError) {
+        let schema = try await prepare(options, on: loop)
+        return PostgresJobStore(options, schema: schema, loop: loop, logger: logger)
+      } catch {
+        throw PostgresJobStoreError(description: "\(error)")
+      }
+    }.value
+    if store.schema.version > Schema.migrations.count {
+      logger.warning(
+        "the database's schema is newer than this node",
+        metadata: [
+          "schema": "\(store.schema.version)", "known": "\(Schema.migrations.count)",
+          "writes": "\(store.schema.isWritable)",
+        ])
+    }
+    await store.startLines()
+    return store
+  }
+
+  /// Looks at the database, and brings it up to date.
+  private static func prepare(_ options: Options, on loop: EventLoop) async throws(PostgresError) -> Schema.State {
+    let connection = try await PostgresConnection.open(options.url, defaults: defaults(node: options.node), on: loop)
+    defer { connection.close() }
+    let encoding = connection.parameter("server_encoding") ?? "UTF8"
+    guard encoding == "UTF8" || encoding == "SQL_ASCII" else {
+      throw .notConnected("its encoding is \(encoding), and must be UTF8 (CREATE DATABASE … ENCODING 'UTF8')")
+    }
+    return try await Schema.migrate(connection)
+  }
+
+  /// - Returns: when it can be read, and has listened.
+  private func startLines() async {
+    let (url, node, loop) = (options.url, options.node, loop)
+    let turnstile = Turnstile(on: loop)
+    let open: @Sendable () async -> Result<PostgresConnection, PostgresError> = {
+      do throws(PostgresError) {
+        return .success(try await PostgresConnection.open(url, defaults: Self.defaults(node: node), on: loop))
+      } catch {
+        return .failure(error)
+      }
+    }
+    let openInTurn: @Sendable () async throws(PostgresError) -> PostgresConnection = {
+      try await turnstile.pass(open).get()
+    }
+    writerLine = ConnectionLine(
+      on: loop, open: openInTurn, setUp: { [unowned self] in await self.setUpWriter($0) },
+      isUp: { [unowned self] in self.assumeIsolated { $0.writerIsUp() } },
+      isDown: { [unowned self] error in self.assumeIsolated { $0.writerIsDown(error) } })
+    // The lease does not wait for the others.
+    controlLine = ConnectionLine(
+      on: loop, open: { () async throws(PostgresError) in try await open().get() },
+      setUp: { [unowned self] in await self.setUpControl($0) },
+      isUp: { [unowned self] in self.assumeIsolated { $0.controlIsUp() } }, isDown: { _ in })
+    readers = (0..<2).map { _ in
+      ConnectionLine(on: loop, open: openInTurn, setUp: { _ in nil }, isUp: {}, isDown: { _ in })
+    }
+    controlLine.start()
+    for reader in readers { reader.start() }
+    background.append(Task(executorPreference: loop) { await self.pollForEver() })
+    background.append(Task(executorPreference: loop) { await self.retainForEver() })
+    let deadline = ContinuousClock.now + .seconds(10)
+    while controlLine.connection == nil || readers.contains(where: { $0.connection == nil }), .now < deadline {
+      try? await loop.sleep(for: .milliseconds(2))
+    }
+  }
+
+  // MARK: Retention
+
+  private static var jobsAtOnce: Int { 500 }
+
+  private func retainForEver() async {
+    // Nodes that start together do not all look at once.
+    var pause = options.retentionInterval * Double.random(in: 0.05...0.15)
+    while (try? await loop.sleep(for: pause)) != nil {
+      pause = options.retentionInterval
+      while !Task.isCancelled, await retainOnce() {}
+    }
+  }
+
+  /// Whether there may be more.
+  func retainOnce() async -> Bool {
+    guard schema.isWritable, !isClosed else { return false }
+    var oldest = options.retentionDays > 0 ? Timestamp.now.milliseconds - Int64(options.retentionDays * 86_400_000) : 0
+    do throws(JobStoreError) {
+      // When the last one of those that may stay ended.
+      let last = Statement(
+        sql: """
+          SELECT completed_at FROM hero_jobs WHERE status IN (3, 4, 5) ORDER BY completed_at DESC
+          LIMIT 1 OFFSET $1
+          """, parameters: [.int(Int64(clamping: options.retentionMaximumJobs))])
+      if let time = try await ask([last], within: .seconds(120))[0].first?.time(0) { oldest = max(oldest, time + 1) }
+      guard oldest > 0 else { return false }
+      let delete = Statement(
+        sql: """
+          DELETE FROM hero_jobs WHERE id IN (
+            SELECT id FROM hero_jobs WHERE status IN (3, 4, 5) AND completed_at < $1 ORDER BY completed_at
+            LIMIT \(Self.jobsAtOnce) FOR UPDATE SKIP LOCKED)
+          """, parameters: [.time(oldest)])
+      guard let connection = writerLine.connection else { return false }
+      guard case .success(let results) = await connection.run([delete]) else { return false }
+      return results[0].affected == Self.jobsAtOnce
+    } catch {
+      return false
+    }
+  }
+}

@@ -1,0 +1,198 @@
+import Supervisor
+
+// Who owns which runner. A change of owner is one statement that compares and swaps: the row changes only if its owner is
+// this process, has no lease any more, or has agreed.
+
+extension PostgresJobStore {
+  /// Writes on the reader's connection would pass the fence; they go through the writer's, one after another.
+  private func write(_ statements: [Statement]) async throws(JobStoreError) -> [QueryResult] {
+    guard !isClosed else { throw Self.closed }
+    guard schema.isWritable else { throw foreignSchema }
+    var outage = writerLine.outage
+    for _ in 0..<3 {
+      guard let connection = writerLine.connection else { break }
+      switch await connection.run([.begin] + statements + [.commit]) {
+      case .success(let results): return Array(results.dropFirst().dropLast())
+      case .failure(let error) where error.isConflict: continue
+      case .failure(let error):
+        if error.isOutage { writerLine.replace(connection, because: error) }
+        outage = error
+      }
+    }
+    throw Self.unavailable(outage ?? .notConnected("not connected"))
+  }
+
+  private static let isAlive = """
+    EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = r.session AND n.lease_until > now())
+    """
+
+  public func claim(
+    _ runners: [RegisteredRunner], consented: Bool
+  ) async throws(JobStoreError) -> [RegisteredRunner] {
+    guard !runners.isEmpty else { return [] }
+    let runners = runners.sorted { $0.name < $1.name }
+    let names = Parameter.texts(runners.map(\.name.rawValue))
+    let results = try await write([
+      Statement(
+        name: "add runners",
+        sql: """
+          INSERT INTO hero_runners (name, seq, queue, is_stopped, epoch, owner, session)
+          SELECT x.name, nextval('hero_order'), x.queue, x.is_stopped, x.epoch, $1, $2
+          FROM unnest($3::text[], $4::text[], $5::boolean[], $6::bigint[]) AS x(name, queue, is_stopped, epoch)
+          ON CONFLICT (name) DO NOTHING
+          """,
+        parameters: [
+          .text(options.node.rawValue), .int(session), names, .texts(runners.map(\.queue.rawValue)),
+          .bools(runners.map(\.isStopped)), .ints(runners.map { Int64(clamping: $0.epoch) }),
+        ]),
+      // In one order everywhere.
+      Statement(
+        name: "lock runners", sql: "SELECT name FROM hero_runners WHERE name = ANY($1) ORDER BY name FOR UPDATE",
+        parameters: [names]),
+      Statement(
+        name: "take runners",
+        sql: """
+          UPDATE hero_runners AS r SET owner = $1, session = $2,
+            epoch = CASE WHEN r.session = $2 THEN r.epoch WHEN x.epoch > r.epoch THEN x.epoch ELSE r.epoch + 1 END
+          FROM unnest($3::text[], $4::bigint[]) AS x(name, epoch)
+          WHERE r.name = x.name AND (r.session = $2 OR $5 OR NOT \(Self.isAlive))
+          RETURNING r.name, r.queue, r.is_stopped, r.epoch
+          """,
+        parameters: [
+          .text(options.node.rawValue), .int(session), names, .ints(runners.map { Int64(clamping: $0.epoch) }),
+          .bool(consented),
+        ]),
+    ])
+    return results[2].rows.map { row in
+      RegisteredRunner(
+        name: RunnerName(trusted: row.text(0)!), queue: QueueName(trusted: row.text(1)!), isStopped: row.bool(2)!,
+        epoch: UInt64(clamping: row.int(3)!))
+    }
+  }
+
+  /// Records a registration or its new state; of another process's runner only once its lease is over.
+  public func save(_ runner: RegisteredRunner) async throws(JobStoreError) {
+    let results = try await write([
+      Statement(
+        name: "save runner",
+        sql: """
+          INSERT INTO hero_runners AS r (name, seq, queue, is_stopped, epoch, owner, session)
+          VALUES ($1, nextval('hero_order'), $2, $3, $4, $5, $6)
+          ON CONFLICT (name) DO UPDATE SET queue = excluded.queue, is_stopped = excluded.is_stopped,
+            epoch = excluded.epoch, owner = excluded.owner, session = excluded.session
+          WHERE r.session = $6 OR NOT \(Self.isAlive)
+          RETURNING r.name
+          """,
+        parameters: [
+          .text(runner.name.rawValue), .text(runner.queue.rawValue), .bool(runner.isStopped),
+          .int(Int64(clamping: runner.epoch)), .text(options.node.rawValue), .int(session),
+        ])
+    ])
+    guard results[0].first != nil else {
+      throw .unavailable("runner \(runner.name) has another owner", retryAfterMilliseconds: 100)
+    }
+  }
+
+  /// Forgets a runner of this process, or one without a live owner.
+  public func forget(_ runner: RunnerName) async throws(JobStoreError) {
+    _ = try await write([
+      Statement(
+        name: "forget runner",
+        sql: "DELETE FROM hero_runners AS r WHERE r.name = $1 AND (r.session = $2 OR NOT \(Self.isAlive))",
+        parameters: [.text(runner.rawValue), .int(session)])
+    ])
+  }
+
+  /// Those of this process.
+  public func registeredRunners() async throws(JobStoreError) -> [RegisteredRunner] {
+    try await ownedRunners().filter { $0.isMine || !$0.isAlive }.map(\.runner)
+  }
+
+  public func ownedRunners() async throws(JobStoreError) -> [OwnedRunner] {
+    let query = Statement(
+      name: "runners",
+      sql: """
+        SELECT r.name, r.queue, r.is_stopped, r.epoch, r.owner, \(Self.isAlive), r.session = $1
+        FROM hero_runners AS r ORDER BY r.seq
+        """, parameters: [.int(session)])
+    return try await ask([query])[0].rows.map { row in
+      OwnedRunner(
+        runner: RegisteredRunner(
+          name: RunnerName(trusted: row.text(0)!), queue: QueueName(trusted: row.text(1)!), isStopped: row.bool(2)!,
+          epoch: UInt64(clamping: row.int(3)!)),
+        owner: NodeName(trusted: row.text(4)!), isAlive: row.bool(5)!, isMine: row.bool(6)!)
+    }
+  }
+
+  // MARK: Leases of others
+
+  public func noteJoined() async throws(JobStoreError) {
+    guard schema.isWritable else { return }
+    _ = try await write([
+      Statement(sql: "UPDATE hero_nodes SET has_joined = true WHERE session = $1", parameters: [.int(session)])
+    ])
+  }
+
+  public func leases(of node: NodeName) async throws(JobStoreError) -> [NodeLease] {
+    let query = Statement(
+      sql: "SELECT session FROM hero_nodes WHERE name = $1 AND has_joined AND session <> $2 AND lease_until > now()",
+      parameters: [.text(node.rawValue), .int(session)])
+    return try await ask([query])[0].rows.map { NodeLease(session: $0.int(0)!) }
+  }
+
+  public func end(_ leases: [NodeLease]) async throws(JobStoreError) {
+    _ = try await write([
+      Statement(
+        sql: "UPDATE hero_nodes SET lease_until = now() WHERE session = ANY($1)",
+        parameters: [.ints(leases.map(\.session))])
+    ])
+  }
+
+  public func leaseholders() async throws(JobStoreError) -> Set<NodeName> {
+    let query = Statement(name: "leaseholders", sql: "SELECT name FROM hero_nodes WHERE lease_until > now()")
+    return Set(try await ask([query])[0].rows.map { NodeName(trusted: $0.text(0)!) })
+  }
+
+  // MARK: Jobs of nodes that are gone
+
+  public func recoverRunning(_ runners: [RunnerSettings]) async throws(JobStoreError) {
+    let names = Parameter.texts(runners.map(\.name.rawValue))
+    // What policy and attempts allow is queued again; the rest fails.
+    let attempts = Parameter.ints(runners.map { $0.onNodeLoss == .requeue ? Int64($0.maxAttempts) : 0 })
+    let maxima = Parameter.ints(runners.map { Int64($0.maxAttempts) })
+    let now = Parameter.time(Timestamp.now.milliseconds)
+    let token = Parameter.int(.random(in: .min ... .max))
+    let isLost = """
+      j.status = 2 AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
+      AND EXISTS (SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session = $1)
+      """
+    let results = try await write([
+      Statement(
+        name: "lock runners", sql: "SELECT name FROM hero_runners WHERE name = ANY($1) ORDER BY name FOR UPDATE",
+        parameters: [names]),
+      Statement(
+        name: "requeue lost",
+        sql: """
+          UPDATE hero_jobs AS j SET status = 1, started_at = NULL, pid = NULL, start_ticks = NULL, boot_id = NULL,
+            session = NULL, node = NULL, updated_at = $2, step = $3
+          FROM unnest($4::text[], $5::bigint[]) AS x(runner, attempts)
+          WHERE j.runner = x.runner AND j.attempt < x.attempts AND j.status IN (1, 2) AND \(isLost)
+          """, parameters: [.int(session), now, token, names, attempts]),
+      Statement(
+        name: "fail lost",
+        sql: """
+          UPDATE hero_jobs AS j SET status = 4, completed_at = $2, pid = NULL, start_ticks = NULL, boot_id = NULL,
+            session = NULL, node = NULL, updated_at = $2, step = $3,
+            result = convert_to('its node stopped while it ran (attempt ' || j.attempt || ' of ' || x.maximum || ')',
+              'UTF8')
+          FROM unnest($4::text[], $5::bigint[]) AS x(runner, maximum)
+          WHERE j.runner = x.runner AND j.status IN (1, 2) AND \(isLost) RETURNING j.id
+          """, parameters: [.int(session), now, token, names, maxima]),
+    ])
+    let failed = results[2].rows.map { JobID(trusted: $0.text(0)!) }
+    guard !failed.isEmpty else { return }
+    await compare(failed)
+    news.ended += failed
+    tellSoon()
+  }
+}

@@ -1,0 +1,187 @@
+import EventLoop
+import Supervisor
+
+// Reads answer what is committed. Calls for single jobs gather while a read is under way, and go as one statement.
+
+extension PostgresJobStore {
+  public func record(_ id: JobID) async throws(JobStoreError) -> JobRecord {
+    guard let record = try await find(id) else { throw .notFound(id) }
+    return record
+  }
+
+  /// The record as it is committed, `nil` when there is none.
+  func find(_ id: JobID) async throws(JobStoreError) -> JobRecord? {
+    try await withCheckedContinuation {
+      (continuation: CheckedContinuation<Result<JobRecord?, JobStoreError>, Never>) in
+      if isClosed { return continuation.resume(returning: .failure(Self.closed)) }
+      reads[id, default: []].append(continuation)
+      readSoon()
+    }.get()
+  }
+
+  private func readSoon() {
+    guard readingCount < readers.count, !reads.isEmpty else { return }
+    readingCount += 1
+    Task(executorPreference: loop) { await self.readAll() }
+  }
+
+  private func readAll() async {
+    while !reads.isEmpty {
+      let asked = reads
+      reads = [:]
+      let ids = Array(asked.keys)
+      let query = Statement(
+        name: "record", sql: "SELECT \(JobColumns.all) FROM hero_jobs AS j WHERE j.id = ANY($1)",
+        parameters: [.texts(ids.map(\.rawValue))])
+      let answer: Result<[JobID: JobRecord], JobStoreError>
+      do throws(JobStoreError) {
+        let rows = try await ask([query])[0].rows
+        answer = .success(Dictionary(rows.map(JobColumns.record).map { ($0.job.id, $0) }, uniquingKeysWith: { $1 }))
+      } catch {
+        answer = .failure(error)
+      }
+      statistics.reads += ids.count
+      for (id, waiters) in asked {
+        for waiter in waiters { waiter.resume(returning: answer.map { $0[id] }) }
+      }
+    }
+    readingCount -= 1
+  }
+
+  /// Runs statements that change nothing on one of the readers' connections.
+  func ask(_ statements: [Statement], within limit: Duration = .seconds(30)) async throws(JobStoreError) -> [QueryResult] {
+    guard !isClosed else { throw Self.closed }
+    var outage = PostgresError.notConnected("not connected")
+    // A connection may have ended without anyone having noticed: what only reads may be asked again.
+    for _ in 0..<2 {
+      let lines = readers.filter { $0.connection != nil }
+      guard let line = lines.first(where: { !$0.isBusy }) ?? lines.first else {
+        throw Self.unavailable(readers.first?.outage ?? outage)
+      }
+      line.use += 1
+      defer { line.use -= 1 }
+      switch await line.connection!.run(statements, within: limit) {
+      case .success(let results): return results
+      case .failure(let error):
+        outage = error
+        if case .refused = error, !error.isOutage, !error.isConflict { throw Self.unavailable(error) }
+      }
+    }
+    throw Self.unavailable(outage)
+  }
+
+  public func output(_ id: JobID) async throws(JobStoreError) -> JobOutput {
+    let query = Statement(
+      name: "output",
+      sql: "SELECT status, result, stdout, stderr, stdout_dropped, stderr_dropped FROM hero_jobs WHERE id = $1",
+      parameters: [.text(id.rawValue)])
+    guard let row = try await ask([query])[0].first else { throw .notFound(id) }
+    let isSuccess = JobStatus(number: row.int(0)!) == .completed
+    return JobOutput(
+      stdout: row.data(2) ?? (isSuccess ? row.data(1) : nil) ?? [], stderr: row.data(3) ?? [],
+      stdoutDropped: Int(row.int(4) ?? 0), stderrDropped: Int(row.int(5) ?? 0))
+  }
+
+  public func unfinished() async throws(JobStoreError) -> [UnfinishedJob] {
+    let query = Statement(
+      sql: """
+        SELECT id, runner, executor, status, attempt, pid, start_ticks, boot_id FROM hero_jobs
+        WHERE status IN (1, 2) ORDER BY queue_order
+        """)
+    return try await ask([query])[0].rows.map { row in
+      UnfinishedJob(
+        id: JobID(trusted: row.text(0)!), runner: RunnerName(trusted: row.text(1)!),
+        executor: ExecutorName(trusted: row.text(2)!), status: JobStatus(number: row.int(3)!),
+        attempt: Int(row.int(4)!), process: JobColumns.process(row, at: 5))
+    }
+  }
+
+  public func query(_ query: JobQuery) async throws(JobStoreError) -> JobPage {
+    let rows = try await ask([try Self.statement(query)])[0]
+    var jobs: [JobRecord] = []
+    var positions: [String] = []
+    for row in rows.rows where jobs.count < query.limit {
+      jobs.append(JobColumns.record(row))
+      positions.append(JobColumns.position(row))
+    }
+    let found = rows.first.map { Int($0.int(JobColumns.count)!) } ?? 0
+    return JobPage(jobs: jobs, positions: positions, isLast: jobs.count == found && found < Self.rowsAtOnce(query))
+  }
+
+  /// One more than the page holds tells whether there are more.
+  private static func rowsAtOnce(_ query: JobQuery) -> Int { min(query.limit, 1000) + 1 }
+
+  /// Planned with its values, so that the planner knows which of the filters is the narrow one.
+  static func statement(_ query: JobQuery) throws(JobStoreError) -> Statement {
+    var conditions: [String] = []
+    var parameters: [Parameter] = []
+    func add(_ condition: (String) -> String, _ value: Parameter?) {
+      guard let value else { return }
+      parameters.append(value)
+      conditions.append(condition("$\(parameters.count)"))
+    }
+    add({ "j.runner = \($0)" }, query.runner.map { .text($0.rawValue) })
+    add({ "j.status = \($0)" }, query.status.map { .int($0.number) })
+    add({ "j.caller_id = \($0)" }, query.callerID.map { .data(Array($0.utf8)) })
+    add({ "j.context_id = \($0)" }, query.contextID.map { .data(Array($0.utf8)) })
+    add({ "j.created_at >= \($0)" }, query.createdFrom.map { .time($0.milliseconds) })
+    add({ "j.created_at < \($0)" }, query.createdBefore.map { .time($0.milliseconds) })
+    if let cursor = query.cursor {
+      guard let (time, seq) = position(cursor) else { throw .invalidCursor(cursor) }
+      parameters += [.time(time), .int(seq)]
+      conditions.append("(j.created_at, j.seq) < ($\(parameters.count - 1), $\(parameters.count))")
+    }
+    let filter = conditions.isEmpty ? "" : "WHERE \(conditions.joined(separator: " AND "))"
+    parameters.append(.int(Int64(query.maximumBytes)))
+    // What makes the page too big stays in the database; `found` counts it all the same.
+    return Statement(
+      sql: """
+        SELECT \(JobColumns.all), j.found FROM (
+          SELECT j.*, count(*) OVER () AS found, sum(j.size) OVER (ORDER BY j.created_at DESC, j.seq DESC) AS total FROM (
+            SELECT \(JobColumns.all), 300 + octet_length(j.payload) + coalesce(octet_length(j.result), 0) AS size
+            FROM hero_jobs AS j \(filter) ORDER BY j.created_at DESC, j.seq DESC LIMIT \(rowsAtOnce(query))
+          ) AS j
+        ) AS j WHERE j.total - j.size <= $\(parameters.count) ORDER BY j.created_at DESC, j.seq DESC
+        """, parameters: parameters)
+  }
+
+  /// `TIME-SEQ`, as a page answers it.
+  private static func position(_ cursor: String) -> (time: Int64, seq: Int64)? {
+    let parts = cursor.split(separator: "-", omittingEmptySubsequences: false)
+    guard parts.count == 2, let time = Int64(parts[0]), let seq = Int64(parts[1]), time >= 0, seq >= 0,
+      "\(time)-\(seq)".utf8.elementsEqual(cursor.utf8)
+    else { return nil }
+    return (time, seq)
+  }
+
+  // MARK: For the owners of runners
+
+  public func waiting(
+    _ runners: [RunnerName], after position: Int64, limit: Int
+  ) async throws(JobStoreError) -> [WaitingJob] {
+    let query = Statement(
+      name: "waiting",
+      sql: """
+        SELECT j.id, j.runner, j.executor, j.queue_order FROM unnest($1::text[]) AS x(runner) CROSS JOIN LATERAL (
+          SELECT id, runner, executor, queue_order FROM hero_jobs
+          WHERE runner = x.runner AND status IN (1, 2) AND status = 1 AND queue_order > $2
+          ORDER BY queue_order LIMIT $3
+        ) AS j ORDER BY j.queue_order LIMIT $3
+        """,
+      parameters: [.texts(runners.map(\.rawValue)), .int(position), .int(Int64(limit))])
+    return try await ask([query])[0].rows.map {
+      WaitingJob(
+        id: JobID(trusted: $0.text(0)!), runner: RunnerName(trusted: $0.text(1)!),
+        executor: ExecutorName(trusted: $0.text(2)!), position: $0.int(3)!)
+    }
+  }
+
+  public func place(_ id: JobID) async throws(JobStoreError) -> JobPlace {
+    let query = Statement(
+      name: "place", sql: "SELECT runner, status, node FROM hero_jobs WHERE id = $1", parameters: [.text(id.rawValue)])
+    guard let row = try await ask([query])[0].first else { throw .notFound(id) }
+    return JobPlace(
+      runner: RunnerName(trusted: row.text(0)!), status: JobStatus(number: row.int(1)!),
+      node: row.text(2).map { NodeName(trusted: $0) })
+  }
+}

@@ -1,0 +1,102 @@
+import Foundation
+import Synchronization
+
+/// A PostgreSQL server of the tests' own, in a temporary directory, as `scripts/postgres` makes it.
+final class PostgresServer: Sendable {
+  let directory: String
+  let port: UInt16
+
+  struct Failure: Error, CustomStringConvertible { let description: String }
+
+  private static let script =
+    #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined() + "/scripts/postgres"
+
+  /// Started at the first use, and stopped when this process is gone; each test has a database of its own in it.
+  static let shared = Result { try PostgresServer() }
+
+  private init() throws {
+    directory = "\(NSTemporaryDirectory())/hero-postgres-\(getpid())-\(UUID().uuidString.prefix(8))"
+    port = try Self.freePort()
+    // Many tests at once; and no test of this server pulls its plug.
+    try Self.run(["start", directory, "\(port)", "max_connections = 700", "fsync = off"])
+  }
+
+  /// A server with a life of its own; `remove` ends it.
+  init(settings: [String]) throws {
+    directory = "\(NSTemporaryDirectory())/hero-postgres-\(getpid())-\(UUID().uuidString.prefix(8))"
+    port = try Self.freePort()
+    try Self.run(["start", directory, "\(port)"] + settings)
+  }
+
+  /// A standby of another server.
+  init(following primary: PostgresServer) throws {
+    directory = "\(NSTemporaryDirectory())/hero-postgres-\(getpid())-\(UUID().uuidString.prefix(8))"
+    port = try Self.freePort()
+    try Self.run(["standby", directory, "\(port)", "\(primary.port)"])
+  }
+
+  func start() throws { try Self.run(["start", directory, "\(port)"]) }
+  func stop() throws { try Self.run(["stop", directory]) }
+  func kill() throws { try Self.run(["kill", directory]) }
+  func promote() throws { try Self.run(["promote", directory]) }
+
+  func remove() {
+    try? Self.run(["stop", directory])
+    try? FileManager.default.removeItem(atPath: directory)
+  }
+
+  func url(_ database: String = "hero") -> String { "postgresql://hero@127.0.0.1:\(port)/\(database)" }
+
+  private static let lastDatabase = Atomic<Int>(0)
+
+  /// A new, empty database.
+  func makeDatabase() throws -> String {
+    let name = "test\(Self.lastDatabase.add(1, ordering: .relaxed).newValue)"
+    try sql("CREATE DATABASE \(name)")
+    return url(name)
+  }
+
+  /// Runs a statement, and answers what psql prints.
+  @discardableResult
+  func sql(_ statement: String, database: String = "hero") throws -> String {
+    try Self.output("psql", ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, url(database)])
+  }
+
+  private static func run(_ arguments: [String]) throws { _ = try output(script, arguments) }
+
+  private static func output(_ program: String, _ arguments: [String]) throws -> String {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = [program] + arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(["POSTGRES_OWNER": "\(getpid())"]) { $1 }
+    let (output, errors) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardError = errors
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    let text = output.fileHandleForReading.readDataToEndOfFile()
+    let error = errors.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    guard process.terminationStatus == 0 else {
+      throw Failure(description: "\(program) \(arguments): \(String(decoding: error, as: UTF8.self))")
+    }
+    return String(decoding: text, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  /// A port that nobody listens on just now.
+  private static func freePort() throws -> UInt16 {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = inet_addr("127.0.0.1")
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeMutablePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+      }
+    }
+    guard isBound else { throw Failure(description: "no free port: errno \(errno)") }
+    return UInt16(bigEndian: address.sin_port)
+  }
+}
