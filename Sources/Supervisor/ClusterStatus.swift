@@ -37,6 +37,8 @@ public struct ClusterStatus: Sendable {
   public let unreadiness: String?
   /// Jobs here that wait for the new owner of their runner.
   public let jobsToHandOver: Int
+  /// Of the store that the nodes share, if they do.
+  public let sharedStore: SharedStoreStatus?
 }
 
 extension RunnerRegistry {
@@ -70,13 +72,13 @@ extension RunnerRegistry {
       node: node, cluster: cluster?.configuration.cluster ?? "", members: states, runners: ownership.claims.count,
       ownedRunners: ownership.claims.values.filter { $0.owner == node.member }.count, unavailableRunners: unavailable,
       unreachable: ownership.absent, health: await cluster?.healthScore ?? 0, unreadiness: unreadiness,
-      jobsToHandOver: await jobsToHandOver())
+      jobsToHandOver: await jobsToHandOver(), sharedStore: await context.shared?.sharedStatus())
   }
 
   private func jobsToHandOver() async -> Int {
     let store = context.store
     let names = await local.whenLocal { Set($0.departed.keys) } ?? []
-    guard !names.isEmpty, let unfinished = try? await store.unfinished() else { return 0 }
+    guard context.shared == nil, !names.isEmpty, let unfinished = try? await store.unfinished() else { return 0 }
     return unfinished.filter { names.contains($0.runner) && $0.status == .queued }.count
   }
 }

@@ -10,7 +10,8 @@ public enum GuardProcess {
 
   /// Runs until standard input ends, then kills what the node left, and returns.
   ///
-  /// Input: lines `+PID` (a job started, its process group is PID) and `-PID` (it ended).
+  /// Input: lines `+PID` (a job started, its process group is PID), `-PID` (it ended) and `=MILLISECONDS` (what runs is
+  /// killed at this time, by `nowMilliseconds`, unless a later one is named before; the node may be stopped, SIGSTOP).
   public static func run(instance: String) {
     setsid()
     // On a machine that is out of breath the jobs would outlive their node longer. Only root may; others try in vain.
@@ -19,7 +20,19 @@ public enum GuardProcess {
     var groups: Set<Int32> = []
     var line: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
+    var end: Int64?
     while true {
+      if let deadline = end {
+        let left = deadline - nowMilliseconds
+        var input = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+        if left <= 0 || poll(&input, 1, Int32(clamping: left)) == 0 {
+          guard nowMilliseconds >= deadline else { continue }
+          for group in groups { Glibc.kill(-group, SIGKILL) }
+          Leftovers.kill(instance: instance)
+          end = nil
+          continue
+        }
+      }
       let count = read(STDIN_FILENO, &chunk, chunk.count)
       if count < 0 && errno == EINTR { continue }
       if count <= 0 { break }
@@ -28,7 +41,9 @@ public enum GuardProcess {
           line.append(byte)
           continue
         }
-        if let pid = Int32(String(decoding: line.dropFirst(), as: UTF8.self)), pid > 1 {
+        if line.first == UInt8(ascii: "=") {
+          end = Int64(String(decoding: line.dropFirst(), as: UTF8.self))
+        } else if let pid = Int32(String(decoding: line.dropFirst(), as: UTF8.self)), pid > 1 {
           if line.first == UInt8(ascii: "+") { groups.insert(pid) } else { groups.remove(pid) }
         }
         line.removeAll(keepingCapacity: true)
@@ -36,5 +51,12 @@ public enum GuardProcess {
     }
     for group in groups { Glibc.kill(-group, SIGKILL) }
     Leftovers.kill(instance: instance)
+  }
+
+  /// Milliseconds since boot, with the time that the machine slept (CLOCK_BOOTTIME, clock_gettime(2)).
+  static var nowMilliseconds: Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_BOOTTIME, &time)
+    return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
   }
 }

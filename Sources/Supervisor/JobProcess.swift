@@ -78,6 +78,12 @@ actor JobProcess {
   /// Ends it early: SIGTERM to the group, then SIGKILL after the grace. The first reason stays.
   func stop(_ reason: String) { end(.stopped(reason)) }
 
+  /// Ends it at once: SIGKILL to the group.
+  func kill(_ reason: String) {
+    if cause == nil { cause = .stopped(reason) }
+    child.killGroup(SIGKILL)
+  }
+
   private func end(_ cause: JobEnding) {
     guard self.cause == nil else { return }
     self.cause = cause

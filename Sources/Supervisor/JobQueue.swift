@@ -28,6 +28,9 @@ public actor JobQueue {
   private var nextFrontNumber: Int64 = -1
   private var runners: [RunnerName: Slots] = [:]
   private var executing: [JobID: Runner] = [:]
+  /// While the line is being read from the store: jobs that came meanwhile, which stand behind it.
+  private var arrivals: [(id: JobID, executor: ExecutorName)] = []
+  private var loads = 0
   /// No job starts: the store is away, or the node is stopping.
   private var isHeld = false
   private var hold: Task<Void, Never>?
@@ -51,6 +54,22 @@ public actor JobQueue {
 
   /// The last in line.
   func append(_ id: JobID, executor: ExecutorName) {
+    if loads > 0 { arrivals.append((id, executor)) } else { stand(id, executor) }
+  }
+
+  /// The line is read from the store from now on, page by page; until `endLoading` nobody else gets in.
+  func beginLoading() { loads += 1 }
+
+  func load(_ id: JobID, executor: ExecutorName) { stand(id, executor) }
+
+  func endLoading() {
+    loads -= 1
+    guard loads == 0 else { return }
+    for (id, executor) in arrivals { stand(id, executor) }
+    arrivals = []
+  }
+
+  private func stand(_ id: JobID, _ executor: ExecutorName) {
     guard waiting[id] == nil, executing[id] == nil else { return }
     lines[executor, default: []].append(Ticket(number: nextNumber, id: id))
     waiting[id] = nextNumber
@@ -76,7 +95,10 @@ public actor JobQueue {
 
   /// Takes a waiting job out of the line; whether it was there.
   @discardableResult
-  func withdraw(_ id: JobID) -> Bool { waiting.removeValue(forKey: id) != nil }
+  func withdraw(_ id: JobID) -> Bool {
+    if loads > 0 { arrivals.removeAll { $0.id == id } }
+    return waiting.removeValue(forKey: id) != nil
+  }
 
   /// The runner that executes this job now; if it waits, it does so no more, and no runner can start it. In one step.
   func claim(_ id: JobID) -> Runner? {

@@ -36,6 +36,8 @@ public struct RunnerContext: Sendable {
   public let settings: JobSettings
   public let processes: ProcessGuard
   public let logger: Logger
+  /// The store, if all nodes of a cluster share it.
+  let shared: (any SharedJobStore)?
 
   public init(
     loop: EventLoop, store: any JobStore, executors: Executors, settings: JobSettings, processes: ProcessGuard,
@@ -47,5 +49,6 @@ public struct RunnerContext: Sendable {
     self.settings = settings
     self.processes = processes
     self.logger = logger
+    shared = store as? any SharedJobStore
   }
 }

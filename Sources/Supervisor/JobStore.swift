@@ -133,4 +133,6 @@ public enum JobStoreError: Error, Hashable, Sendable {
   case invalidCursor(String)
   /// The calling task was cancelled while it waited.
   case cancelled
+  /// Another node owns the job's runner, or runs the job; nothing was done.
+  case fenced(JobID)
 }

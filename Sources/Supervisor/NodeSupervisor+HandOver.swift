@@ -74,7 +74,7 @@ extension NodeSupervisor {
     if await runner.queue.runnerNames.isEmpty { queues[runner.settings.queue] = nil }
     context.logger.info(
       "runner has a new owner", metadata: ["runner": "\(name)", "node": "\(node)", "epoch": "\(epoch)"])
-    depart(entry, runner: runner, isRecorded: false)
+    if context.shared == nil { depart(entry, runner: runner, isRecorded: false) } else { depart(entry, runner) }
   }
 
   /// Begins to hand over what there is; also after a restart.
@@ -96,7 +96,8 @@ extension NodeSupervisor {
   func endDeparture(_ name: RunnerName) async -> Bool {
     guard let departure = departed.removeValue(forKey: name) else { return false }
     departure.task?.cancel()
-    await departure.task?.value
+    // With a shared store it ends with the runner's last job, which nobody waits for.
+    if context.shared == nil { await departure.task?.value }
     resumeDepartureWaiters()
     return true
   }
@@ -124,7 +125,7 @@ extension NodeSupervisor {
 
   /// A runner that this node has lost was removed by its new owner.
   func abandon(_ name: RunnerName) async throws(SupervisorError) {
-    guard await endDeparture(name) else { return }
+    guard await endDeparture(name), context.shared == nil else { return }
     let store = context.store
     let ids = try await storing { () async throws(JobStoreError) in try await store.unfinished() }
       .filter { $0.runner == name && $0.status == .queued }.map(\.id)

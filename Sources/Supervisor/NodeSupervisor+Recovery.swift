@@ -9,17 +9,11 @@ extension NodeSupervisor {
   /// where they belong. Once, before the API listens. Nothing starts before `open`.
   /// - Parameter hostsConfigured: the configuration's runners live here; in a cluster, that is decided later.
   func recover(hostsConfigured: Bool) async throws(SupervisorError) {
+    if let shared = context.shared { return try await recover(shared) }
     let store = context.store
     let unfinished = try await storing { () async throws(JobStoreError) in try await store.unfinished() }
     let recorded = unfinished.compactMap(\.process)
-    let instance = context.settings.instance
-    let killed = (try? await context.loop.blocking { Leftovers.kill(instance: instance, recorded: recorded) }) ?? 0
-    if killed > 0 {
-      context.logger.warning("killed what the node had left behind", metadata: ["processes": "\(killed)"])
-    }
-    do { try await Workspace.prepare(context.settings.workDirectory, on: context.loop) } catch {
-      throw .store(.unavailable("\(error)", retryAfterMilliseconds: 1000))
-    }
+    try await clearRemains(recorded)
     let leaving = try await restoreRunners(hostsConfigured: hostsConfigured)
     var orphans: [JobID] = []
     for job in unfinished {
@@ -42,6 +36,18 @@ extension NodeSupervisor {
       context.logger.info(
         "unfinished jobs recovered",
         metadata: ["jobs": "\(unfinished.count)", "failed": "\(orphans.count)", "runners": "\(runners.count)"])
+    }
+  }
+
+  /// Kills what a former process of this node left, and empties the working directories.
+  func clearRemains(_ recorded: [ProcessIdentity]) async throws(SupervisorError) {
+    let instance = context.settings.instance
+    let killed = (try? await context.loop.blocking { Leftovers.kill(instance: instance, recorded: recorded) }) ?? 0
+    if killed > 0 {
+      context.logger.warning("killed what the node had left behind", metadata: ["processes": "\(killed)"])
+    }
+    do { try await Workspace.prepare(context.settings.workDirectory, on: context.loop) } catch {
+      throw .store(.unavailable("\(error)", retryAfterMilliseconds: 1000))
     }
   }
 

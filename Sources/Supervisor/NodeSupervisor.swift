@@ -22,6 +22,8 @@ public distributed actor NodeSupervisor {
   /// Who waits for the end of all departures.
   var departureWaiters: [CheckedContinuation<Void, Never>] = []
   private(set) var isDraining = false
+  /// Why this node must not run jobs at present, if so.
+  var leaseLoss: String?
   /// Decides for this node what concerns others as well; it made this actor and outlives it.
   unowned let registry: RunnerRegistry
 
@@ -37,8 +39,9 @@ public distributed actor NodeSupervisor {
 
   /// The runner of this name that lives here.
   func runner(_ name: RunnerName) throws(SupervisorError) -> Runner {
-    guard let runner = runners[name] else { throw .runnerNotFound(name) }
-    return runner
+    if let runner = runners[name] { return runner }
+    if let leaseLoss { throw .store(.unavailable(leaseLoss, retryAfterMilliseconds: 1000)) }
+    throw .runnerNotFound(name)
   }
 
   // MARK: Calls about runners
@@ -98,7 +101,10 @@ public distributed actor NodeSupervisor {
   }
 
   /// This node owns these runners from now on: on disk, then in fact.
-  func host(_ entries: [RegisteredRunner]) async throws(SupervisorError) {
+  /// - Returns: those that it really owns; where the nodes share a store, the store decides.
+  /// - Parameter consented: their present owner agrees.
+  func host(_ entries: [RegisteredRunner], consented: Bool) async throws(SupervisorError) -> [RegisteredRunner] {
+    if let shared = context.shared { return try await host(entries, consented: consented, in: shared) }
     let store = context.store
     try await storing { () async throws(JobStoreError) in
       try await withEach(entries) { (entry) async throws(JobStoreError) in try await store.save(entry) }
@@ -109,6 +115,7 @@ public distributed actor NodeSupervisor {
       let runner = await add(settings, isStopped: entry.isStopped, epoch: entry.epoch)
       if returning { try await takeBack(runner) }
     }
+    return entries
   }
 
   @discardableResult

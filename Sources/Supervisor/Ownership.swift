@@ -89,15 +89,19 @@ struct Ownership: Sendable {
 
   /// Nodes that may own runners.
   private var eligible: [MemberName] {
-    members.values.filter { ($0.isPresent || $0.name == me) && !$0.profile.isDraining }.map(\.name)
+    // A node without a cluster is its only member.
+    if members.isEmpty { return [me] }
+    return members.values.filter { ($0.isPresent || $0.name == me) && !$0.profile.isDraining }.map(\.name)
   }
 
   // MARK: Decisions
 
   /// Where a queue belongs when it has no owner: to the node of the configuration's choice if that is there, else to the
   /// one that rendezvous hashing picks.
-  func place(_ queue: QueueName, besides node: NodeName? = nil) -> NodeName? {
-    let candidates = eligible.filter { $0 != node?.member }
+  /// - Parameter nodes: among these only.
+  func place(_ queue: QueueName, besides node: NodeName? = nil, among nodes: Set<NodeName>? = nil) -> NodeName? {
+    let names = nodes.map { Set($0.map(\.member)) }
+    let candidates = eligible.filter { $0 != node?.member && names?.contains($0) ?? true }
     if let wish = wishes[queue]?.member, candidates.contains(wish) { return NodeName(trusted: wish.rawValue) }
     return Rendezvous.winner(of: queue.rawValue, among: candidates).map { NodeName(trusted: $0.rawValue) }
   }

@@ -25,6 +25,8 @@ public actor ProcessGuard {
   private var isAdopting = false
   /// Orphans seen alive whose job still runs.
   private var hasOrphans = false
+  /// Until when jobs may run, where a lease says so.
+  private var lifeEnd: ContinuousClock.Instant?
 
   /// - Parameter command: program and arguments of the guard process (`GuardProcess.run`); `nil` for none.
   public init(loop: EventLoop, command: [String]?, logger: Logger) {
@@ -56,6 +58,19 @@ public actor ProcessGuard {
     if hasOrphans { scheduleSweep() }
   }
 
+  /// The guard kills what runs when this instant comes, unless it is told of a later one: a node that has stopped may not
+  /// be able to.
+  func expectLife(until end: ContinuousClock.Instant) {
+    lifeEnd = end
+    tellLifeEnd()
+  }
+
+  private func tellLifeEnd() {
+    guard let lifeEnd else { return }
+    let milliseconds = GuardProcess.nowMilliseconds + Int64((lifeEnd - ContinuousClock.now) / .milliseconds(1))
+    guardian?.stdin?.write(Array("=\(milliseconds)\n".utf8))
+  }
+
   /// Ends the guard process. No job runs any more, and nothing of this waits on the loop afterwards.
   public func close() async {
     isClosed = true
@@ -80,6 +95,7 @@ public actor ProcessGuard {
         stderr: .inherit, newSession: true), on: loop)
     guardian = child
     for pid in jobs.keys { child.stdin?.write(Array("+\(pid)\n".utf8)) }
+    tellLifeEnd()
     replacement = Task(executorPreference: loop) { await self.replaceGuardian(after: child) }
   }
 

@@ -60,7 +60,7 @@ public actor Runner {
     _ = try check(job)
     writes += 1
     defer { wrote() }
-    _ = try await storing { () async throws(JobStoreError) in
+    _ = try await owning { () async throws(JobStoreError) in
       try await context.store.create(JobRecord(job: job, createdAt: .now), output: nil)
     }
     await failIfRemoved(job.id)
@@ -75,9 +75,18 @@ public actor Runner {
       await enqueue(id, executor: record.job.executor)
     } catch .wrongState(_, let status) where !status.isFinal {
       return
+    } catch .fenced {
+      throw .runnerNotFound(name)
     } catch {
       throw .store(error)
     }
+  }
+
+  /// What a shared store refuses because another node owns this runner, this node does not have.
+  private func owning<Value>(
+    _ body: () async throws(JobStoreError) -> Value
+  ) async throws(SupervisorError) -> Value {
+    do { return try await body() } catch .fenced { throw .runnerNotFound(name) } catch { throw .store(error) }
   }
 
   /// Creates, starts and waits for the end; the same job again waits for the one that is there.
@@ -104,7 +113,7 @@ public actor Runner {
     }
     let record = first
     let written = output
-    switch try await storing({ () async throws(JobStoreError) in
+    switch try await owning({ () async throws(JobStoreError) in
       try await context.store.create(record, output: written)
     }) {
     case .created where record.status.isFinal:
@@ -116,6 +125,8 @@ public actor Runner {
       return present
     case .existed(let present):
       if present.status == .created { try await start(job.id) }
+      // Written by a call whose answer was lost; once more in line is harmless.
+      if present.status == .queued, context.shared != nil { await enqueue(job.id, executor: job.executor) }
     }
     return nil
   }
@@ -212,6 +223,15 @@ public actor Runner {
     for id in Array(running.keys) { await end(id, reason: "the node was stopped") }
   }
 
+  /// The node may not run jobs any more: they are killed at once, and queued again as `onNodeLoss` says.
+  func killAll(_ reason: String) async {
+    handsBack = true
+    for (id, job) in running {
+      if job.stopReason == nil { running[id]!.stopReason = reason }
+      await job.process?.kill(reason)
+    }
+  }
+
   public func status() async -> RunnerStatus {
     RunnerStatus(
       name: name, queue: settings.queue, node: context.settings.node, state: state, epoch: epoch,
@@ -265,6 +285,8 @@ public actor Runner {
   func finish(_ id: JobID, _ status: JobStatus, _ result: JobResult, _ output: JobOutput?) async {
     do {
       _ = try await context.store.transition(id, .finish(status, result, output, at: .now))
+    } catch .fenced {
+      return context.logger.warning("another node has taken a job over", metadata: ["job": "\(id)"])
     } catch {
       context.logger.error("cannot record a job's end", metadata: ["job": "\(id)", "error": "\(error)"])
       return

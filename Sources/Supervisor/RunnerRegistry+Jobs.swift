@@ -10,6 +10,7 @@ extension RunnerRegistry {
   /// Creates, starts, and answers the result when the job has ended.
   public func run(_ job: Job) async throws(SupervisorError) -> JobResult {
     try requireOpen()
+    if let shared = context.shared { return try await run(job, shared) }
     do throws(SupervisorError) {
       let result = try await askOwner(of: job.runner, within: nil) { try await $0.run(job) }
       remember(job)
@@ -20,8 +21,20 @@ extension RunnerRegistry {
     }
   }
 
+  /// The id makes it harmless to ask again, wherever the runner went: no job of a shared store dies with its node.
+  private func run(_ job: Job, _ shared: any SharedJobStore) async throws(SupervisorError) -> JobResult {
+    while true {
+      do throws(SupervisorError) {
+        return try await askOwner(of: job.runner, within: nil) { try await $0.run(job) }
+      } catch .ownerUnreachable {
+        // Its node was lost on the way: the next owner knows the job, or is told of it.
+        continue
+      }
+    }
+  }
+
   private func remember(_ job: Job) {
-    if isClustered, let owner = try? owner(of: job.runner), owner != node { locations[job.id] = owner }
+    if isClustered, context.shared == nil, let owner = try? owner(of: job.runner), owner != node { locations[job.id] = owner }
   }
 
   public func start(_ id: JobID) async throws(SupervisorError) {
@@ -41,12 +54,14 @@ extension RunnerRegistry {
   }
 
   public func summary(_ id: JobID) async throws(SupervisorError) -> JobSummary {
-    try await askHolder(of: id) { try await $0.summary(id) }
+    if context.shared != nil { return try await ask(node, "") { try await $0.summary(id) } }
+    return try await askHolder(of: id) { try await $0.summary(id) }
   }
 
   /// Waits for the end.
   public func result(_ id: JobID) async throws(SupervisorError) -> JobResult {
-    try await askHolder(of: id, within: nil) { try await $0.result(id) }
+    if context.shared != nil { return try await ask(node, within: nil, "") { try await $0.result(id) } }
+    return try await askHolder(of: id, within: nil) { try await $0.result(id) }
   }
 
   /// What a job wrote so far, and whether it may write more.
@@ -60,6 +75,7 @@ extension RunnerRegistry {
   private func askHolder<Value: Sendable>(
     of id: JobID, within limit: Duration? = .seconds(10), _ body: (NodeSupervisor) async throws -> Value
   ) async throws(SupervisorError) -> Value {
+    if let shared = context.shared { return try await askPlace(of: id, within: limit, shared, body) }
     guard isClustered else { return try await ask(node, "", body) }
     let deadline = ContinuousClock.now + Self.takeoverTime
     var holder = locations[id] ?? node
@@ -84,6 +100,33 @@ extension RunnerRegistry {
       } catch .runnerNotFound(let name) where ownership.claims[name] != nil && ContinuousClock.now < deadline {
         // Its node has just lost the runner, or does not have it yet.
         await change(within: .milliseconds(50))
+      }
+    }
+  }
+
+  /// Asks the node on which a job of a shared store runs, or the owner of its runner; this one when it has ended, or
+  /// nobody has its runner.
+  private func askPlace<Value: Sendable>(
+    of id: JobID, within limit: Duration?, _ shared: any SharedJobStore,
+    _ body: (NodeSupervisor) async throws -> Value
+  ) async throws(SupervisorError) -> Value {
+    let deadline = ContinuousClock.now + Self.takeoverTime
+    while true {
+      let place = try await storing { () async throws(JobStoreError) in try await shared.place(id) }
+      let owner = ownership.claims[place.runner].map { NodeName(trusted: $0.owner.rawValue) }
+      let target = place.status.isFinal ? node : place.node ?? owner ?? node
+      do throws(SupervisorError) {
+        guard ownership.isPresent(target.member) else {
+          throw .nodeNotReached(target, "job \(id): runner \(place.runner) has no owner at present")
+        }
+        return try await ask(target, within: limit, "job \(id)", body)
+      } catch {
+        switch error {
+        case .nodeNotReached, .draining, .joining, .moving, .runnerNotFound:
+          guard isClustered, owner != nil || target != node, ContinuousClock.now < deadline else { throw error }
+          await change(within: .milliseconds(100))
+        default: throw error
+        }
       }
     }
   }

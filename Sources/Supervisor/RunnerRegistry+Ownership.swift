@@ -21,6 +21,13 @@ extension RunnerRegistry {
     await settle()
     guard state == .joining else { return }
     state = .open
+    if let shared = context.shared {
+      // Known at a live port from now on; tried again by the store's next owner if it fails.
+      do { try await shared.noteJoined() } catch {
+        context.logger.warning("cannot note in the store that this node has joined", metadata: ["reason": "\(error)"])
+      }
+      await adoptShared(shared)
+    }
     await local.whenLocal { await $0.open() }
     planReview()
   }
@@ -57,6 +64,7 @@ extension RunnerRegistry {
       case .claim(let claim): me.learn(claim)
       case .member(let member):
         me.ownership.learn(member)
+        me.noticed(member)
         me.planReview()
       case .mustStop: break
       }
@@ -105,7 +113,7 @@ extension RunnerRegistry {
     changeWaiters.removeValue(forKey: number)?.resume()
   }
 
-  private func resumeChangeWaiters() {
+  func resumeChangeWaiters() {
     let waiters = changeWaiters
     changeWaiters = [:]
     for waiter in waiters.values { waiter.resume() }
@@ -140,24 +148,28 @@ extension RunnerRegistry {
   /// Another node gives these runners to this one.
   func takeOver(_ entries: [RegisteredRunner]) async throws(SupervisorError) {
     if isNodeDrained { throw .nodeUnavailable(node, "it is drained and takes no runners") }
-    try await host(entries)
+    try await host(entries, consented: true)
   }
 
   /// This node owns these runners from now on, and says so.
-  func host(_ entries: [RegisteredRunner]) async throws(SupervisorError) {
+  /// - Parameter consented: their present owner agrees.
+  func host(_ entries: [RegisteredRunner], consented: Bool = false) async throws(SupervisorError) {
     try requireOpen()
-    // Someone else may have been faster.
-    let wanted = entries.filter { $0.epoch >= ownership.nextEpoch($0.name) }
+    // Someone else may have been faster; a shared store knows.
+    let wanted = context.shared != nil ? entries : entries.filter { $0.epoch >= ownership.nextEpoch($0.name) }
     guard !wanted.isEmpty else { return }
-    try await domain { try await local.whenLocal { try await $0.host(wanted) } }
+    let owned = try await domain {
+      try await local.whenLocal { try await $0.host(wanted, consented: consented) } ?? []
+    }
+    if owned.count < wanted.count, let shared = context.shared { try await learnOwners(shared) }
     await publish(
-      wanted.map {
+      owned.map {
         RunnerClaim(
           runner: $0.name.rawValue, queue: $0.queue.rawValue, owner: node.member, epoch: $0.epoch,
           revision: Self.revision, state: $0.isStopped ? .stopped : .running)
       })
     // Another node's claim that came in the meantime may have won.
-    for entry in wanted {
+    for entry in owned {
       if let claim = ownership.claims[entry.name], claim.owner != node.member { await yield(claim) }
     }
   }
@@ -165,7 +177,7 @@ extension RunnerRegistry {
   /// Looks, soon, at what this node should own and does not, or the other way round.
   func planReview() {
     isReviewDue = true
-    guard review == nil, isClustered, state == .open else { return }
+    guard review == nil, isClustered || context.shared != nil, state == .open else { return }
     review = Task(executorPreference: context.loop) { await self.reviewAll() }
   }
 
@@ -173,8 +185,13 @@ extension RunnerRegistry {
     while isReviewDue, state == .open {
       isReviewDue = false
       if let members = await cluster?.members { ownership.keep(members) }
-      await reconcile()
-      await adopt()
+      if let shared = context.shared {
+        if leaseLoss != nil { break }
+        await adoptShared(shared)
+      } else {
+        await reconcile()
+        await adopt()
+      }
       await placeConfigured()
       for (queue, keeper) in ownership.splits { try? await moveHere(queue, to: keeper) }
       await spreadConfigured()
@@ -220,7 +237,7 @@ extension RunnerRegistry {
     }
   }
 
-  private func placeConfigured() async {
+  func placeConfigured() async {
     let missing = configured.filter { settings in
       ownership.claims[settings.name] == nil && !ownership.isRemoved(settings.name)
         && (ownership.owner(of: settings.queue) ?? ownership.place(settings.queue)) == node
@@ -353,6 +370,7 @@ extension RunnerRegistry {
       clock.cancel()
     }
     await local.whenLocal { await $0.drain(for: max(.zero, deadline - ContinuousClock.now)) }
+    await endChores()
     if let cluster {
       await cluster.leave()
       await cluster.close()

@@ -11,7 +11,7 @@ extension RunnerRegistry {
   }
 
   public func query(_ query: JobQuery) async throws(SupervisorError) -> Page {
-    guard isClustered else {
+    guard isClustered, context.shared == nil else {
       let page = try await ask(node, "") { try await $0.query(query) }
       return Page(jobs: page.jobs, next: page.next, unreachable: [])
     }

@@ -40,6 +40,11 @@ public actor RunnerRegistry {
   public var isDraining: Bool { state == .draining }
   /// Takes no runners, on an operator's wish.
   var isNodeDrained = false
+  /// Why a shared store does not let this node run jobs at present, if so.
+  var leaseLoss: String?
+  /// What goes on beside the calls (`RunnerRegistry+Shared.swift`).
+  var chores: [UInt64: Task<Void, Never>] = [:]
+  var nextChore: UInt64 = 0
 
   /// - Parameters:
   ///   - wishes: the nodes that the configuration names for queues.
@@ -66,11 +71,16 @@ public actor RunnerRegistry {
   public func recover() async throws(SupervisorError) {
     let table = Dictionary(configured.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
     local = NodeSupervisor(context: context, configured: table, registry: self, actorSystem: system)
+    if let shared = context.shared { await watch(shared) }
     try await domain { try await local.whenLocal { try await $0.recover(hostsConfigured: !isClustered) } }
     for claim in await hosted() { ownership.learn(claim) }
     if !isClustered {
       state = .open
       await local.whenLocal { await $0.open() }
+      if let shared = context.shared {
+        await adoptShared(shared)
+        await placeConfigured()
+      }
     }
   }
 
@@ -78,14 +88,14 @@ public actor RunnerRegistry {
   public var unreadiness: String? {
     switch state {
     case .joining: "the node is joining its cluster"
-    case .open: nil
+    case .open: leaseLoss
     case .draining: "the node is stopping"
     }
   }
 
   func requireOpen() throws(SupervisorError) {
     switch state {
-    case .open: return
+    case .open: if let leaseLoss { throw .store(.unavailable(leaseLoss, retryAfterMilliseconds: 1000)) }
     case .joining: throw .joining
     case .draining: throw .draining
     }
@@ -194,6 +204,11 @@ public actor RunnerRegistry {
     registering[name] = []
     defer { for waiter in registering.removeValue(forKey: name)! { waiter.resume() } }
     try await host([RegisteredRunner(name: name, queue: queue, epoch: ownership.nextEpoch(name))])
+    if let shared = context.shared {
+      // The store may know it, of another node or with another queue.
+      if ownership.claims[name] == nil { try await learnOwners(shared) }
+      _ = try isRegistered(name, queue)
+    }
     context.logger.info("runner registered", metadata: ["runner": "\(name)", "queue": "\(queue)"])
   }
 

@@ -59,6 +59,8 @@ extension JSONRPCError {
     case .invalidCursor:
       self = .invalidParams(field: "params.cursor", expected: "what an earlier page answered as next")
     case .cancelled: self = .unavailable("the call was cancelled", retryAfterMilliseconds: 1000)
+    case .fenced(let id):
+      self = .unavailable("the runner of job \(id) is changing its owner", retryAfterMilliseconds: 100)
     }
   }
 }

@@ -56,7 +56,16 @@ extension JSON {
       ],
       "unreachable": names(status.unreachable), "health": .int(Int64(status.health)),
       "ready": .bool(status.unreadiness == nil), "reason": status.unreadiness.map(JSON.string) ?? .null,
-      "handover": ["jobs": .int(Int64(status.jobsToHandOver))],
+      "handover": ["jobs": .int(Int64(status.jobsToHandOver))], "store": store(status.sharedStore),
+    ]
+  }
+
+  private static func store(_ status: SharedStoreStatus?) -> JSON {
+    guard let status else { return ["shared": false] }
+    let lease = status.leaseRemaining.map { JSON.double(max(0, ($0 / .milliseconds(100)).rounded() / 10)) }
+    return [
+      "shared": true, "lease_remaining_seconds": lease ?? .null, "schema": .int(Int64(status.schema)),
+      "known_schema": .int(Int64(status.knownSchema)), "connections_made": .int(Int64(status.reconnections)),
     ]
   }
 }

@@ -1,27 +1,15 @@
 import Gossip
 import HTTPServer
-import SQLiteJobStore
 import Supervisor
 import SupervisorAPI
 
 // What the parts of a node count, for `GET /metrics`.
 
 extension Node {
-  func families(_ store: SQLiteJobStore, _ registry: RunnerRegistry) async -> [Metrics.Family] {
+  func families(_ store: NodeStore, _ registry: RunnerRegistry) async -> [Metrics.Family] {
     guard let server else { return [] }
     let http = await server.statistics
-    let commits = await store.statistics
-    return await clusterFamilies(registry) + [
-      .init(
-        "hero_store_writable", "gauge", "0 while the disk refuses writes.", await store.unavailability() == nil ? 1 : 0),
-      .init("hero_store_commits_total", "counter", "Transactions that reached the disk.", Double(commits.commits)),
-      .init(
-        "hero_store_failed_commits_total", "counter", "Transactions that the disk refused.",
-        Double(commits.failedCommits)),
-      .init("hero_store_steps_total", "counter", "Steps of jobs that reached the disk.", Double(commits.steps)),
-      .init(
-        "hero_store_last_commit_seconds", "gauge", "How long the last transaction took, with its fsync.",
-        Double(commits.lastCommitMilliseconds) / 1000),
+    return await clusterFamilies(registry) + store.families() + [
       .init("hero_http_connections", "gauge", "Open connections.", Double(http.open)),
       .init("hero_http_connections_total", "counter", "Accepted connections.", Double(http.accepted)),
       .init("hero_http_requests_total", "counter", "Requests that reached the API.", Double(http.requests)),

@@ -5,7 +5,6 @@ import Gossip
 import HTTPServer
 import JSONRPC
 import Logging
-import SQLiteJobStore
 import Supervisor
 import SupervisorAPI
 
@@ -53,7 +52,7 @@ actor Node {
 
   private func live() async throws {
     let auth = try authentication()
-    let store = try await openStore()
+    let store = try await NodeStore.open(configuration, loop: loop, logger: logger)
     let processes = ProcessGuard(
       loop: loop, command: ["/proc/self/exe", GuardProcess.argument, store.instance], logger: logger)
     do {
@@ -85,24 +84,8 @@ actor Node {
 
   // MARK: Start
 
-  private func openStore() async throws -> SQLiteJobStore {
-    guard case .sqlite(let path) = configuration.store else {
-      throw CommandFailure(
-        message: "store.postgres is not available in this version",
-        hints: ["use {\"store\": {\"sqlite\": {\"path\": \"jobs.db\"}}}"], status: .usage)
-    }
-    var options = SQLiteJobStore.Options()
-    options.retentionDays = configuration.retention.days
-    options.retentionMaximumJobs = configuration.retention.maxJobs
-    do {
-      return try await SQLiteJobStore.open(path: path, loop: loop, options: options, logger: logger)
-    } catch {
-      throw CommandFailure(message: "cannot open the store \(path): \(error)", status: .failed)
-    }
-  }
-
   private func startDomain(
-    _ store: SQLiteJobStore, _ processes: ProcessGuard, _ system: ClusterSystem?
+    _ store: NodeStore, _ processes: ProcessGuard, _ system: ClusterSystem?
   ) async throws -> RunnerRegistry {
     var settings = JobSettings(
       node: configuration.nodeName, instance: store.instance, workDirectory: "\(configuration.dataDirectory)/work",
@@ -127,7 +110,7 @@ actor Node {
     }
     let registry = RunnerRegistry(
       context: RunnerContext(
-        loop: loop, store: store, executors: executors, settings: settings, processes: processes, logger: logger),
+        loop: loop, store: store.jobs, executors: executors, settings: settings, processes: processes, logger: logger),
       configured: configuration.runners, wishes: wishes, system: system)
     do { try await registry.recover() } catch {
       throw CommandFailure(message: "cannot recover the jobs of this node: \(error)", status: .failed)
@@ -136,7 +119,7 @@ actor Node {
   }
 
   private func listen(
-    _ registry: RunnerRegistry, _ store: SQLiteJobStore, _ auth: Authenticator
+    _ registry: RunnerRegistry, _ store: NodeStore, _ auth: Authenticator
   ) async throws -> (HTTPServer, SocketAddress) {
     let api = configuration.api
     let document = SupervisorAPI.openRPCDocument
@@ -150,7 +133,7 @@ actor Node {
       dispatcher: dispatcher, metrics: metrics, document: document, isClustered: registry.isClustered
     ) {
       if let reason = await registry.unreadiness { return reason }
-      return await store.unavailability()
+      return await store.jobs.unavailability()
     }
     var limits = HTTPServerConfiguration()
     limits.maxRequestBytes = api.maxRequestBytes

@@ -92,6 +92,9 @@ extension JobStoreError: WireValue {
       begin(5)
       writer.add(cursor)
     case .cancelled: begin(6)
+    case .fenced(let id):
+      begin(7)
+      writer.add(id)
     }
   }
 
@@ -103,6 +106,7 @@ extension JobStoreError: WireValue {
     case 4: self = .unavailable(try reader.value(), retryAfterMilliseconds: try reader.value())
     case 5: self = .invalidCursor(try reader.value())
     case 6: self = .cancelled
+    case 7: self = .fenced(try reader.value())
     default: throw MalformedWire("an unknown error of the store")
     }
   }

@@ -44,7 +44,14 @@ struct ClusterStatus: AsyncParsableCommand {
       ("unreachable", unreachable.isEmpty ? "-" : unreachable.joined(separator: ", ")),
       ("health", status["health"]?.cell ?? "-"),
       ("handover", "\(status["handover"]?["jobs"]?.cell ?? "-") jobs wait"),
+      ("store", store(status["store"])),
     ]
+  }
+
+  private static func store(_ store: JSON?) -> String {
+    guard let store, store["shared"] == .bool(true) else { return "of each node" }
+    let lease = store["lease_remaining_seconds"]?.cell ?? "-"
+    return "shared, lease for \(lease) s, schema \(store["schema"]?.cell ?? "-")"
   }
 
   private static func readiness(_ status: JSON) -> String {

@@ -11,10 +11,16 @@ enum AdminSecretFile {
     return text.isEmpty ? nil : Secret(text)
   }
 
-  /// The key of this node, made at its first start: 256 random bits in hexadecimal. It is complete on disk (fsync)
-  /// under its name or not there at all.
+  /// The key of this node, made at its first start.
   static func loadOrCreate(in dataDirectory: String) throws(FileBytes.Failure) -> Secret {
-    let path = path(in: dataDirectory)
+    try SecretFile.loadOrCreate(path(in: dataDirectory), bytes: 32)
+  }
+}
+
+/// A file of random bits in hexadecimal, readable by its owner only.
+enum SecretFile {
+  /// What the file says, made now if it is not there. It is complete on disk (fsync) under its name or not there at all.
+  static func loadOrCreate(_ path: String, bytes: Int) throws(FileBytes.Failure) -> Secret {
     do throws(FileBytes.Failure) {
       let text = trimmed(String(decoding: try FileBytes.read(path, limit: 4096).bytes, as: UTF8.self))
       guard !text.isEmpty else { throw FileBytes.Failure(path: path, reason: "is empty; remove it", code: EINVAL) }
@@ -25,7 +31,7 @@ enum AdminSecretFile {
 
     var random = SystemRandomNumberGenerator()
     let digits = Array("0123456789abcdef")
-    let secret = String((0..<64).map { _ in digits[Int(random.next() & 15)] })
+    let secret = String((0..<2 * bytes).map { _ in digits[Int(random.next() & 15)] })
     let draft = "\(path).new"
     unlink(draft)
     let descriptor = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)

@@ -78,8 +78,8 @@ struct AuthConfiguration: Sendable {
 enum StoreConfiguration: Sendable {
   /// The database file, an absolute path.
   case sqlite(path: String)
-  /// A connection URL, which may hold a password.
-  case postgres(url: Secret)
+  /// A connection URL, which may hold a password; for how long a node may work without reaching the database.
+  case postgres(url: Secret, leaseSeconds: Double)
 }
 
 /// The section `jobs`.

@@ -6,7 +6,6 @@ enum ConfigurationChecks {
   static func run(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
     checkKeys(reading, findings)
     checkClusterKeys(reading, findings)
-    checkStore(reading.store, findings)
     checkRunners(reading, findings)
     checkRunnerNodes(reading, findings)
     for executor in reading.executors { checkMachine(executor.configuration, findings) }
@@ -38,11 +37,6 @@ enum ConfigurationChecks {
       "cluster.keys",
       "there is none, and cluster.listen (\(listen)) is reachable from other machines; make one with "
         + "`hero-supervisor cluster keygen`, or listen on 127.0.0.1", findings.source(of: "cluster.keys"))
-  }
-
-  private static func checkStore(_ store: StoreReading, _ findings: ConfigurationFindings) {
-    guard case .postgres = store.choice else { return }
-    findings.problem("store.postgres", "not available in this version; use \"sqlite\"", store.source)
   }
 
   private static func checkRunners(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {

@@ -64,8 +64,10 @@ struct ConfigurationLoader {
     let store: StoreConfiguration =
       switch reading.store.choice {
       case .sqlite(let path): .sqlite(path: absolutePath(path, relativeTo: directory))
-      case .postgres(let url):
-        .postgres(url: self.resolve(url, "store.postgres.url", reading.store.source, findings).first ?? Secret(""))
+      case .postgres(let url, let leaseSeconds):
+        .postgres(
+          url: self.resolve(url, "store.postgres.url", reading.store.source, findings).first ?? Secret(""),
+          leaseSeconds: leaseSeconds)
       }
 
     guard findings.problems.isEmpty, let name else {

@@ -3,7 +3,7 @@ struct StoreReading {
   enum Choice {
     /// Relative to the data directory, or absolute.
     case sqlite(path: String)
-    case postgres(url: SecretReference)
+    case postgres(url: SecretReference, leaseSeconds: Double)
   }
 
   let choice: Choice
@@ -19,6 +19,7 @@ struct StoreReading {
     sqlite.finish()
     var postgres = section.section("postgres")
     let url = postgres.optional("url", .secret)
+    let lease = postgres.value("lease_seconds", .number(3...600), default: 15)
     postgres.finish()
     section.finish()
 
@@ -35,7 +36,7 @@ struct StoreReading {
     if postgresNode["url"] == nil, case .object = postgresNode.value {
       section.findings.problem("\(section.path).postgres", "needs the key \"url\"", postgresNode.source)
     }
-    choice = .postgres(url: url ?? .literal(Secret("")))
+    choice = .postgres(url: url ?? .literal(Secret("")), leaseSeconds: lease)
     source = postgresNode.source
   }
 }

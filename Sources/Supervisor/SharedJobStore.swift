@@ -1,0 +1,135 @@
+// A store that all nodes of a cluster share. It decides who owns a runner: gossip only says who looks dead. A node may
+// work as long as it has a lease; whoever wants the runners of another waits for the end of that lease, or ends it,
+// knowing that the process is gone. What a node writes about jobs counts only while it owns their runner.
+
+public protocol SharedJobStore: JobStore {
+  /// Tells what happens in the store, on the loop. Once, before `begin`.
+  func observe(_ handler: @escaping @Sendable (SharedStoreEvent) -> Void) async
+
+  /// Takes the lease of this process, and ends those of its former lives: nothing of them runs any more.
+  /// - Throws: `unavailable`.
+  func begin() async throws(JobStoreError)
+
+  /// Why this node must not run jobs at present, if so: the reason in words.
+  func leaseLoss() async -> String?
+
+  /// Peers can reach this node from now on, so that being refused there means that its process is gone.
+  func noteJoined() async throws(JobStoreError)
+
+  /// The leases of a node whose port was open once.
+  func leases(of node: NodeName) async throws(JobStoreError) -> [NodeLease]
+  /// Ends leases of processes that are certainly gone.
+  func end(_ leases: [NodeLease]) async throws(JobStoreError)
+  /// The nodes with a lease at present.
+  func leaseholders() async throws(JobStoreError) -> Set<NodeName>
+
+  /// Makes this node the owner of runners, each with an epoch that is higher than before, if it changes its owner.
+  ///
+  /// A runner that another node owns is taken only when that node's lease is over, or it agreed (`consented`).
+  /// - Returns: those that this node owns now, as the store has them; the queue of a runner that was known before stays.
+  func claim(_ runners: [RegisteredRunner], consented: Bool) async throws(JobStoreError) -> [RegisteredRunner]
+
+  /// Every runner and its owner.
+  func ownedRunners() async throws(JobStoreError) -> [OwnedRunner]
+
+  /// Queues jobs of these runners again, or fails them as the settings say, that were running on nodes which are gone.
+  func recoverRunning(_ runners: [RunnerSettings]) async throws(JobStoreError)
+
+  /// Jobs of runners that wait in their queues, in order, a page at a time.
+  /// - Parameter position: of the last one of the page before.
+  func waiting(
+    _ runners: [RunnerName], after position: Int64, limit: Int
+  ) async throws(JobStoreError) -> [WaitingJob]
+
+  /// For whom a job is and where it runs.
+  /// - Throws: `notFound`, `unavailable`.
+  func place(_ id: JobID) async throws(JobStoreError) -> JobPlace
+
+  /// The state of lease and connections, for operators.
+  func sharedStatus() async -> SharedStoreStatus
+}
+
+/// What a shared store tells its node.
+public enum SharedStoreEvent: Sendable {
+  /// The lease was renewed.
+  /// - Parameters:
+  ///   - until: when this node stops its jobs, unless it is renewed again.
+  ///   - end: when they must be gone.
+  case leaseHeld(until: ContinuousClock.Instant, end: ContinuousClock.Instant)
+  /// The lease is about to end: whatever runs here must be gone at once. The reason in words.
+  case leaseLost(String)
+  /// There is a lease again.
+  case leaseRegained
+  /// Jobs of these runners were queued by somebody else than their owner.
+  case queued([RunnerName])
+  /// Writes are accepted again; what had no answer may have been done.
+  case recovered
+}
+
+/// One process's permission to run jobs.
+public struct NodeLease: Hashable, Sendable {
+  public let session: Int64
+  public init(session: Int64) { self.session = session }
+}
+
+/// A runner as the shared store has it.
+public struct OwnedRunner: Hashable, Sendable {
+  public let runner: RegisteredRunner
+  public let owner: NodeName
+  /// Whether that owner's lease is in force.
+  public let isAlive: Bool
+  /// Whether this process is the owner.
+  public let isMine: Bool
+
+  public init(runner: RegisteredRunner, owner: NodeName, isAlive: Bool, isMine: Bool) {
+    self.runner = runner
+    self.owner = owner
+    self.isAlive = isAlive
+    self.isMine = isMine
+  }
+}
+
+/// A job in line.
+public struct WaitingJob: Hashable, Sendable {
+  public let id: JobID
+  public let runner: RunnerName
+  public let executor: ExecutorName
+  /// Grows along the line.
+  public let position: Int64
+
+  public init(id: JobID, runner: RunnerName, executor: ExecutorName, position: Int64) {
+    self.id = id
+    self.runner = runner
+    self.executor = executor
+    self.position = position
+  }
+}
+
+public struct JobPlace: Hashable, Sendable {
+  public let runner: RunnerName
+  public let status: JobStatus
+  /// On which node it runs, while it does.
+  public let node: NodeName?
+
+  public init(runner: RunnerName, status: JobStatus, node: NodeName?) {
+    self.runner = runner
+    self.status = status
+    self.node = node
+  }
+}
+
+public struct SharedStoreStatus: Sendable {
+  /// Until this node must stop its jobs, if it cannot reach the store; `nil` without a lease.
+  public let leaseRemaining: Duration?
+  public let reconnections: Int
+  /// Versions of the schema: of the database, and the newest that this node knows.
+  public let schema: Int
+  public let knownSchema: Int
+
+  public init(leaseRemaining: Duration?, reconnections: Int, schema: Int, knownSchema: Int) {
+    self.leaseRemaining = leaseRemaining
+    self.reconnections = reconnections
+    self.schema = schema
+    self.knownSchema = knownSchema
+  }
+}
