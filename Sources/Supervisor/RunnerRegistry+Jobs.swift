@@ -28,7 +28,7 @@ extension RunnerRegistry {
         return try await askOwner(of: job.runner, within: nil) { try await $0.run(job) }
       } catch .ownerUnreachable {
         // Its node was lost on the way: the next owner knows the job, or is told of it.
-        continue
+        guard await change(within: .milliseconds(50)) else { throw .draining }
       }
     }
   }
@@ -93,13 +93,12 @@ extension RunnerRegistry {
           throw .ownerUnreachable([gone], reason)
         }
       } catch .moving(_, let next) {
-        guard ContinuousClock.now < deadline else {
+        guard ContinuousClock.now < deadline, await change(within: .milliseconds(50)) else {
           throw .ownerUnreachable([next], "job \(id) waits for the new owner of its runner")
         }
-        await change(within: .milliseconds(50))
       } catch .runnerNotFound(let name) where ownership.claims[name] != nil && ContinuousClock.now < deadline {
         // Its node has just lost the runner, or does not have it yet.
-        await change(within: .milliseconds(50))
+        guard await change(within: .milliseconds(50)) else { throw .runnerNotFound(name) }
       }
     }
   }
@@ -123,8 +122,9 @@ extension RunnerRegistry {
       } catch {
         switch error {
         case .nodeNotReached, .draining, .joining, .moving, .runnerNotFound:
-          guard isClustered, owner != nil || target != node, ContinuousClock.now < deadline else { throw error }
-          await change(within: .milliseconds(100))
+          guard isClustered, owner != nil || target != node, ContinuousClock.now < deadline,
+            await change(within: .milliseconds(100))
+          else { throw error }
         default: throw error
         }
       }

@@ -100,23 +100,34 @@ extension RunnerRegistry {
   }
 
   /// Waits for the next news, but not for ever: what a caller waits for may have happened already.
-  func change(within time: Duration) async {
+  /// - Returns: whether it is worth to look again; not once the caller is cancelled, or the node ends.
+  func change(within time: Duration) async -> Bool {
+    guard !hasEnded, !Task.isCancelled else { return false }
     nextWaiter += 1
     let number = nextWaiter
-    let clock = Task(executorPreference: context.loop) { await self.resumeChangeWaiter(number, after: time) }
-    await withCheckedContinuation { changeWaiters[number] = $0 }
-    clock.cancel()
+    let loop = context.loop
+    let clock = Timer(on: loop)
+    clock.schedule(after: time) { [unowned self] in self.assumeIsolated { $0.resumeChangeWaiter(number) } }
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { changeWaiters[number] = ChangeWaiter(continuation: $0, clock: clock) }
+    } onCancel: {
+      loop.execute { self.assumeIsolated { $0.resumeChangeWaiter(number) } }
+    }
+    return !hasEnded && !Task.isCancelled
   }
 
-  private func resumeChangeWaiter(_ number: UInt64, after time: Duration) async {
-    try? await context.loop.sleep(for: time)
-    changeWaiters.removeValue(forKey: number)?.resume()
+  private func resumeChangeWaiter(_ number: UInt64) {
+    guard let waiter = changeWaiters.removeValue(forKey: number) else { return }
+    waiter.clock.close()
+    waiter.continuation.resume()
   }
 
-  func resumeChangeWaiters() {
-    let waiters = changeWaiters
-    changeWaiters = [:]
-    for waiter in waiters.values { waiter.resume() }
+  func resumeChangeWaiters() { for number in Array(changeWaiters.keys) { resumeChangeWaiter(number) } }
+
+  /// Nobody is served any more: calls that wait for news end, and nothing of them waits on the loop afterwards.
+  public func end() {
+    hasEnded = true
+    resumeChangeWaiters()
   }
 
   // MARK: Saying

@@ -30,7 +30,8 @@ public actor RunnerRegistry {
   /// Runners that are being removed.
   var removing: Set<RunnerName> = []
   /// Calls that wait for news of owners and members.
-  var changeWaiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
+  var changeWaiters: [UInt64: ChangeWaiter] = [:]
+  var hasEnded = false
   var nextWaiter: UInt64 = 0
   var review: Task<Void, Never>?
   var isReviewDue = false
@@ -163,8 +164,9 @@ public actor RunnerRegistry {
         }
         return try await ask(owner, within: limit, "runner \(name)", body)
       } catch {
-        guard isClustered, Self.mayBeElsewhere(error, name), ContinuousClock.now < deadline else { throw error }
-        await change(within: .milliseconds(100))
+        guard isClustered, Self.mayBeElsewhere(error, name), ContinuousClock.now < deadline,
+          await change(within: .milliseconds(100))
+        else { throw error }
       }
     }
   }
@@ -259,6 +261,12 @@ public actor RunnerRegistry {
   /// The runners that live here; for this node's metrics.
   public func localStatuses() async -> [RunnerStatus] {
     ((try? await local.statuses()) ?? []).sorted { $0.name < $1.name }
+  }
+
+  /// A call that waits for news, and the clock that ends its waiting.
+  struct ChangeWaiter {
+    let continuation: CheckedContinuation<Void, Never>
+    let clock: Timer
   }
 
   struct Answers<Value: Sendable>: Sendable {

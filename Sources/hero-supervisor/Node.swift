@@ -68,6 +68,7 @@ actor Node {
       } catch {
         await registry.drain(for: .zero)
         await server?.shutdown(grace: .zero)
+        await registry.end()
         closeSignals()
         throw error
       }
@@ -242,6 +243,7 @@ actor Node {
     await registry.drain(for: .milliseconds(Int64(seconds * 1000)))
     // Callers that wait for jobs which ended just now still get their answer.
     await server.shutdown(grace: .seconds(1))
+    await registry.end()
     closeSignals()
   }
 }

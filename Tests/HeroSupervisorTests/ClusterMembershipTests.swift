@@ -77,4 +77,23 @@ struct ClusterMembershipTests {
       #expect(try await scene.run("job", on: "r", "echo ok", at: "n1") == ["success": "ok\n"])
     }
   }
+
+  @Test("a node that is told to stop while calls wait for the owner of a runner ends in order")
+  func stopWhileCallsWait() async throws {
+    try await ClusterScene.run { scene async throws in
+      try await scene.start(["n1", "n2"])
+      try await scene.register("r", at: "n2")
+      // It takes no runners, so that nobody will own this one.
+      _ = try await scene.admin("node.drain", ["node": "n1"], at: "n1")
+      await scene.kill("n2")
+      try await scene.sees("n1", ["n2": "failed"])
+      await withDiscardingTaskGroup { group in
+        for number in 0..<20 {
+          group.addTask { _ = try? await scene.run("job-\(number)", on: "r", "x", executor: "echo", at: "n1") }
+        }
+        try? await scene.loop.sleep(for: .milliseconds(200))
+        #expect(await scene.terminate("n1") == 0)
+      }
+    }
+  }
 }
