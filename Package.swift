@@ -99,8 +99,11 @@ let package = Package(
     .target(
       name: "JobStoreConformance", dependencies: ["Supervisor", "EventLoop"], path: "Tests/JobStoreConformance",
       swiftSettings: swift),
+    // A real server of the tests' own.
+    .target(name: "PostgresServer", path: "Tests/PostgresServer", swiftSettings: swift),
     .testTarget(
-      name: "PostgresJobStoreTests", dependencies: ["PostgresJobStore", "JobStoreConformance", "Supervisor", "EventLoop"],
+      name: "PostgresJobStoreTests",
+      dependencies: ["PostgresJobStore", "JobStoreConformance", "PostgresServer", "Supervisor", "EventLoop"],
       swiftSettings: swift),
     .testTarget(
       name: "SQLiteJobStoreTests",
@@ -118,7 +121,8 @@ let package = Package(
     .testTarget(
       name: "SupervisorClientTests", dependencies: ["SupervisorClient", "HTTPServer"], swiftSettings: swift),
     .testTarget(
-      name: "HeroSupervisorTests", dependencies: ["hero-supervisor", "SupervisorClient"], swiftSettings: swift),
+      name: "HeroSupervisorTests", dependencies: ["hero-supervisor", "SupervisorClient", "PostgresServer"],
+      swiftSettings: swift),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -14,7 +14,9 @@ final class ConnectionLine: @unchecked Sendable {
   private let setUp: (PostgresConnection) async -> PostgresError?
   private let isUp: () -> Void
   private let isDown: (PostgresError) -> Void
-  private(set) var connection: PostgresConnection?
+  private var current: PostgresConnection?
+  /// The connection, while there is one that has not ended.
+  var connection: PostgresConnection? { current?.end == nil ? current : nil }
   /// Calls under way, as its users count them.
   var use = 0
   var isBusy: Bool { use > 0 }
@@ -22,6 +24,7 @@ final class ConnectionLine: @unchecked Sendable {
   private(set) var outage: PostgresError? = .notConnected("not connected yet")
   private var task: Task<Void, Never>?
   private var ended: CheckedContinuation<Void, Never>?
+  private var resting: CheckedContinuation<Void, Never>?
   private var isClosed = false
 
   /// - Parameters:
@@ -58,15 +61,31 @@ final class ConnectionLine: @unchecked Sendable {
       } catch {
         outage = error
         isDown(error)
-        guard (try? await loop.sleep(for: pause)) != nil else { return }
+        await rest(pause)
         pause = min(pause * 2, .seconds(1))
       }
     }
   }
 
+  private func rest(_ time: Duration) async {
+    guard !isClosed else { return }
+    let clock = Timer(on: loop)
+    await withCheckedContinuation { continuation in
+      resting = continuation
+      clock.schedule(after: time) { [unowned self] in retryNow() }
+    }
+    clock.close()
+  }
+
+  /// Another line has found the server: it is worth a try at once.
+  func retryNow() {
+    resting?.resume()
+    resting = nil
+  }
+
   /// Until it ends.
   private func use(_ fresh: PostgresConnection) async {
-    connection = fresh
+    current = fresh
     outage = nil
     var error: PostgresError?
     await withCheckedContinuation { continuation in
@@ -77,7 +96,7 @@ final class ConnectionLine: @unchecked Sendable {
       }
       isUp()
     }
-    connection = nil
+    current = nil
     guard !isClosed, let error else { return }
     outage = error
     isDown(error)
@@ -90,7 +109,7 @@ final class ConnectionLine: @unchecked Sendable {
 
   /// The server is of no use at present: looks for another connection, perhaps to another host.
   func replace(_ used: PostgresConnection, because error: PostgresError) {
-    guard connection === used else { return }
+    guard current === used else { return }
     let onEnd = used.onEnd
     used.close()
     onEnd?(error)
@@ -100,9 +119,9 @@ final class ConnectionLine: @unchecked Sendable {
   func close() async {
     guard !isClosed else { return }
     isClosed = true
-    connection?.close()
+    current?.close()
     resumeEnded()
-    task?.cancel()
+    retryNow()
     await task?.value
   }
 }

@@ -81,6 +81,14 @@ final class PostgresConnection: @unchecked Sendable {
   }
 
   private static func connect(_ url: String, _ defaults: [(String, String)]) throws(PostgresError) -> Opened {
+    // What is no connection string would be taken for a database's name.
+    var complaint: UnsafeMutablePointer<CChar>?
+    guard let options = PQconninfoParse(url, &complaint) else {
+      let reason = complaint.map { String(cString: $0) } ?? "out of memory"
+      PQfreemem(complaint)
+      throw .notConnected("the connection string: \(reason.split(whereSeparator: \.isNewline).joined(separator: "; "))")
+    }
+    PQconninfoFree(options)
     // In an array that is processed from start to end, what the URL says comes last and wins.
     let words = defaults + [("dbname", url)]
     let keys = words.map { strdup($0.0) } + [nil]

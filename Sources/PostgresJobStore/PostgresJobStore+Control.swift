@@ -119,7 +119,7 @@ extension PostgresJobStore {
   private func renewed(_ begun: ContinuousClock.Instant) {
     let until = begun + options.lease - margin
     let wasLost = if case .lost = lease { true } else { false }
-    guard until > .now else { return }
+    guard !isClosed, until > .now else { return }
     lease = .held(until: until)
     let clock = leaseClock ?? Timer(on: loop)
     leaseClock = clock
@@ -174,7 +174,7 @@ extension PostgresJobStore {
   }
 
   func controlIsUp() {
-    statistics.connections += 1
+    isUp()
     Task(executorPreference: loop) { await self.catchUp() }
   }
 

@@ -54,7 +54,8 @@ extension PostgresJobStore {
     var outage = PostgresError.notConnected("not connected")
     // A connection may have ended without anyone having noticed: what only reads may be asked again.
     for _ in 0..<2 {
-      let lines = readers.filter { $0.connection != nil }
+      // While those that read are being made again, the one that writes will do.
+      let lines = (readers.contains { $0.connection != nil } ? readers : [writerLine]).filter { $0.connection != nil }
       guard let line = lines.first(where: { !$0.isBusy }) ?? lines.first else {
         throw Self.unavailable(readers.first?.outage ?? outage)
       }

@@ -330,8 +330,14 @@ public actor PostgresJobStore: SharedJobStore {
     }
   }
 
-  func writerIsUp() {
+  /// A connection was made.
+  func isUp() {
     statistics.connections += 1
+    for line in [writerLine, controlLine] + readers { line?.retryNow() }
+  }
+
+  func writerIsUp() {
+    isUp()
     if wasDown {
       wasDown = false
       logger.notice("the database accepts writes again")

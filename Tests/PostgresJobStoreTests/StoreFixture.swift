@@ -1,6 +1,7 @@
 import EventLoop
 import Foundation
 import Logging
+import PostgresServer
 import Supervisor
 
 @testable import PostgresJobStore

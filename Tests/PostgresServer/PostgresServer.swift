@@ -2,17 +2,17 @@ import Foundation
 import Synchronization
 
 /// A PostgreSQL server of the tests' own, in a temporary directory, as `scripts/postgres` makes it.
-final class PostgresServer: Sendable {
-  let directory: String
-  let port: UInt16
+package final class PostgresServer: Sendable {
+  package let directory: String
+  package let port: UInt16
 
-  struct Failure: Error, CustomStringConvertible { let description: String }
+  package struct Failure: Error, CustomStringConvertible { package let description: String }
 
   private static let script =
     #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined() + "/scripts/postgres"
 
   /// Started at the first use, and stopped when this process is gone; each test has a database of its own in it.
-  static let shared = Result { try PostgresServer() }
+  package static let shared = Result { try PostgresServer() }
 
   private init() throws {
     directory = "\(NSTemporaryDirectory())/hero-postgres-\(getpid())-\(UUID().uuidString.prefix(8))"
@@ -22,35 +22,38 @@ final class PostgresServer: Sendable {
   }
 
   /// A server with a life of its own; `remove` ends it.
-  init(settings: [String]) throws {
+  package init(settings: [String]) throws {
     directory = "\(NSTemporaryDirectory())/hero-postgres-\(getpid())-\(UUID().uuidString.prefix(8))"
     port = try Self.freePort()
     try Self.run(["start", directory, "\(port)"] + settings)
   }
 
   /// A standby of another server.
-  init(following primary: PostgresServer) throws {
+  package init(following primary: PostgresServer) throws {
     directory = "\(NSTemporaryDirectory())/hero-postgres-\(getpid())-\(UUID().uuidString.prefix(8))"
     port = try Self.freePort()
     try Self.run(["standby", directory, "\(port)", "\(primary.port)"])
   }
 
-  func start() throws { try Self.run(["start", directory, "\(port)"]) }
-  func stop() throws { try Self.run(["stop", directory]) }
-  func kill() throws { try Self.run(["kill", directory]) }
-  func promote() throws { try Self.run(["promote", directory]) }
+  /// Whether this machine has the server's programs.
+  package static let isInstalled = (try? FileManager.default.contentsOfDirectory(atPath: "/usr/lib/postgresql")) != nil
 
-  func remove() {
+  package func start() throws { try Self.run(["start", directory, "\(port)"]) }
+  package func stop() throws { try Self.run(["stop", directory]) }
+  package func kill() throws { try Self.run(["kill", directory]) }
+  package func promote() throws { try Self.run(["promote", directory]) }
+
+  package func remove() {
     try? Self.run(["stop", directory])
     try? FileManager.default.removeItem(atPath: directory)
   }
 
-  func url(_ database: String = "hero") -> String { "postgresql://hero@127.0.0.1:\(port)/\(database)" }
+  package func url(_ database: String = "hero") -> String { "postgresql://hero@127.0.0.1:\(port)/\(database)" }
 
   private static let lastDatabase = Atomic<Int>(0)
 
   /// A new, empty database.
-  func makeDatabase() throws -> String {
+  package func makeDatabase() throws -> String {
     let name = "test\(Self.lastDatabase.add(1, ordering: .relaxed).newValue)"
     try sql("CREATE DATABASE \(name)")
     return url(name)
@@ -58,7 +61,7 @@ final class PostgresServer: Sendable {
 
   /// Runs a statement, and answers what psql prints.
   @discardableResult
-  func sql(_ statement: String, database: String = "hero") throws -> String {
+  package func sql(_ statement: String, database: String = "hero") throws -> String {
     try Self.output("psql", ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, url(database)])
   }
 

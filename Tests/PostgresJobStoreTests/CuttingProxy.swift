@@ -1,0 +1,100 @@
+import EventLoop
+
+/// Stands between a store and its server, and cuts connections where a network would: on its loop.
+final class CuttingProxy: @unchecked Sendable {
+  // @unchecked: used on the loop's thread only.
+
+  private struct Pair {
+    let client: TCPStream
+    let server: TCPStream
+    var isMuted = false
+  }
+
+  let loop: EventLoop
+  private let target: SocketAddress
+  private var listener: TCPListener!
+  private var pairs: [Int: Pair] = [:]
+  private var lastPair = 0
+  private var isClosed = false
+  /// The next transactions of this statement's text reach the server; their answers do not come back.
+  private var swallowed: [UInt8]?
+  private(set) var cuts = 0
+  /// Whether new connections are refused.
+  var isDown = false
+
+  static func open(to port: UInt16, on loop: EventLoop) async throws -> CuttingProxy {
+    try await Task(executorPreference: loop) { try CuttingProxy(port, loop) }.value
+  }
+
+  private init(_ port: UInt16, _ loop: EventLoop) throws {
+    self.loop = loop
+    target = try SocketAddress(host: "127.0.0.1", port: port)
+    listener = try TCPListener.listen(on: loop, address: try SocketAddress(host: "127.0.0.1", port: 0)) {
+      [unowned self] client in
+      if isDown || isClosed { return client.close() }
+      Task(executorPreference: loop) { await self.serve(client) }
+    }
+  }
+
+  func port() async -> UInt16 {
+    await Task(executorPreference: loop) { [self] in listener.localAddress!.port }.value
+  }
+
+  private func serve(_ client: TCPStream) async {
+    guard let server = try? await TCPStream.connect(to: target, on: loop), !isClosed else { return client.close() }
+    lastPair += 1
+    let number = lastPair
+    pairs[number] = Pair(client: client, server: server)
+    client.startReading { [unowned self] event in
+      guard case .bytes(let bytes) = event else { return end(number) }
+      let sent = Array(bytes)
+      if let words = swallowed, sent.contains(words) {
+        swallowed = nil
+        pairs[number]?.isMuted = true
+      }
+      server.write(sent)
+    }
+    server.startReading { [unowned self] event in
+      guard case .bytes(let bytes) = event else { return end(number) }
+      guard pairs[number]?.isMuted == true else { return client.write(Array(bytes)) }
+      // The server has done it, and nobody hears of it.
+      cuts += 1
+      end(number)
+    }
+  }
+
+  private func end(_ number: Int) {
+    guard let pair = pairs.removeValue(forKey: number) else { return }
+    pair.client.close()
+    pair.server.close()
+  }
+
+  /// The answer to the next message that has these words in it is lost, with its connection.
+  func swallow(_ words: String) async {
+    await Task(executorPreference: loop) { [self] in swallowed = Array(words.utf8) }.value
+  }
+
+  /// All connections end, and new ones are refused, or accepted again.
+  func setDown(_ isDown: Bool) async {
+    await Task(executorPreference: loop) { [self] in
+      self.isDown = isDown
+      if isDown { for number in Array(pairs.keys) { end(number) } }
+    }.value
+  }
+
+  func close() async {
+    await Task(executorPreference: loop) { [self] in
+      isClosed = true
+      listener.close()
+      for number in Array(pairs.keys) { end(number) }
+    }.value
+  }
+
+  func cutCount() async -> Int { await Task(executorPreference: loop) { [self] in cuts }.value }
+}
+
+extension [UInt8] {
+  fileprivate func contains(_ words: [UInt8]) -> Bool {
+    count >= words.count && indices.dropLast(words.count - 1).contains { self[$0..<$0 + words.count].elementsEqual(words) }
+  }
+}
