@@ -5,7 +5,7 @@ import Supervisor
 // or done before; `Settlement` says which.
 //
 // Guards: the fence is this process's row in `hero_nodes` with the number of its present connection, so that what an older
-// connection left in the network cannot be done later. Nobody else may own the job's runner: the rows of runners are
+// connection left in the network cannot be done later; nor does a process write that does not know the schema. Nobody else may own the job's runner: the rows of runners are
 // locked (FOR SHARE), so that a change of owner comes wholly before or wholly after. A running job belongs to the process
 // that runs it, as long as that has a lease.
 
@@ -104,8 +104,13 @@ struct Batch {
   private var fence: Statement {
     Statement(
       name: "fence",
-      sql: "SELECT 1 / count(*) FROM (SELECT 1 FROM hero_nodes WHERE session = $1 AND writer = $2 FOR SHARE) AS fence",
-      parameters: [.int(writer.session), .int(writer.number)])
+      sql: """
+        SELECT 1 / count(*) FROM (
+          SELECT 1 FROM hero_nodes WHERE session = $1 AND writer = $2
+            AND (SELECT oldest_writer FROM hero_schema WHERE id = 1) <= $3 FOR SHARE
+        ) AS fence
+        """,
+      parameters: [.int(writer.session), .int(writer.number), .int(Int64(Schema.migrations.count))])
   }
 
   /// In the order of their names, so that two transactions do not wait for each other.

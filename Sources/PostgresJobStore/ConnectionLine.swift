@@ -1,8 +1,7 @@
 import EventLoop
 import Logging
 
-// A connection that is made again whenever it ends, until it is closed. Only one line of a store connects at a time:
-// libpq looks names up and waits for hosts on the thread pool, which jobs need as well.
+// A connection that is made again whenever it ends, until it is closed.
 
 /// On its loop.
 final class ConnectionLine: @unchecked Sendable {
@@ -56,9 +55,13 @@ final class ConnectionLine: @unchecked Sendable {
         }
         if let error = fresh.end { throw error }
         guard !isClosed else { return fresh.close() }
-        pause = .milliseconds(20)
+        let start = ContinuousClock.now
         await use(fresh)
+        // One that ends at once is not made again at once.
+        if start.duration(to: .now) > .seconds(5) { pause = .milliseconds(20) }
+        throw outage ?? .lost("the connection was closed")
       } catch {
+        guard !isClosed else { return }
         outage = error
         isDown(error)
         await rest(pause)
@@ -97,9 +100,7 @@ final class ConnectionLine: @unchecked Sendable {
       isUp()
     }
     current = nil
-    guard !isClosed, let error else { return }
     outage = error
-    isDown(error)
   }
 
   private func resumeEnded() {
@@ -115,35 +116,18 @@ final class ConnectionLine: @unchecked Sendable {
     onEnd?(error)
   }
 
-  /// Ends it; returns when nothing of it is left on the loop.
-  func close() async {
+  /// Ends the connection, and makes no other; `close` follows.
+  func end() {
     guard !isClosed else { return }
     isClosed = true
     current?.close()
     resumeEnded()
     retryNow()
-    await task?.value
   }
-}
 
-/// One at a time, in the order of arrival.
-actor Turnstile {
-  nonisolated let loop: EventLoop
-  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
-  private var isBusy = false
-  private var waiting: [CheckedContinuation<Void, Never>] = []
-
-  init(on loop: EventLoop) { self.loop = loop }
-
-  func pass<Value: Sendable>(_ body: () async -> Value) async -> Value {
-    if isBusy { await withCheckedContinuation { waiting.append($0) } }
-    isBusy = true
-    let value = await body()
-    isBusy = false
-    if !waiting.isEmpty {
-      isBusy = true
-      waiting.removeFirst().resume()
-    }
-    return value
+  /// Returns when nothing of it is left on the loop.
+  func close() async {
+    end()
+    await task?.value
   }
 }

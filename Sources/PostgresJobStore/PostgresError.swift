@@ -18,15 +18,22 @@ enum PostgresError: Error, Hashable, Sendable, CustomStringConvertible {
   var state: String? { if case .refused(let state, _) = self { state } else { nil } }
 
   /// Whether the same transaction may succeed at once: serialization failure, deadlock.
-  var isConflict: Bool { state == "40001" || state == "40P01" }
+  var isConflict: Bool { state == "40001" || state == "40P01" || state == "55P03" }
 
   /// Whether the server, and not the statement, is at fault, so that it may succeed later or elsewhere: it is shutting
   /// down, starting, out of room or connections, or takes no writes (a standby).
   var isOutage: Bool {
     guard let state else { return true }
-    return ["25006", "57P01", "57P02", "57P03", "58000", "58030", "40003"].contains(state) || state.hasPrefix("53")
-      || state.hasPrefix("08")
+    return ["25006", "57P01", "57P02", "57P03", "58000", "58030", "26000", "42P05"].contains(state)
+      || state.hasPrefix("53") || state.hasPrefix("08")
   }
+
+  /// Whether it is not known if the transaction was done: the connection was lost, or the server says so (40003).
+  var isDoubtful: Bool { if case .lost = self { true } else { state == "40003" } }
+
+  /// Whether the statement itself is sound, and may be tried again later: cancelled, a lock not to be had, a right that is
+  /// missing, an internal error.
+  var isPassing: Bool { ["57014", "55P03", "42501", "XX000"].contains(state ?? "") }
 
   /// The fence of `Batch` divided by zero: the session is not this process's any more.
   var isFenced: Bool { state == "22012" }

@@ -6,8 +6,8 @@ import Supervisor
 //
 // The lease is a row of `hero_nodes`: until `lease_until`, by the database's clock, nobody else takes what this process
 // owns. This process counts from the moment at which it asked for the lease, by its own clock, and stops a fifth of the
-// lease earlier: what runs is gone before anyone else may begin. A lease that was lost may be renewed all the same: what
-// nobody has taken meanwhile is still this process's, row by row.
+// lease earlier: what runs is gone before anyone else may begin. A lease that was lost can be had again: what nobody has
+// taken meanwhile is still this process's, row by row.
 //
 // What others must know (jobs ended, jobs queued) is told after its commit, in a transaction of its own that nobody waits
 // for and that need not reach the disk: NOTIFY makes commits wait for each other (PostgreSQL's commit of a transaction
@@ -25,16 +25,24 @@ enum Lease {
 struct News {
   var ended: [JobID] = []
   var queued: Set<RunnerName> = []
-  var isEmpty: Bool { ended.isEmpty && queued.isEmpty }
+  var isAny = false
+  var isEmpty: Bool { ended.isEmpty && queued.isEmpty && !isAny }
 
   /// A payload of NOTIFY is shorter than 8,000 bytes.
   static let payloadBytes = 7800
+
+  /// So many jobs at once are only said to be many.
+  mutating func shorten() {
+    guard ended.count > 5000 else { return }
+    ended = []
+    isAny = true
+  }
 
   /// The session that tells, then a line for each: `e` and a job, `q` and a runner; `*` for more jobs than have room.
   func payloads(from session: Int64) -> [String] {
     var payloads: [String] = []
     var payload = "\(session)"
-    let lines = ended.map { "e\($0.rawValue)" } + queued.map { "q\($0.rawValue)" }
+    let lines = (isAny ? ["*"] : []) + ended.map { "e\($0.rawValue)" } + queued.map { "q\($0.rawValue)" }
     for line in lines {
       if payload.utf8.count + line.utf8.count + 1 > Self.payloadBytes {
         payloads.append(payload)
@@ -43,8 +51,7 @@ struct News {
       payload += "\n\(line)"
     }
     payloads.append(payload)
-    // Of very many only that there are many.
-    return payloads.count > 16 ? ["\(session)\n*"] + payloads.filter { $0.contains("\nq") } : payloads
+    return payloads
   }
 }
 
@@ -59,33 +66,36 @@ extension PostgresJobStore {
   private var margin: Duration { options.lease / 5 }
 
   public func begin() async throws(JobStoreError) {
-    guard schema.isWritable else { return }
-    let seconds = options.lease / .seconds(1)
+    guard schema.isWritable else { return lose("the database's schema is newer than this node") }
     let begun = ContinuousClock.now
-    guard let connection = controlLine.connection else { throw Self.unavailable(controlLine.outage ?? .notConnected("")) }
-    let answer = await connection.run([
-      .begin,
-      Statement(
-        sql: "DELETE FROM hero_nodes WHERE instance = $1 OR lease_until < now() - INTERVAL '1 day'",
-        parameters: [.text(options.instance)]),
-      Statement(
-        sql: """
-          INSERT INTO hero_nodes (session, name, instance, has_joined, writer, lease_until)
-          VALUES ($1, $2, $3, false, 0, now() + $4 * INTERVAL '1 second')
-          """,
-        parameters: [.int(session), .text(options.node.rawValue), .text(options.instance), .double(seconds)]), .commit,
-    ])
+    guard let connection = controlLine.connection else {
+      throw Self.unavailable(controlLine.outage ?? .notConnected(""))
+    }
+    let forget = Statement(
+      sql: "DELETE FROM hero_nodes WHERE instance = $1 OR lease_until < now() - INTERVAL '1 day'",
+      parameters: [.text(options.instance)])
+    let answer = await connection.run([.begin, forget, addition, .commit])
     if case .failure(let error) = answer { throw Self.unavailable(error) }
     renewed(begun)
+    if case .none = lease { lose("the database took longer than a lease to grant one") }
     writerLine.start()
-    renewal = Task(executorPreference: loop) { await self.renewForEver() }
-    background.append(renewal!)
+    background.append(Task(executorPreference: loop) { await self.renewForEver() })
     // The first write must not be refused because the connection is just being made.
-    while writerLine.connection == nil {
-      if case .refused = writerLine.outage { break }
-      if isClosed || begun.duration(to: .now) > .seconds(10) { break }
+    while writerLine.connection == nil, !isClosed, begun.duration(to: .now) < .seconds(10) {
       try? await loop.sleep(for: .milliseconds(5))
     }
+  }
+
+  private var addition: Statement {
+    Statement(
+      sql: """
+        INSERT INTO hero_nodes (session, name, instance, address, writer, lease_until)
+        VALUES ($1, $2, $3, $4, 0, now() + $5 * INTERVAL '1 second')
+        """,
+      parameters: [
+        .int(session), .text(options.node.rawValue), .text(options.instance), .text(address),
+        .double(options.lease / .seconds(1)),
+      ])
   }
 
   private func renewForEver() async {
@@ -94,26 +104,36 @@ extension PostgresJobStore {
 
   func renew() async {
     if case .none = lease { return }
-    guard !isClosed, let connection = controlLine.connection else { return }
+    guard !isClosed, schema.isWritable, let connection = controlLine.connection else { return }
     let begun = ContinuousClock.now
-    let extend = Statement(
+    let time = Parameter.double(options.lease / .seconds(1))
+    let renew = Statement(
       name: "renew",
-      sql: "UPDATE hero_nodes SET lease_until = now() + $2 * INTERVAL '1 second' WHERE session = $1",
-      parameters: [.int(session), .double(options.lease / .seconds(1))])
-    switch await connection.run([extend], within: options.lease / 3) {
-    case .success(let results):
-      guard results[0].affected == 1 else { return forgotten() }
+      sql: """
+        UPDATE hero_nodes SET lease_until = now() + $2 * INTERVAL '1 second'
+        WHERE session = $1 AND lease_until > now()
+        """, parameters: [.int(session), time])
+    do throws(PostgresError) {
+      if try await connection.run([renew], within: options.lease / 3).get()[0].affected == 1 { return renewed(begun) }
+      // It was over, or another node has ended it, believing that this process is gone: what ran here may run elsewhere.
+      lose("the lease was over before it was renewed")
+      let revive = Statement(
+        sql: "UPDATE hero_nodes SET lease_until = now() + $2 * INTERVAL '1 second' WHERE session = $1",
+        parameters: [.int(session), time])
+      if try await connection.run([revive], within: options.lease / 3).get()[0].affected == 1 { return renewed(begun) }
+      // Forgotten after a day; unless another process is this node by now.
+      let others = Statement(
+        sql: "SELECT 1 FROM hero_nodes WHERE instance = $1", parameters: [.text(options.instance)])
+      guard try await connection.run([others]).get()[0].count == 0 else {
+        return logger.error("another process uses the identity of this node's data directory; this one works no more")
+      }
+      _ = try await connection.run([addition], within: options.lease / 3).get()
       renewed(begun)
-    case .failure(let error):
+    } catch {
       // A connection that ends is made anew, and renews at once.
       logger.warning("cannot renew the lease, trying again", metadata: ["reason": "\(error)"])
       if error.isOutage { controlLine.replace(connection, because: error) }
     }
-  }
-
-  /// The row was removed: another process has this node's identity, or it was gone for more than a day.
-  private func forgotten() {
-    lose("the database has forgotten this node's lease; another process may use its data directory")
   }
 
   private func renewed(_ begun: ContinuousClock.Instant) {
@@ -133,8 +153,8 @@ extension PostgresJobStore {
     }
   }
 
-  private func lose(_ reason: String) {
-    guard case .held = lease else { return }
+  func lose(_ reason: String) {
+    if case .lost = lease { return }
     lease = .lost(reason: reason)
     logger.error("the lease is lost, all jobs of this node are stopped", metadata: ["reason": "\(reason)"])
     observer?(.leaseLost(reason))
@@ -188,6 +208,7 @@ extension PostgresJobStore {
   // MARK: Telling and listening
 
   func tellSoon() {
+    news.shorten()
     guard !isTelling, !news.isEmpty, controlLine.connection != nil else { return }
     isTelling = true
     Task(executorPreference: loop) { await self.tell() }

@@ -23,29 +23,26 @@ extension PostgresJobStore {
   /// Connects, brings the tables up to date, and is ready to read; `begin` makes it ready to write.
   /// - Throws: `PostgresJobStoreError`.
   public static func open(_ options: Options, loop: EventLoop, logger: Logger) async throws -> PostgresJobStore {
-    let store = try await Task(executorPreference: loop) {
-      do throws(PostgresError) {
-        let schema = try await prepare(options, on: loop)
-        return PostgresJobStore(options, schema: schema, loop: loop, logger: logger)
-      } catch {
+    let schema = try await Task(executorPreference: loop) {
+      do throws(PostgresError) { return try await prepare(options, on: loop) } catch {
         throw PostgresJobStoreError(description: "\(error)")
       }
     }.value
-    if store.schema.version > Schema.migrations.count {
+    if schema.version > Schema.migrations.count {
       logger.warning(
         "the database's schema is newer than this node",
         metadata: [
-          "schema": "\(store.schema.version)", "known": "\(Schema.migrations.count)",
-          "writes": "\(store.schema.isWritable)",
+          "schema": "\(schema.version)", "known": "\(Schema.migrations.count)", "writes": "\(schema.isWritable)",
         ])
     }
+    let store = PostgresJobStore(options, schema: schema, loop: loop, logger: logger)
     await store.startLines()
     return store
   }
 
   /// Looks at the database, and brings it up to date.
   private static func prepare(_ options: Options, on loop: EventLoop) async throws(PostgresError) -> Schema.State {
-    let connection = try await PostgresConnection.open(options.url, defaults: defaults(node: options.node), on: loop)
+    let connection = try await connect(options, on: loop)
     defer { connection.close() }
     let encoding = connection.parameter("server_encoding") ?? "UTF8"
     guard encoding == "UTF8" || encoding == "SQL_ASCII" else {
@@ -54,19 +51,25 @@ extension PostgresJobStore {
     return try await Schema.migrate(connection)
   }
 
-  /// - Returns: when it can be read, and has listened.
-  private func startLines() async {
-    let (url, node, loop) = (options.url, options.node, loop)
-    let turnstile = Turnstile(on: loop)
-    let open: @Sendable () async -> Result<PostgresConnection, PostgresError> = {
+  /// The first connection. A server that is just starting, or being replaced, is waited for some seconds.
+  private static func connect(_ options: Options, on loop: EventLoop) async throws(PostgresError) -> PostgresConnection
+  {
+    let deadline = ContinuousClock.now + .seconds(10)
+    while true {
       do throws(PostgresError) {
-        return .success(try await PostgresConnection.open(url, defaults: Self.defaults(node: node), on: loop))
+        return try await PostgresConnection.open(options.url, defaults: defaults(node: options.node), on: loop)
       } catch {
-        return .failure(error)
+        let passing = ["refused", "starting up", "shutting down", "read-only", "hot standby", "timeout expired"]
+        guard ContinuousClock.now < deadline, passing.contains(where: "\(error)".contains) else { throw error }
+        try? await loop.sleep(for: .milliseconds(200))
       }
     }
+  }
+
+  /// - Returns: when it can be read, and has listened.
+  private func startLines() async {
     let openInTurn: @Sendable () async throws(PostgresError) -> PostgresConnection = {
-      try await turnstile.pass(open).get()
+      () async throws(PostgresError) in try await self.openInTurn()
     }
     writerLine = ConnectionLine(
       on: loop, open: openInTurn, setUp: { [unowned self] in await self.setUpWriter($0) },
@@ -74,7 +77,7 @@ extension PostgresJobStore {
       isDown: { [unowned self] error in self.assumeIsolated { $0.writerIsDown(error) } })
     // The lease does not wait for the others.
     controlLine = ConnectionLine(
-      on: loop, open: { () async throws(PostgresError) in try await open().get() },
+      on: loop, open: { () async throws(PostgresError) in try await self.open() },
       setUp: { [unowned self] in await self.setUpControl($0) },
       isUp: { [unowned self] in self.assumeIsolated { $0.controlIsUp() } }, isDown: { _ in })
     readers = (0..<2).map { _ in
@@ -92,6 +95,22 @@ extension PostgresJobStore {
     }
   }
 
+  private nonisolated func open() async throws(PostgresError) -> PostgresConnection {
+    try await PostgresConnection.open(options.url, defaults: Self.defaults(node: options.node), on: loop)
+  }
+
+  /// One at a time: libpq looks names up and waits for hosts on the thread pool, which jobs need as well.
+  private func openInTurn() async throws(PostgresError) -> PostgresConnection {
+    while isConnecting { await withCheckedContinuation { connectWaiters.append($0) } }
+    guard !isClosed else { throw .notConnected("the store is closed") }
+    isConnecting = true
+    defer {
+      isConnecting = false
+      if !connectWaiters.isEmpty { connectWaiters.removeFirst().resume() }
+    }
+    return try await open()
+  }
+
   // MARK: Retention
 
   private static var jobsAtOnce: Int { 500 }
@@ -101,13 +120,13 @@ extension PostgresJobStore {
     var pause = options.retentionInterval * Double.random(in: 0.05...0.15)
     while (try? await loop.sleep(for: pause)) != nil {
       pause = options.retentionInterval
-      while !Task.isCancelled, await retainOnce() {}
+      await retain()
     }
   }
 
-  /// Whether there may be more.
-  func retainOnce() async -> Bool {
-    guard schema.isWritable, !isClosed else { return false }
+  /// Deletes finished jobs that are too old or too many.
+  func retain() async {
+    guard schema.isWritable, !isClosed else { return }
     var oldest = options.retentionDays > 0 ? Timestamp.now.milliseconds - Int64(options.retentionDays * 86_400_000) : 0
     do throws(JobStoreError) {
       // When the last one of those that may stay ended.
@@ -117,18 +136,24 @@ extension PostgresJobStore {
           LIMIT 1 OFFSET $1
           """, parameters: [.int(Int64(clamping: options.retentionMaximumJobs))])
       if let time = try await ask([last], within: .seconds(120))[0].first?.time(0) { oldest = max(oldest, time + 1) }
-      guard oldest > 0 else { return false }
-      let delete = Statement(
-        sql: """
-          DELETE FROM hero_jobs WHERE id IN (
-            SELECT id FROM hero_jobs WHERE status IN (3, 4, 5) AND completed_at < $1 ORDER BY completed_at
-            LIMIT \(Self.jobsAtOnce) FOR UPDATE SKIP LOCKED)
-          """, parameters: [.time(oldest)])
-      guard let connection = writerLine.connection else { return false }
-      guard case .success(let results) = await connection.run([delete]) else { return false }
-      return results[0].affected == Self.jobsAtOnce
+      guard oldest > 0 else { return }
+      while !Task.isCancelled, await delete(before: oldest) == Self.jobsAtOnce {}
     } catch {
-      return false
+      logger.debug("cannot look for old jobs, trying again later", metadata: ["reason": "\(error)"])
     }
+  }
+
+  /// How many of the oldest finished jobs were deleted.
+  private func delete(before oldest: Int64) async -> Int {
+    let delete = Statement(
+      sql: """
+        DELETE FROM hero_jobs WHERE id IN (
+          SELECT id FROM hero_jobs WHERE status IN (3, 4, 5) AND completed_at < $1 ORDER BY completed_at
+          LIMIT \(Self.jobsAtOnce) FOR UPDATE SKIP LOCKED)
+        """, parameters: [.time(oldest)])
+    guard let connection = writerLine.connection,
+      case .success(let results) = await connection.run([delete])
+    else { return 0 }
+    return results[0].affected
   }
 }

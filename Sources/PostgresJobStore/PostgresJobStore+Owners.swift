@@ -11,8 +11,8 @@ extension PostgresJobStore {
     var outage = writerLine.outage
     for _ in 0..<3 {
       guard let connection = writerLine.connection else { break }
-      switch await connection.run([.begin] + statements + [.commit]) {
-      case .success(let results): return Array(results.dropFirst().dropLast())
+      switch await connection.run([.begin, Self.patience] + statements + [.commit]) {
+      case .success(let results): return Array(results.dropFirst(2).dropLast())
       case .failure(let error) where error.isConflict: continue
       case .failure(let error):
         if error.isOutage { writerLine.replace(connection, because: error) }
@@ -21,6 +21,9 @@ extension PostgresJobStore {
     }
     throw Self.unavailable(outage ?? .notConnected("not connected"))
   }
+
+  /// Locks of a process that has vanished in the middle of a transaction are let go by the server soon.
+  private static let patience = Statement(name: "patience", sql: "SET LOCAL lock_timeout = '3s'")
 
   private static let isAlive = """
     EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = r.session AND n.lease_until > now())
@@ -55,7 +58,7 @@ extension PostgresJobStore {
           UPDATE hero_runners AS r SET owner = $1, session = $2,
             epoch = CASE WHEN r.session = $2 THEN r.epoch WHEN x.epoch > r.epoch THEN x.epoch ELSE r.epoch + 1 END
           FROM unnest($3::text[], $4::bigint[]) AS x(name, epoch)
-          WHERE r.name = x.name AND (r.session = $2 OR $5 OR NOT \(Self.isAlive))
+          WHERE r.name = x.name AND (r.session = $2 OR ($5 AND x.epoch > r.epoch) OR NOT \(Self.isAlive))
           RETURNING r.name, r.queue, r.is_stopped, r.epoch
           """,
         parameters: [
@@ -126,17 +129,20 @@ extension PostgresJobStore {
 
   // MARK: Leases of others
 
-  public func noteJoined() async throws(JobStoreError) {
+  public func noteJoined(at address: String) async throws(JobStoreError) {
+    self.address = address
     guard schema.isWritable else { return }
     _ = try await write([
-      Statement(sql: "UPDATE hero_nodes SET has_joined = true WHERE session = $1", parameters: [.int(session)])
+      Statement(
+        sql: "UPDATE hero_nodes SET address = $2 WHERE session = $1", parameters: [.int(session), .text(address)])
     ])
   }
 
-  public func leases(of node: NodeName) async throws(JobStoreError) -> [NodeLease] {
+  public func leases(of node: NodeName, at address: String) async throws(JobStoreError) -> [NodeLease] {
     let query = Statement(
-      sql: "SELECT session FROM hero_nodes WHERE name = $1 AND has_joined AND session <> $2 AND lease_until > now()",
-      parameters: [.text(node.rawValue), .int(session)])
+      sql: """
+        SELECT session FROM hero_nodes WHERE name = $1 AND address = $2 AND session <> $3 AND lease_until > now()
+        """, parameters: [.text(node.rawValue), .text(address), .int(session)])
     return try await ask([query])[0].rows.map { NodeLease(session: $0.int(0)!) }
   }
 
@@ -151,6 +157,30 @@ extension PostgresJobStore {
   public func leaseholders() async throws(JobStoreError) -> Set<NodeName> {
     let query = Statement(name: "leaseholders", sql: "SELECT name FROM hero_nodes WHERE lease_until > now()")
     return Set(try await ask([query])[0].rows.map { NodeName(trusted: $0.text(0)!) })
+  }
+
+  // MARK: What may have been missed
+
+  public func check() async throws(JobStoreError) -> SharedStoreCheck {
+    let results = try await ask([
+      Statement(
+        name: "lost",
+        sql: """
+          SELECT DISTINCT j.runner FROM hero_jobs AS j JOIN hero_runners AS r ON r.name = j.runner
+          WHERE j.status IN (1, 2) AND j.status = 2 AND r.session = $1
+            AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
+          """, parameters: [.int(session)]),
+      Statement(
+        name: "heads",
+        sql: """
+          SELECT j.id, j.runner, j.executor, j.queue_order FROM hero_runners AS r CROSS JOIN LATERAL (
+            SELECT id, runner, executor, queue_order FROM hero_jobs
+            WHERE runner = r.name AND status IN (1, 2) AND status = 1 ORDER BY queue_order LIMIT 1
+          ) AS j WHERE r.session = $1
+          """, parameters: [.int(session)]),
+    ])
+    return SharedStoreCheck(
+      lost: results[0].rows.map { RunnerName(trusted: $0.text(0)!) }, first: results[1].rows.map(Self.waitingJob))
   }
 
   // MARK: Jobs of nodes that are gone

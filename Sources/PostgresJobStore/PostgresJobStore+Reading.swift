@@ -25,11 +25,14 @@ extension PostgresJobStore {
     Task(executorPreference: loop) { await self.readAll() }
   }
 
+  private static let readsAtOnce = 256
+
   private func readAll() async {
     while !reads.isEmpty {
-      let asked = reads
-      reads = [:]
-      let ids = Array(asked.keys)
+      // Some at a time: their payloads come with them.
+      let ids = Array(reads.keys.prefix(Self.readsAtOnce))
+      var asked: [JobID: [CheckedContinuation<Result<JobRecord?, JobStoreError>, Never>]] = [:]
+      for id in ids { asked[id] = reads.removeValue(forKey: id) }
       let query = Statement(
         name: "record", sql: "SELECT \(JobColumns.all) FROM hero_jobs AS j WHERE j.id = ANY($1)",
         parameters: [.texts(ids.map(\.rawValue))])
@@ -49,7 +52,9 @@ extension PostgresJobStore {
   }
 
   /// Runs statements that change nothing on one of the readers' connections.
-  func ask(_ statements: [Statement], within limit: Duration = .seconds(30)) async throws(JobStoreError) -> [QueryResult] {
+  func ask(_ statements: [Statement], within limit: Duration = .seconds(30)) async throws(JobStoreError)
+    -> [QueryResult]
+  {
     guard !isClosed else { throw Self.closed }
     var outage = PostgresError.notConnected("not connected")
     // A connection may have ended without anyone having noticed: what only reads may be asked again.
@@ -149,7 +154,9 @@ extension PostgresJobStore {
   /// `TIME-SEQ`, as a page answers it.
   private static func position(_ cursor: String) -> (time: Int64, seq: Int64)? {
     let parts = cursor.split(separator: "-", omittingEmptySubsequences: false)
-    guard parts.count == 2, let time = Int64(parts[0]), let seq = Int64(parts[1]), time >= 0, seq >= 0,
+    // At most the end of the year 9999, the last that a timestamp of RFC 3339 can name.
+    guard parts.count == 2, let time = Int64(parts[0]), let seq = Int64(parts[1]), seq >= 0,
+      (0..<253_402_300_800_000).contains(time),
       "\(time)-\(seq)".utf8.elementsEqual(cursor.utf8)
     else { return nil }
     return (time, seq)
@@ -170,11 +177,13 @@ extension PostgresJobStore {
         ) AS j ORDER BY j.queue_order LIMIT $3
         """,
       parameters: [.texts(runners.map(\.rawValue)), .int(position), .int(Int64(limit))])
-    return try await ask([query])[0].rows.map {
-      WaitingJob(
-        id: JobID(trusted: $0.text(0)!), runner: RunnerName(trusted: $0.text(1)!),
-        executor: ExecutorName(trusted: $0.text(2)!), position: $0.int(3)!)
-    }
+    return try await ask([query])[0].rows.map(Self.waitingJob)
+  }
+
+  static func waitingJob(_ row: QueryResult.Row) -> WaitingJob {
+    WaitingJob(
+      id: JobID(trusted: row.text(0)!), runner: RunnerName(trusted: row.text(1)!),
+      executor: ExecutorName(trusted: row.text(2)!), position: row.int(3)!)
   }
 
   public func place(_ id: JobID) async throws(JobStoreError) -> JobPlace {

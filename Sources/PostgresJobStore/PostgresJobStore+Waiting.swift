@@ -47,17 +47,17 @@ extension PostgresJobStore {
 
   /// Wakes those of these jobs that have ended, or are gone.
   func compare(_ ids: [JobID]) async {
-    for id in ids where finishWaiters[id] != nil {
-      do throws(JobStoreError) {
-        guard let record = try await find(id) else {
-          wake(id, .failure(.notFound(id)))
-          continue
-        }
-        if record.status.isFinal { wake(id, .success(record)) }
-      } catch {
-        // While the database is away, waits go on.
-        return
-      }
+    await withDiscardingTaskGroup { group in
+      for id in ids where finishWaiters[id] != nil { group.addTask { await self.compare(id) } }
+    }
+  }
+
+  private func compare(_ id: JobID) async {
+    do throws(JobStoreError) {
+      guard let record = try await find(id) else { return wake(id, .failure(.notFound(id))) }
+      if record.status.isFinal { wake(id, .success(record)) }
+    } catch {
+      // While the database is away, waits go on.
     }
   }
 

@@ -43,11 +43,16 @@ public actor PostgresJobStore: SharedJobStore {
   public nonisolated let options: Options
   /// This process, as the database knows it.
   nonisolated let session = Int64.random(in: 1 ... .max)
-  nonisolated let schema: Schema.State
+  /// As the writer's connection found it last.
+  var schema: Schema.State
+  /// Nothing is waited for any more: the node stops.
+  private var hasGivenUp = false
 
   var writerLine: ConnectionLine!
   var controlLine: ConnectionLine!
   var readers: [ConnectionLine] = []
+  var isConnecting = false
+  var connectWaiters: [CheckedContinuation<Void, Never>] = []
 
   private var pending: [PendingStep] = []
   private var commits: Task<Void, Never>?
@@ -68,7 +73,8 @@ public actor PostgresJobStore: SharedJobStore {
   var isTelling = false
   var lease = Lease.none
   var leaseClock: Timer?
-  var renewal: Task<Void, Never>?
+  /// Where peers find this node, once they do.
+  var address: String?
   var background: [Task<Void, Never>] = []
   public internal(set) var statistics = Statistics()
 
@@ -119,7 +125,7 @@ public actor PostgresJobStore: SharedJobStore {
   private func submit(_ id: JobID, _ kind: PendingStep.Kind) async -> Result<JobRecord, JobStoreError> {
     await withCheckedContinuation { continuation in
       let step = PendingStep(id: id, kind: kind, token: .random(in: .min ... .max), continuation: continuation)
-      if isClosed { return continuation.resume(returning: .failure(Self.closed)) }
+      if isClosed || hasGivenUp { return continuation.resume(returning: .failure(Self.closed)) }
       if !schema.isWritable { return continuation.resume(returning: .failure(foreignSchema)) }
       if !step.isEssential, let outage = writerLine.outage {
         return continuation.resume(returning: .failure(Self.unavailable(outage)))
@@ -272,7 +278,7 @@ public actor PostgresJobStore: SharedJobStore {
 
   private func refused(_ batch: Batch, _ error: PostgresError, _ connection: PostgresConnection) async {
     statistics.failedCommits += 1
-    if case .lost = error { return keep(batch.steps.map(\.doubted)) }
+    if error.isDoubtful { return keep(batch.steps.map(\.doubted)) }
     if error.isConflict { return keep(batch.steps) }
     if error.isFenced || error.isOutage {
       // A newer connection of this process writes, or the server cannot: another connection is made.
@@ -280,18 +286,34 @@ public actor PostgresJobStore: SharedJobStore {
       return keep(batch.steps)
     }
     // A statement that the server refuses takes no others with it.
-    guard batch.steps.count > 1 else {
-      logger.error("the database refused a step", metadata: ["job": "\(batch.steps[0].id)", "reason": "\(error)"])
-      let reason = JobStoreError.unavailable("the database refused it: \(error)", retryAfterMilliseconds: 1000)
-      return batch.steps[0].continuation.resume(returning: .failure(reason))
-    }
-    for step in batch.steps {
+    guard batch.steps.count > 1 else { return await refused(batch.steps[0], error) }
+    for (place, step) in batch.steps.enumerated() {
       let alone = Batch([step], by: writer)
       switch await connection.run(alone.statements) {
       case .success(let results): await committed(alone, results, connection)
-      case .failure(let error): await refused(alone, error, connection)
+      case .failure(let error) where error.isDoubtful || error.isOutage || error.isFenced:
+        // The connection, and not the step: what is left waits for the next one.
+        writerLine.replace(connection, because: error)
+        return keep([error.isDoubtful ? step.doubted : step] + batch.steps[(place + 1)...])
+      case .failure(let error): await refused(step, error)
       }
     }
+  }
+
+  /// The server takes this step from nobody, or not now.
+  private func refused(_ step: PendingStep, _ error: PostgresError) async {
+    logger.error("the database refused a step", metadata: ["job": "\(step.id)", "reason": "\(error)"])
+    if step.isEssential, error.isPassing {
+      try? await loop.sleep(for: .milliseconds(200))
+      return keep([step])
+    }
+    // A job that has ended must not stay as if it ran.
+    if case .transition(.finish(_, _, .some, let at)) = step.kind {
+      let reason = JobResult.error("its result could not be stored: \(error)")
+      return keep([step.replaced(by: .transition(.finish(.failed, reason, nil, at: at)))])
+    }
+    step.continuation.resume(
+      returning: .failure(.unavailable("the database refused it: \(error)", retryAfterMilliseconds: 1000)))
   }
 
   /// Steps that are to be sent again come before those that came later; without a connection only what must not be lost
@@ -318,6 +340,16 @@ public actor PostgresJobStore: SharedJobStore {
 
   /// From now on only this connection writes for this process; waits for what an older one may still be doing.
   func setUpWriter(_ connection: PostgresConnection) async -> PostgresError? {
+    await Self.setLimits(connection)
+    do throws(PostgresError) {
+      if let state = try await Schema.read(connection) { schema = state }
+    } catch {
+      return error
+    }
+    guard schema.isWritable else {
+      lose("the database's schema is newer than this node")
+      return .notConnected("\(foreignSchema)")
+    }
     let take = Statement(
       sql: "UPDATE hero_nodes SET writer = writer + 1 WHERE session = $1 RETURNING writer",
       parameters: [.int(session)])
@@ -328,6 +360,19 @@ public actor PostgresJobStore: SharedJobStore {
       return nil
     case .failure(let error): return error
     }
+  }
+
+  /// What the server is asked to do so that a connection whose other end has vanished, or stands still, does not hold
+  /// locks that others wait for. A database that does not know a setting keeps its own.
+  static func setLimits(_ connection: PostgresConnection) async {
+    _ = await connection.run([
+      Statement(
+        sql: """
+          SELECT set_config('idle_in_transaction_session_timeout', '5s', false),
+            set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
+            set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)
+          """)
+    ])
   }
 
   /// A connection was made.
@@ -362,20 +407,27 @@ public actor PostgresJobStore: SharedJobStore {
 
   // MARK: End
 
+  /// The node stops, and cannot wait for a database that is away: whatever is still to be written is not written. What ran
+  /// here is found by others when the lease is over.
+  public func giveUp() {
+    hasGivenUp = true
+    for step in pending { step.continuation.resume(returning: .failure(Self.closed)) }
+    pending = []
+  }
+
   /// Writes what is pending, gives the lease back, and closes the connections. Nobody uses the store any more.
   public func close() async {
     if !pending.isEmpty, writerLine.connection != nil {
       commitSoon()
       await withCheckedContinuation { idleWaiters.append($0) }
     }
+    await endLease()
     isClosed = true
+    for line in [writerLine, controlLine] + readers { line?.end() }
     for task in background { task.cancel() }
     for task in background { await task.value }
-    await endLease()
-    await writerLine.close()
     await commits?.value
-    await controlLine.close()
-    for reader in readers { await reader.close() }
+    for line in [writerLine, controlLine] + readers { await line?.close() }
     for step in pending { step.continuation.resume(returning: .failure(Self.closed)) }
     pending = []
     for id in Array(finishWaiters.keys) { wake(id, .failure(Self.closed)) }
@@ -396,11 +448,18 @@ extension PendingStep {
     return step
   }
 
+  /// The same caller waits for another step instead.
+  func replaced(by kind: Kind) -> PendingStep {
+    PendingStep(id: id, kind: kind, token: token, continuation: continuation)
+  }
+
   /// What it carries, roughly.
   var bytes: Int {
     switch kind {
     case .create(let record, let output):
-      500 + record.job.payload.utf8.count + (output.map { $0.stdout.count + $0.stderr.count } ?? 0)
+      500 + record.job.payload.utf8.count + record.job.callerID.utf8.count + record.job.contextID.utf8.count
+        + record.job.environment.reduce(0) { $0 + 8 + $1.key.utf8.count + $1.value.utf8.count }
+        + (output.map { $0.stdout.count + $0.stderr.count } ?? 0)
     case .transition(.finish(_, _, let output, _)): 500 + 2 * (output.map { $0.stdout.count + $0.stderr.count } ?? 0)
     default: 200
     }

@@ -4,7 +4,8 @@ import Supervisor
 //
 // Several nodes may start at once: each migrates in one transaction, behind an advisory lock where the database has such
 // locks, and behind the row of `hero_schema` everywhere. Only statements are used that CockroachDB and YugabyteDB
-// document as well (docs/operations.md).
+// document as well (docs/operations.md); where a database ends the transaction before each of them, IF NOT EXISTS lets the
+// next node go on.
 //
 // `seq` and `queue_order` come from one sequence, taken once a transaction and spread over its rows (`order_base`), so
 // that they are unique and grow. Lists are ordered by (`created_at`, `seq`); each index is one that a filter, a queue or
@@ -20,19 +21,19 @@ enum Schema {
   static let migrations = [
     Migration(
       statements: [
-        "CREATE SEQUENCE hero_order",
+        "CREATE SEQUENCE IF NOT EXISTS hero_order",
         """
-        CREATE TABLE hero_nodes (
+        CREATE TABLE IF NOT EXISTS hero_nodes (
           session BIGINT PRIMARY KEY,
           name TEXT NOT NULL,
           instance TEXT NOT NULL,
-          has_joined BOOLEAN NOT NULL,
+          address TEXT,
           writer BIGINT NOT NULL,
           lease_until TIMESTAMPTZ NOT NULL
         )
         """,
         """
-        CREATE TABLE hero_runners (
+        CREATE TABLE IF NOT EXISTS hero_runners (
           name TEXT PRIMARY KEY,
           seq BIGINT NOT NULL,
           queue TEXT NOT NULL,
@@ -43,7 +44,7 @@ enum Schema {
         )
         """,
         """
-        CREATE TABLE hero_jobs (
+        CREATE TABLE IF NOT EXISTS hero_jobs (
           id TEXT PRIMARY KEY,
           seq BIGINT NOT NULL,
           runner TEXT NOT NULL,
@@ -73,13 +74,13 @@ enum Schema {
           stderr_dropped BIGINT
         )
         """,
-        "CREATE INDEX hero_jobs_unfinished ON hero_jobs (runner, queue_order) WHERE status IN (1, 2)",
-        "CREATE INDEX hero_jobs_expiry ON hero_jobs (completed_at) WHERE status IN (3, 4, 5)",
-        "CREATE INDEX hero_jobs_by_time ON hero_jobs (created_at, seq)",
-        "CREATE INDEX hero_jobs_by_runner ON hero_jobs (runner, created_at, seq)",
-        "CREATE INDEX hero_jobs_by_status ON hero_jobs (status, created_at, seq)",
-        "CREATE INDEX hero_jobs_by_caller ON hero_jobs (caller_id, created_at, seq)",
-        "CREATE INDEX hero_jobs_by_context ON hero_jobs (context_id, created_at, seq)",
+        "CREATE INDEX IF NOT EXISTS hero_jobs_unfinished ON hero_jobs (runner, queue_order) WHERE status IN (1, 2)",
+        "CREATE INDEX IF NOT EXISTS hero_jobs_expiry ON hero_jobs (completed_at) WHERE status IN (3, 4, 5)",
+        "CREATE INDEX IF NOT EXISTS hero_jobs_by_time ON hero_jobs (created_at, seq)",
+        "CREATE INDEX IF NOT EXISTS hero_jobs_by_runner ON hero_jobs (runner, created_at, seq)",
+        "CREATE INDEX IF NOT EXISTS hero_jobs_by_status ON hero_jobs (status, created_at, seq)",
+        "CREATE INDEX IF NOT EXISTS hero_jobs_by_caller ON hero_jobs (caller_id, created_at, seq)",
+        "CREATE INDEX IF NOT EXISTS hero_jobs_by_context ON hero_jobs (context_id, created_at, seq)",
       ], allowsOlderWriters: false)
   ]
 
@@ -100,8 +101,11 @@ enum Schema {
     if let state = try await read(connection), state.version >= migrations.count { return state }
     // Databases without advisory locks refuse the function; there the table's row keeps the order.
     var locks = [Statement(sql: lock)]
-    if case .failure(.refused(let state, _)) = await connection.run([.begin] + locks + [.commit]) {
-      guard state == "42883" || state == "0A000" else { throw PostgresError.refused(state: state, message: "cannot lock") }
+    if case .failure(.refused(let state, _)) = await connection.run([.begin] + locks + [.commit], within: .seconds(600))
+    {
+      guard state == "42883" || state == "0A000" else {
+        throw PostgresError.refused(state: state, message: "cannot lock")
+      }
       locks = []
     }
     _ = try await run(
@@ -133,7 +137,10 @@ enum Schema {
         [.begin] + locks + [take] + next.statements.map { Statement(sql: $0) } + [note, .commit], within: .seconds(600))
       switch answer {
       case .success: continue
-      case .failure(let error) where error.isFenced || error.isConflict: continue
+      // Also where another node made the same table at the same time, outside of a transaction.
+      case .failure(let error)
+      where error.isFenced || error.isConflict || error.state == "23505" || error.state == "42P07":
+        continue
       case .failure(let error): throw error
       }
     }
@@ -154,7 +161,7 @@ enum Schema {
     _ connection: PostgresConnection, _ statements: [Statement]
   ) async throws(PostgresError) -> [QueryResult] {
     while true {
-      switch await connection.run(statements) {
+      switch await connection.run(statements, within: .seconds(600)) {
       case .success(let results): return results
       // Two that create the same table at once, in a database without locks.
       case .failure(let error) where error.isConflict || error.state == "23505" || error.state == "42P07": continue

@@ -49,7 +49,7 @@ public actor JobQueue {
   /// Whether a job handed over now would start at once on this runner.
   func isFree(for runner: RunnerName) -> Bool {
     guard let slots = runners[runner] else { return false }
-    return waiting.isEmpty && slots.isOpen && slots.free > 0 && !isHeld && !isDraining
+    return waiting.isEmpty && loads == 0 && slots.isOpen && slots.free > 0 && !isHeld && !isDraining
   }
 
   /// The last in line.
@@ -105,6 +105,11 @@ public actor JobQueue {
     if let runner = executing[id] { return runner }
     withdraw(id)
     return nil
+  }
+
+  /// Whether a job stands in line, or is executed.
+  func knows(_ id: JobID) -> Bool {
+    waiting[id] != nil || executing[id] != nil || arrivals.contains { $0.id == id }
   }
 
   /// The runner that executes this job now.

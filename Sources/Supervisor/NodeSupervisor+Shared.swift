@@ -24,25 +24,32 @@ extension NodeSupervisor {
     let owned = try await storing { () async throws(JobStoreError) in
       try await shared.claim(entries, consented: consented)
     }
+    let fresh = owned.filter { runners[$0.name] == nil && leaseLoss == nil }
+    guard !fresh.isEmpty else { return owned }
+    // Nobody stands in line before those who were there: the lines are closed before the runners are known.
+    let lines = Set(fresh.map(\.queue)).map { name in
+      let queue = queues[name] ?? JobQueue(name: name, loop: context.loop)
+      queues[name] = queue
+      return queue
+    }
+    for queue in lines { await queue.beginLoading() }
     var added: [Runner] = []
-    for entry in owned where runners[entry.name] == nil && leaseLoss == nil {
+    for entry in fresh {
       _ = await endDeparture(entry.name)
       let settings = settings(for: entry.name, queue: entry.queue)
       added.append(await add(settings, isStopped: entry.isStopped, epoch: entry.epoch, isOpen: false))
+      unread.insert(entry.name)
     }
-    guard !added.isEmpty else { return owned }
     do throws(SupervisorError) { try await takeJobs(of: added, in: shared) } catch {
-      // The store has just gone; when it is back, all lines are read again.
+      // The store has just gone. They take no jobs until their lines were read.
       context.logger.warning("cannot read the jobs of runners yet", metadata: ["reason": "\(error)"])
     }
-    for runner in added where runners[runner.name] === runner && !isDraining {
-      if await runner.state == .running { await runner.queue.setOpen(runner.name, true) }
-    }
+    for queue in lines { await queue.endLoading() }
     return owned
   }
 
-  /// Recovers what ran on nodes that are gone, and puts what waits in line.
-  func takeJobs(of runners: [Runner], in shared: any SharedJobStore) async throws(SupervisorError) {
+  /// Recovers what ran on nodes that are gone, puts what waits in line, and opens the runners.
+  private func takeJobs(of runners: [Runner], in shared: any SharedJobStore) async throws(SupervisorError) {
     guard !runners.isEmpty else { return }
     let settings = runners.map(\.settings)
     try await storing { () async throws(JobStoreError) in try await shared.recoverRunning(settings) }
@@ -67,6 +74,11 @@ extension NodeSupervisor {
     }
     for queue in queues { await queue.endLoading() }
     try result.get()
+    for runner in runners where unread.remove(runner.name) != nil {
+      if self.runners[runner.name] === runner, !isDraining, await runner.state == .running {
+        await runner.queue.setOpen(runner.name, true)
+      }
+    }
   }
 
   /// Looks at the lines of these runners again, as far as they live here; of all when there is no name.
@@ -76,6 +88,19 @@ extension NodeSupervisor {
     do throws(SupervisorError) { try await takeJobs(of: found, in: shared) } catch {
       context.logger.warning("cannot read the jobs of runners yet", metadata: ["reason": "\(error)"])
     }
+  }
+
+  /// Finds what no news told of: jobs in line that this node does not know, jobs of nodes that are gone, lines that could
+  /// not be read.
+  func takeMissedJobs() async {
+    guard let shared = context.shared, leaseLoss == nil, !runners.isEmpty else { return }
+    guard let check = try? await shared.check() else { return }
+    var names = unread.union(check.lost)
+    for job in check.first {
+      guard let runner = runners[job.runner] else { continue }
+      if await !runner.queue.knows(job.id) { names.insert(job.runner) }
+    }
+    if !names.isEmpty { await takeJobsAgain(of: Array(names)) }
   }
 
   /// A runner has a new owner, who has its jobs already; what runs here ends here.
@@ -96,6 +121,7 @@ extension NodeSupervisor {
     let stopped = Array(runners.values)
     runners = [:]
     queues = [:]
+    unread = []
     for runner in stopped {
       await runner.queue.drain()
       let entry = RegisteredRunner(

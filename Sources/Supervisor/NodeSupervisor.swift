@@ -24,6 +24,8 @@ public distributed actor NodeSupervisor {
   private(set) var isDraining = false
   /// Why this node must not run jobs at present, if so.
   var leaseLoss: String?
+  /// Runners whose line could not be read from a shared store yet; they take no jobs.
+  var unread: Set<RunnerName> = []
   /// Decides for this node what concerns others as well; it made this actor and outlives it.
   unowned let registry: RunnerRegistry
 
@@ -145,13 +147,15 @@ public distributed actor NodeSupervisor {
 
   /// Opens all runners that are not stopped: the node knows now what it owns.
   func open() async {
-    for runner in runners.values { if await runner.state == .running { await runner.startRunner() } }
+    for runner in runners.values where !unread.contains(runner.name) {
+      if await runner.state == .running { await runner.startRunner() }
+    }
   }
 
   /// Whether these runners take jobs; those that are stopped stay so.
   func setOpen(_ names: [RunnerName], _ isOpen: Bool) async {
     for name in names {
-      guard let runner = runners[name], await runner.state == .running else { continue }
+      guard let runner = runners[name], !unread.contains(name), await runner.state == .running else { continue }
       await runner.queue.setOpen(name, isOpen)
     }
   }

@@ -16,12 +16,18 @@ extension Runner {
     let workspace = Workspace(below: context.settings.workDirectory, for: executor)
     do throws(UVError) {
       let file = try await workspace.make(payload: record.job.payload, on: context.loop)
+      if let reason = running[id]?.stopReason {
+        await end(record, .stopped(reason), of: nil)
+        return await workspace.remove(on: context.loop)
+      }
       let process = try JobProcess(
         options(for: record, executor, workspace, payloadFile: file),
         maxOutputBytes: context.settings.maxOutputBytes, killGrace: context.settings.killGrace, on: context.loop)
       await context.processes.add(process.pid, job: id)
       running[id]?.process = process
-      if let reason = running[id]?.stopReason { await process.stop(reason) }
+      if let reason = running[id]?.stopReason {
+        if handsBack { await process.kill(reason) } else { await process.stop(reason) }
+      }
       let recording = Task(executorPreference: context.loop) { await self.recordProcess(process.pid, of: id) }
       let input = executor.configuration.payload == .stdin ? Array(record.job.payload.utf8) : nil
       let ending = await process.run(input: input, timeout: timeout(of: record.job))
@@ -82,7 +88,7 @@ extension Runner {
   }
 
   /// Records how it ended.
-  private func end(_ record: JobRecord, _ ending: JobEnding, of process: JobProcess?) async {
+  func end(_ record: JobRecord, _ ending: JobEnding, of process: JobProcess?) async {
     let id = record.job.id
     let output = await process?.output
     let stderr = await process?.errorEnd ?? ""

@@ -74,7 +74,9 @@ public actor Runner {
       let record = try await context.store.transition(id, .enqueue(at: .now))
       await enqueue(id, executor: record.job.executor)
     } catch .wrongState(_, let status) where !status.isFinal {
-      return
+      // Queued by a call whose answer was lost; once more in line is harmless.
+      guard context.shared != nil, status == .queued, let record = try? await context.store.record(id) else { return }
+      await enqueue(id, executor: record.job.executor)
     } catch .fenced {
       throw .runnerNotFound(name)
     } catch {
@@ -258,7 +260,7 @@ public actor Runner {
 
   private func echo(_ id: JobID) async {
     guard let record = await started(id) else { return }
-    if let reason = running[id]?.stopReason { return await finish(id, .failed, reason) }
+    if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
     let payload = record.job.payload
     await finish(id, .completed, .success(payload), JobOutput(stdout: Array(payload.utf8)))
   }

@@ -34,7 +34,9 @@ extension RunnerRegistry {
   }
 
   private func remember(_ job: Job) {
-    if isClustered, context.shared == nil, let owner = try? owner(of: job.runner), owner != node { locations[job.id] = owner }
+    if isClustered, context.shared == nil, let owner = try? owner(of: job.runner), owner != node {
+      locations[job.id] = owner
+    }
   }
 
   public func start(_ id: JobID) async throws(SupervisorError) {

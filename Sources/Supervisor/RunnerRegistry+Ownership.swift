@@ -23,7 +23,8 @@ extension RunnerRegistry {
     state = .open
     if let shared = context.shared {
       // Known at a live port from now on; tried again by the store's next owner if it fails.
-      do { try await shared.noteJoined() } catch {
+      let address = await cluster.member(node.member)?.profile.address.rawValue ?? ""
+      do { try await shared.noteJoined(at: address) } catch {
         context.logger.warning("cannot note in the store that this node has joined", metadata: ["reason": "\(error)"])
       }
       await adoptShared(shared)
@@ -207,7 +208,7 @@ extension RunnerRegistry {
       for (queue, keeper) in ownership.splits { try? await moveHere(queue, to: keeper) }
       await spreadConfigured()
       // An adopter may have died before it could; a member that is unknown may be known soon.
-      if ownership.hasOrphans || isIncomplete {
+      if ownership.hasOrphans && context.shared == nil || isIncomplete {
         guard (try? await context.loop.sleep(for: .milliseconds(500))) != nil else { break }
         isReviewDue = true
       }
@@ -249,9 +250,11 @@ extension RunnerRegistry {
   }
 
   func placeConfigured() async {
+    // Of a shared store, among those that can work.
+    let holders = try? await context.shared?.leaseholders()
     let missing = configured.filter { settings in
       ownership.claims[settings.name] == nil && !ownership.isRemoved(settings.name)
-        && (ownership.owner(of: settings.queue) ?? ownership.place(settings.queue)) == node
+        && (ownership.owner(of: settings.queue) ?? ownership.place(settings.queue, among: holders)) == node
     }
     guard !missing.isEmpty else { return }
     do throws(SupervisorError) {
@@ -380,7 +383,14 @@ extension RunnerRegistry {
       }
       clock.cancel()
     }
+    // What cannot be written in this time is not waited for: a store that is away may be away for long.
+    let patience = Task(executorPreference: context.loop) { [loop = context.loop, shared = context.shared] in
+      let limit = max(.zero, deadline - ContinuousClock.now) + self.context.settings.killGrace + .seconds(2)
+      if (try? await loop.sleep(for: limit)) != nil { await shared?.giveUp() }
+    }
     await local.whenLocal { await $0.drain(for: max(.zero, deadline - ContinuousClock.now)) }
+    patience.cancel()
+    await patience.value
     await endChores()
     if let cluster {
       await cluster.leave()

@@ -9,13 +9,15 @@ import Logging
 
 extension RunnerRegistry {
   /// How often the store is asked for runners without a live owner, beside the news that ask for it.
-  private static var interval: Duration { .seconds(5) }
+  private static var interval: Duration { .seconds(3) }
 
   /// Listens to the store. Once, before it begins.
   func watch(_ shared: any SharedJobStore) async {
     await shared.observe { [weak self] event in self?.assumeIsolated { $0.happened(event) } }
-    chore { await self.pollShared() }
   }
+
+  /// Begins to look at the store now and then.
+  func beginPolling() { chore { await self.pollShared() } }
 
   /// A member is gone, or is there again.
   func noticed(_ member: Member) {
@@ -127,7 +129,9 @@ extension RunnerRegistry {
           }
         }
       }
-      guard !taken.isEmpty, leaseLoss == nil else { return }
+      guard leaseLoss == nil else { return }
+      await local.whenLocal { await $0.takeMissedJobs() }
+      guard !taken.isEmpty else { return }
       let names = taken.map(\.name.rawValue).sorted().joined(separator: ", ")
       try await host(
         taken.map {
@@ -150,7 +154,9 @@ extension RunnerRegistry {
     guard let shared = context.shared, state == .open, member.name != node.member else { return }
     let name = NodeName(trusted: member.name.rawValue)
     do throws(SupervisorError) {
-      let leases = try await storing { () async throws(JobStoreError) in try await shared.leases(of: name) }
+      let leases = try await storing { () async throws(JobStoreError) in
+        try await shared.leases(of: name, at: member.profile.address.rawValue)
+      }
       guard !leases.isEmpty, await isRefused(by: member) else { return planReview() }
       // The guard kills within some milliseconds; this long was never seen (docs/operations.md).
       try? await context.loop.sleep(for: .milliseconds(200))
@@ -179,6 +185,10 @@ extension RunnerRegistry {
     let clock = Timer(on: loop)
     clock.schedule(after: .seconds(1)) { attempt.cancel() }
     defer { clock.close() }
-    return await withTaskCancellationHandler { await attempt.value } onCancel: { attempt.cancel() }
+    return await withTaskCancellationHandler {
+      await attempt.value
+    } onCancel: {
+      attempt.cancel()
+    }
   }
 }

@@ -73,7 +73,13 @@ public actor RunnerRegistry {
     let table = Dictionary(configured.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
     local = NodeSupervisor(context: context, configured: table, registry: self, actorSystem: system)
     if let shared = context.shared { await watch(shared) }
-    try await domain { try await local.whenLocal { try await $0.recover(hostsConfigured: !isClustered) } }
+    do throws(SupervisorError) {
+      try await domain { try await local.whenLocal { try await $0.recover(hostsConfigured: !isClustered) } }
+    } catch {
+      await endChores()
+      throw error
+    }
+    if context.shared != nil { beginPolling() }
     for claim in await hosted() { ownership.learn(claim) }
     if !isClustered {
       state = .open

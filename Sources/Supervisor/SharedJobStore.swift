@@ -13,11 +13,11 @@ public protocol SharedJobStore: JobStore {
   /// Why this node must not run jobs at present, if so: the reason in words.
   func leaseLoss() async -> String?
 
-  /// Peers can reach this node from now on, so that being refused there means that its process is gone.
-  func noteJoined() async throws(JobStoreError)
+  /// Peers can reach this node from now on at this address, so that being refused there means that its process is gone.
+  func noteJoined(at address: String) async throws(JobStoreError)
 
-  /// The leases of a node whose port was open once.
-  func leases(of node: NodeName) async throws(JobStoreError) -> [NodeLease]
+  /// The leases of a node whose port was open once at this address.
+  func leases(of node: NodeName, at address: String) async throws(JobStoreError) -> [NodeLease]
   /// Ends leases of processes that are certainly gone.
   func end(_ leases: [NodeLease]) async throws(JobStoreError)
   /// The nodes with a lease at present.
@@ -32,6 +32,9 @@ public protocol SharedJobStore: JobStore {
   /// Every runner and its owner.
   func ownedRunners() async throws(JobStoreError) -> [OwnedRunner]
 
+  /// Looks for what may have been missed, cheaply.
+  func check() async throws(JobStoreError) -> SharedStoreCheck
+
   /// Queues jobs of these runners again, or fails them as the settings say, that were running on nodes which are gone.
   func recoverRunning(_ runners: [RunnerSettings]) async throws(JobStoreError)
 
@@ -44,6 +47,9 @@ public protocol SharedJobStore: JobStore {
   /// For whom a job is and where it runs.
   /// - Throws: `notFound`, `unavailable`.
   func place(_ id: JobID) async throws(JobStoreError) -> JobPlace
+
+  /// The node stops, and waits no longer for what is still to be written.
+  func giveUp() async
 
   /// The state of lease and connections, for operators.
   func sharedStatus() async -> SharedStoreStatus
@@ -86,6 +92,19 @@ public struct OwnedRunner: Hashable, Sendable {
     self.owner = owner
     self.isAlive = isAlive
     self.isMine = isMine
+  }
+}
+
+/// What an owner of runners compares with what it knows.
+public struct SharedStoreCheck: Hashable, Sendable {
+  /// Runners of this process with jobs that were running on nodes which are gone.
+  public let lost: [RunnerName]
+  /// The first job in line of each runner of this process that has any.
+  public let first: [WaitingJob]
+
+  public init(lost: [RunnerName], first: [WaitingJob]) {
+    self.lost = lost
+    self.first = first
   }
 }
 

@@ -22,14 +22,16 @@ actor ClusterScene {
   private var paused: Set<String> = []
 
   /// Runs a test with a scene, and leaves no process.
-  /// - Parameter runners: of the configuration, as JSON.
+  /// - Parameters:
+  ///   - runners: of the configuration, as JSON.
+  ///   - store: as well; each node has a database of its own if it is not said otherwise.
   static func run(
-    runners: String = "[]", profile: String = "lan", network: TestNetwork? = nil,
+    runners: String = "[]", profile: String = "lan", network: TestNetwork? = nil, store: String = #"{"sqlite": {}}"#,
     _ body: @Sendable (ClusterScene) async throws -> Void
   ) async throws {
     let loop = try EventLoop()
     loop.start()
-    let scene = ClusterScene(loop: loop, runners: runners, profile: profile, network: network)
+    let scene = ClusterScene(loop: loop, runners: runners, profile: profile, network: network, store: store)
     do {
       try await body(scene)
     } catch {
@@ -41,7 +43,7 @@ actor ClusterScene {
     await loop.stop()
   }
 
-  private init(loop: EventLoop, runners: String, profile: String, network: TestNetwork?) {
+  private init(loop: EventLoop, runners: String, profile: String, network: TestNetwork?, store: String) {
     self.loop = loop
     self.network = network
     runs = "\(directory.path)/runs"
@@ -49,7 +51,8 @@ actor ClusterScene {
       """
       {"auth": {"admin_secrets": ["\(secret)"]}, "cluster": {"name": "test", "profile": "\(profile)",
        "join_timeout_seconds": 2, "keys": ["file:keys"]},
-       "jobs": {"drain_seconds": 10, "kill_grace_seconds": 0.2}, "runners": \(runners), "log": {"level": "debug"}}
+       "jobs": {"drain_seconds": 10, "kill_grace_seconds": 0.2}, "runners": \(runners), "log": {"level": "debug"},
+       "store": \(store)}
       """, to: "cluster.json")
     directory.write("\(Self.key(0))\n", to: "keys")
   }

@@ -73,6 +73,14 @@ final class TestNetwork: Sendable {
     Self.must(inside(receiver, ["nft", "add rule inet hero in ip saddr \(address(sender)) drop"]))
   }
 
+  /// `receiver` gets nothing of what a server at this port of the test's own machine sends.
+  func cut(fromPort port: UInt16, to receiver: String) {
+    Self.must(inside(receiver, ["nft", "add rule inet hero in tcp sport \(port) drop"]))
+  }
+
+  /// The test's own address on the network.
+  var host: String { "\(subnet).254" }
+
   /// The two sides hear nothing of each other.
   func partition(_ some: [String], _ others: [String]) {
     for a in some {

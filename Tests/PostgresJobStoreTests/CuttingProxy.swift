@@ -41,7 +41,11 @@ final class CuttingProxy: @unchecked Sendable {
   }
 
   private func serve(_ client: TCPStream) async {
-    guard let server = try? await TCPStream.connect(to: target, on: loop), !isClosed else { return client.close() }
+    guard let server = try? await TCPStream.connect(to: target, on: loop) else { return client.close() }
+    guard !isClosed, !isDown else {
+      client.close()
+      return server.close()
+    }
     lastPair += 1
     let number = lastPair
     pairs[number] = Pair(client: client, server: server)
@@ -95,6 +99,7 @@ final class CuttingProxy: @unchecked Sendable {
 
 extension [UInt8] {
   fileprivate func contains(_ words: [UInt8]) -> Bool {
-    count >= words.count && indices.dropLast(words.count - 1).contains { self[$0..<$0 + words.count].elementsEqual(words) }
+    count >= words.count
+      && indices.dropLast(words.count - 1).contains { self[$0..<$0 + words.count].elementsEqual(words) }
   }
 }

@@ -12,7 +12,7 @@ struct MigrationTests {
   func together() async throws {
     try await StoreFixture.with { fixture in
       let stores = try await concurrently(10) { try await fixture.open(fixture.options(node: "n\($0)")) }
-      for store in stores { #expect(store.schema.version == Schema.migrations.count) }
+      for store in stores { #expect(await store.schema.version == Schema.migrations.count) }
       _ = try await concurrently(10) { try await stores[$0].create(.created(.sample("job-\($0)"))) }
       #expect(try await stores[0].query(JobQuery()).jobs.count == 10)
     }
@@ -43,7 +43,8 @@ struct MigrationTests {
         _ = try await reader.create(.created(.sample("third")))
       }
       await expect(.unavailable(reason, retryAfterMilliseconds: 60_000)) {
-        _ = try await reader.claim([RegisteredRunner(name: RunnerName(trusted: "r"), queue: QueueName(trusted: "q"))], consented: false)
+        _ = try await reader.claim(
+          [RegisteredRunner(name: RunnerName(trusted: "r"), queue: QueueName(trusted: "q"))], consented: false)
       }
     }
   }

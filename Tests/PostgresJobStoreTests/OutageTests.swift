@@ -94,18 +94,18 @@ struct OutageTests {
 
   @Test("a lease that cannot be renewed is lost in time, and found again; what nobody took is still there")
   func lease() async throws {
-    try await withProxy({ $0.lease = .seconds(1) }) { fixture, store, proxy in
+    try await withProxy({ $0.lease = .seconds(5) }) { fixture, store, proxy in
       let events = Events()
       await store.observe { events.add($0) }
       _ = try await store.claim(
         [RegisteredRunner(name: RunnerName(trusted: "r"), queue: QueueName(trusted: "q"))], consented: false)
       try await store.make(.sample("job", runner: "r"), .running)
       #expect(await store.leaseLoss() == nil)
-      let start = ContinuousClock.now
       await proxy.setDown(true)
       #expect(await eventually { await store.leaseLoss() != nil })
       // Before others may take what it owns.
-      #expect(ContinuousClock.now - start < .seconds(1))
+      let database = String(fixture.url.split(separator: "/").last!)
+      #expect(try PostgresServer.shared.get().sql("SELECT lease_until > now() FROM hero_nodes", database: database) == "t")
       #expect(events.contains { if case .leaseLost = $0 { true } else { false } })
       await proxy.setDown(false)
       #expect(await eventually { await store.leaseLoss() == nil })
@@ -169,7 +169,8 @@ struct OutageTests {
     defer { standby.remove() }
     try primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
     try primary.sql("SELECT pg_reload_conf()")
-    let url = "postgresql://hero@127.0.0.1:\(primary.port),127.0.0.1:\(standby.port)/hero?target_session_attrs=read-write"
+    let url =
+      "postgresql://hero@127.0.0.1:\(primary.port),127.0.0.1:\(standby.port)/hero?target_session_attrs=read-write"
     try await StoreFixture.with(url: url) { fixture in
       let store = try await fixture.open()
       let ledger = Acknowledged()
@@ -205,7 +206,7 @@ struct OutageTests {
       let ids = Set(try await store.unfinished().map(\.id.rawValue))
       let lost = ledger.ids.subtracting(ids)
       #expect(lost.isEmpty, "\(lost.sorted())")
-      #expect(ids.count > 50)
+      #expect(ids.count > 20)
     }
   }
 }

@@ -28,7 +28,10 @@ struct OwnershipTests {
       // What gossip believed of the epoch may be old.
       #expect(try await a.claim([runner("r", epoch: 2)], consented: false) == [runner("r", epoch: 3)])
       let owners = try await a.ownedRunners()
-      #expect(owners == [OwnedRunner(runner: runner("r", epoch: 3), owner: NodeName(trusted: "a"), isAlive: true, isMine: true)])
+      #expect(
+        owners == [
+          OwnedRunner(runner: runner("r", epoch: 3), owner: NodeName(trusted: "a"), isAlive: true, isMine: true)
+        ])
     }
   }
 
@@ -87,7 +90,10 @@ struct OwnershipTests {
       try await a.make(.sample("first", runner: "again"), .running)
       try await a.make(.sample("second", runner: "again"), .queued)
       try await a.make(.sample("never again", runner: "once"), .running)
-      _ = try await b.claim(runners, consented: true)
+      let agreed = runners.map { RegisteredRunner(name: $0.name, queue: $0.queue, epoch: 2) }
+      #expect(try await b.claim(agreed, consented: true).count == 2)
+      // A consent that comes late takes nothing from who came after.
+      #expect(try await a.claim(agreed, consented: true) == [])
       // As long as it has a lease, its jobs are its own.
       try await b.recoverRunning(settings)
       #expect(try await b.record(JobID(trusted: "first")).status == .running)
@@ -144,7 +150,9 @@ struct OwnershipTests {
       // Its directory tells that the first one is gone.
       let second = try await fixture.open(fixture.options(node: "a", instance: "i"))
       #expect(try await second.claim([runner("r", epoch: 2)], consented: false) == [runner("r", epoch: 2)])
-      await expect(.fenced(JobID(trusted: "job"))) { _ = try await stranger.create(.created(.sample("job", runner: "r"))) }
+      await expect(.fenced(JobID(trusted: "job"))) {
+        _ = try await stranger.create(.created(.sample("job", runner: "r")))
+      }
     }
   }
 
@@ -153,9 +161,12 @@ struct OwnershipTests {
     try await StoreFixture.with { fixture in
       let a = try await fixture.open(fixture.options(node: "a"))
       let b = try await fixture.open(fixture.options(node: "b"))
-      #expect(try await b.leases(of: NodeName(trusted: "a")) == [])
-      try await a.noteJoined()
-      #expect(try await b.leases(of: NodeName(trusted: "a")) == [NodeLease(session: a.session)])
+      let name = NodeName(trusted: "a")
+      #expect(try await b.leases(of: name, at: "127.0.0.1:1") == [])
+      try await a.noteJoined(at: "127.0.0.1:1")
+      // Elsewhere it may be another process of the same name.
+      #expect(try await b.leases(of: name, at: "127.0.0.1:2") == [])
+      #expect(try await b.leases(of: name, at: "127.0.0.1:1") == [NodeLease(session: a.session)])
       #expect(try await b.leaseholders() == [NodeName(trusted: "a"), NodeName(trusted: "b")])
       try await b.end([NodeLease(session: a.session)])
       #expect(try await b.leaseholders() == [NodeName(trusted: "b")])
