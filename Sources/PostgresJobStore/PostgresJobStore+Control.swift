@@ -157,7 +157,7 @@ extension PostgresJobStore {
     if case .lost = lease { return }
     lease = .lost(reason: reason)
     logger.error("the lease is lost, all jobs of this node are stopped", metadata: ["reason": "\(reason)"])
-    observer?(.leaseLost(reason))
+    observer?(.leaseLost(leaseLossReason ?? reason))
   }
 
   var leaseLossReason: String? {

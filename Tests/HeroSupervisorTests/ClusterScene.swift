@@ -199,7 +199,15 @@ actor ClusterScene {
 
   /// Creates and starts a job.
   func start(job id: String, on runner: String, _ payload: String, at name: String) async throws {
+    try await create(id, on: runner, payload, at: name)
+    try await start(id, at: name)
+  }
+
+  func create(_ id: String, on runner: String, _ payload: String, at name: String) async throws {
     _ = try await call(name, "jobs.create", job(id, on: runner, payload, executor: "shell"))
+  }
+
+  func start(_ id: String, at name: String) async throws {
     _ = try await call(name, "job.start", ["params": ["secret": .string(secret), "job_id": .string(id)]])
   }
 

@@ -131,10 +131,11 @@ struct ConfigurationErrorTests {
     #expect(found.contains(#"store: "sqlite" and "postgres" exclude each other; remove one (c.json)"#), "\(found)")
   }
 
-  @Test("is refused for the store that this version does not have")
+  @Test("is refused for a shared store without a URL, or with a lease that is too short")
   func postgres() {
-    let found = problems(#"{"store": {"postgres": {"url": "postgres://u:pw@h/d"}}}"#)
-    #expect(found == [#"store.postgres: not available in this version; use "sqlite" (c.json)"#])
+    #expect(problems(#"{"store": {"postgres": {}}}"#) == [#"store.postgres: needs the key "url" (c.json)"#])
+    let found = problems(#"{"store": {"postgres": {"url": "postgres://u:pw@h/d", "lease_seconds": 1}}}"#)
+    #expect(found == ["store.postgres.lease_seconds: expected a number from 3 to 600, got 1 (c.json)"])
   }
 
   @Test(
