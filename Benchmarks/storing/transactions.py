@@ -78,6 +78,7 @@ def pgbench(url, script, seconds):
     out = subprocess.run(
         ["pgbench", "-M", "prepared", "-n", "-c", "64", "-j", "1", "-T", str(seconds), "-f", script, url],
         capture_output=True, text=True)
-    if out.returncode or "number of failed transactions: 0 " not in out.stdout:
-        raise SystemExit(out.stdout + out.stderr)
-    return float(re.search(r"tps = ([\d.]+)", out.stdout).group(1))
+    found = re.search(r"tps = ([\d.]+)", out.stdout)
+    if out.returncode or not found or "number of failed transactions: 0 " not in out.stdout:
+        raise SystemExit(f"{script}: {out.stdout}{out.stderr}")
+    return float(found.group(1))
