@@ -3,7 +3,7 @@ BUILD ?= .build
 NODES ?= 1
 PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev libpq-dev pkg-config
 
-.PHONY: help run cluster test build release deps lint format bench bench-cluster install clean
+.PHONY: help run cluster test build release deps lint format bench bench-cluster bench-store install clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ bench: deps  ## ratios against the ceilings of this machine
 
 bench-cluster: deps  ## clusters beside clusters of serf: forwarding, idle, many runners, detection (about 20 minutes)
 	@Benchmarks/cluster
+
+bench-store: deps  ## the stores beside pgbench, Celery, procrastinate and beanstalkd, and with a million jobs (about 15 minutes)
+	@Benchmarks/store
 
 install: release  ## install the binary and the systemd unit below $(DESTDIR)
 	install -D -m 755 $(BUILD)/release/hero-supervisor $(DESTDIR)/usr/local/bin/hero-supervisor

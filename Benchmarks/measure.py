@@ -37,9 +37,9 @@ def wait_for(port, process):
 
 
 class Node:
-    """A node of its own, in a temporary directory."""
+    """A node of its own, in a temporary directory; `settings` are added to its configuration."""
 
-    def __init__(self, binary, runners=None):
+    def __init__(self, binary, runners=None, **settings):
         self.directory = tempfile.mkdtemp(prefix="hero-bench-")
         self.port = free_port()
         config = {
@@ -50,6 +50,7 @@ class Node:
                 {"name": "runner-1", "queue": "q1"}, {"name": "runner-2", "queue": "q2"},
                 {"name": "runner-44", "queue": "q44"},
             ],
+            **settings,
         }
         path = os.path.join(self.directory, "cluster.json")
         with open(path, "w") as f:

@@ -53,7 +53,9 @@ enum JobColumns {
       pid: Int32(pid), startTicks: UInt64(bitPattern: ticks), bootID: row.text(column + 2) ?? "")
   }
 
-  static func position(_ row: QueryResult.Row) -> String { "\(row.time(10)!)-\(row.int(18)!)" }
+  static func position(_ row: QueryResult.Row) -> String {
+    JobCursor(createdAt: Timestamp(milliseconds: row.time(10)!), seq: row.int(18)!).text
+  }
   static func step(_ row: QueryResult.Row) -> Int64 { row.int(19)! }
 
   static func encode(_ environment: [String: String]) -> [UInt8]? {

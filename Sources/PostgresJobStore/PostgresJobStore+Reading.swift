@@ -117,7 +117,8 @@ extension PostgresJobStore {
   /// One more than the page holds tells whether there are more.
   private static func rowsAtOnce(_ query: JobQuery) -> Int { min(query.limit, 1000) + 1 }
 
-  /// Planned with its values, so that the planner knows which of the filters is the narrow one.
+  /// Planned with its values. Each list of one status comes from an index in the order of the list, and the server merges
+  /// them as it reads; of the indexes that could serve it, each list leaves the planner only the narrow one (`Schema`).
   static func statement(_ query: JobQuery) throws(JobStoreError) -> Statement {
     var conditions: [String] = []
     var parameters: [Parameter] = []
@@ -127,39 +128,33 @@ extension PostgresJobStore {
       conditions.append(condition("$\(parameters.count)"))
     }
     add({ "j.runner = \($0)" }, query.runner.map { .text($0.rawValue) })
-    add({ "j.status = \($0)" }, query.status.map { .int($0.number) })
     add({ "j.caller_id = \($0)" }, query.callerID.map { .data(Array($0.utf8)) })
     add({ "j.context_id = \($0)" }, query.contextID.map { .data(Array($0.utf8)) })
+    let status = conditions.isEmpty ? "(j.status + 0)" : "j.status"
     add({ "j.created_at >= \($0)" }, query.createdFrom.map { .time($0.milliseconds) })
     add({ "j.created_at < \($0)" }, query.createdBefore.map { .time($0.milliseconds) })
-    if let cursor = query.cursor {
-      guard let (time, seq) = position(cursor) else { throw .invalidCursor(cursor) }
-      parameters += [.time(time), .int(seq)]
+    if let cursor = try query.cursor.map({ (text) throws(JobStoreError) in try JobCursor(text) }) {
+      parameters += [.time(cursor.createdAt.milliseconds), .int(cursor.seq)]
       conditions.append("(j.created_at, j.seq) < ($\(parameters.count - 1), $\(parameters.count))")
     }
-    let filter = conditions.isEmpty ? "" : "WHERE \(conditions.joined(separator: " AND "))"
+    let order = "ORDER BY j.created_at DESC, j.seq DESC"
+    let lists = (query.status.map { [$0] } ?? JobStatus.allCases).map { one in
+      """
+      (SELECT \(JobColumns.all), 300 + octet_length(j.payload) + coalesce(octet_length(j.result), 0) AS size
+      FROM hero_jobs AS j WHERE \((conditions + ["\(status) = \(one.number)"]).joined(separator: " AND "))
+      \(order) LIMIT \(rowsAtOnce(query)))
+      """
+    }
     parameters.append(.int(Int64(query.maximumBytes)))
     // What makes the page too big stays in the database; `found` counts it all the same.
     return Statement(
       sql: """
         SELECT \(JobColumns.all), j.found FROM (
-          SELECT j.*, count(*) OVER () AS found, sum(j.size) OVER (ORDER BY j.created_at DESC, j.seq DESC) AS total FROM (
-            SELECT \(JobColumns.all), 300 + octet_length(j.payload) + coalesce(octet_length(j.result), 0) AS size
-            FROM hero_jobs AS j \(filter) ORDER BY j.created_at DESC, j.seq DESC LIMIT \(rowsAtOnce(query))
+          SELECT j.*, count(*) OVER () AS found, sum(j.size) OVER (\(order)) AS total FROM (
+            SELECT * FROM (\(lists.joined(separator: " UNION ALL "))) AS j \(order) LIMIT \(rowsAtOnce(query))
           ) AS j
-        ) AS j WHERE j.total - j.size <= $\(parameters.count) ORDER BY j.created_at DESC, j.seq DESC
+        ) AS j WHERE j.total - j.size <= $\(parameters.count) \(order)
         """, parameters: parameters)
-  }
-
-  /// `TIME-SEQ`, as a page answers it.
-  private static func position(_ cursor: String) -> (time: Int64, seq: Int64)? {
-    let parts = cursor.split(separator: "-", omittingEmptySubsequences: false)
-    // At most the end of the year 9999, the last that a timestamp of RFC 3339 can name.
-    guard parts.count == 2, let time = Int64(parts[0]), let seq = Int64(parts[1]), seq >= 0,
-      (0..<253_402_300_800_000).contains(time),
-      "\(time)-\(seq)".utf8.elementsEqual(cursor.utf8)
-    else { return nil }
-    return (time, seq)
   }
 
   // MARK: For the owners of runners

@@ -106,6 +106,26 @@ extension SQLiteJobStore {
   }
 
   public func query(_ query: JobQuery) async throws(JobStoreError) -> JobPage {
+    let (sql, arguments) = try Self.statement(query)
+    return try await reading { database in
+      var jobs: [JobRecord] = []
+      var positions: [String] = []
+      var bytes = 0
+      let rows = try Row.fetchCursor(database, sql: sql, arguments: arguments)
+      while let row = try rows.next() {
+        if jobs.count == query.limit || (bytes > query.maximumBytes && !jobs.isEmpty) {
+          return JobPage(jobs: jobs, positions: positions, isLast: false)
+        }
+        let record = try JobRow.record(row)
+        jobs.append(record)
+        positions.append(JobCursor(createdAt: record.createdAt, seq: row["seq"]).text)
+        bytes += 300 + row.dataNoCopyCount("payload") + row.dataNoCopyCount("result")
+      }
+      return JobPage(jobs: jobs, positions: positions, isLast: true)
+    }
+  }
+
+  static func statement(_ query: JobQuery) throws(JobStoreError) -> (sql: String, StatementArguments) {
     var conditions: [String] = []
     var arguments: [(any DatabaseValueConvertible)?] = []
     func add(_ condition: String, _ value: (any DatabaseValueConvertible)?) {
@@ -114,33 +134,22 @@ extension SQLiteJobStore {
       arguments.append(value)
     }
     add("runner = ?", query.runner?.rawValue)
-    add("status = ?", query.status?.number)
     add("caller_id = \(JobRow.text)", query.callerID.map(JobRow.bytes))
     add("context_id = \(JobRow.text)", query.contextID.map(JobRow.bytes))
+    let statuses = query.status.map { [$0] } ?? (conditions.isEmpty ? [] : JobStatus.allCases)
     add("created_at >= ?", query.createdFrom?.milliseconds)
     add("created_at < ?", query.createdBefore?.milliseconds)
-    if let cursor = query.cursor {
-      guard let before = Int64(cursor), before > 0, String(before) == cursor else { throw .invalidCursor(cursor) }
-      add("seq < ?", before)
+    if let cursor = try query.cursor.map({ (text) throws(JobStoreError) in try JobCursor(text) }) {
+      conditions.append("(created_at, seq) < (?, ?)")
+      arguments += [cursor.createdAt.milliseconds, cursor.seq]
     }
-    let filter = conditions.isEmpty ? "" : "WHERE \(conditions.joined(separator: " AND "))"
-    let sql = "SELECT \(JobRow.columns) FROM jobs \(filter) ORDER BY seq DESC LIMIT \(query.limit + 1)"
-    let values = StatementArguments(arguments)
-    return try await reading { database in
-      var jobs: [JobRecord] = []
-      var positions: [String] = []
-      var bytes = 0
-      let rows = try Row.fetchCursor(database, sql: sql, arguments: values)
-      while let row = try rows.next() {
-        if jobs.count == query.limit || (bytes > query.maximumBytes && !jobs.isEmpty) {
-          return JobPage(jobs: jobs, positions: positions, isLast: false)
-        }
-        jobs.append(try JobRow.record(row))
-        positions.append(String(row["seq"] as Int64))
-        bytes += 300 + row.dataNoCopyCount("payload") + row.dataNoCopyCount("result")
-      }
-      return JobPage(jobs: jobs, positions: positions, isLast: true)
+    // Each of these comes from an index in the order of the list, and SQLite merges them as it reads.
+    let parts = (statuses.isEmpty ? [nil] : statuses.map { "status = \($0.number)" }).map { status in
+      let filter = (conditions + [status].compactMap(\.self)).joined(separator: " AND ")
+      return "SELECT \(JobRow.columns) FROM jobs" + (filter.isEmpty ? "" : " WHERE \(filter)")
     }
+    let sql = parts.joined(separator: " UNION ALL ") + " ORDER BY created_at DESC, seq DESC LIMIT \(query.limit + 1)"
+    return (sql, StatementArguments(parts.flatMap { _ in arguments }))
   }
 
   // MARK: Readers

@@ -2,9 +2,9 @@ import GRDB
 
 // The tables, as an append-only list of migrations: `PRAGMA user_version` counts those that a file has.
 //
-// `seq` is the order of creation and the cursor of lists; `queue_order` the order of queueing, kept when a job is queued
-// again. Status is a small integer (`JobRow.number`). Payloads and outputs are blobs, so that any byte survives. Each
-// index costs an insert about a microsecond; these are the ones that a filter or a start needs.
+// `seq` is the order of creation; `queue_order` the order of queueing, kept when a job is queued again. Status is a small
+// integer (`JobRow.number`). Payloads and outputs are blobs, so that any byte survives. Each index costs an insert about a
+// microsecond; these are the ones that a filter or a start needs.
 
 enum Schema {
   /// "Hero" in ASCII, so that file(1) and we know the file again.
@@ -62,6 +62,19 @@ enum Schema {
     """
     ALTER TABLE runners ADD COLUMN epoch INTEGER NOT NULL DEFAULT 1;
     ALTER TABLE runners ADD COLUMN new_owner TEXT;
+    """,
+    // Lists go by (`created_at`, `seq`), and `seq`, the rowid, is the last column of every index. `query` merges the
+    // statuses where none is asked for, so that each index serves its filter with a status and without.
+    """
+    DROP INDEX jobs_by_runner;
+    DROP INDEX jobs_by_status;
+    DROP INDEX jobs_by_caller;
+    DROP INDEX jobs_by_context;
+    CREATE INDEX jobs_by_time ON jobs (created_at);
+    CREATE INDEX jobs_by_status ON jobs (status, created_at);
+    CREATE INDEX jobs_by_runner ON jobs (runner, status, created_at);
+    CREATE INDEX jobs_by_caller ON jobs (caller_id, status, created_at);
+    CREATE INDEX jobs_by_context ON jobs (context_id, status, created_at);
     """,
   ]
 

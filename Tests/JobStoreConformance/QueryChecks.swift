@@ -130,9 +130,28 @@ extension StoreCheck {
       let rest = try await pages(of: store, query).flatMap { $0 }
       #expect(rest == [11, 9, 7, 5, 3, 1].map { "job-\($0)" })
     },
+    StoreCheck("pages of one runner hold each job once, whatever their status and however many came at once") { under in
+      let store = under.store
+      let runners = ["one", "other"]
+      for number in 0..<60 {
+        let job = Job.sample("job-\(number)", runner: runners[number % 2])
+        let status: JobStatus = [.created, .queued, .queued, .created, .queued][number % 5]
+        _ = try await store.create(JobRecord(job: job, status: status, createdAt: .at(Int64(number / 20))))
+        if number % 15 == 2 { _ = try await store.transition(job.id, .completed()) }
+      }
+      let expected = (0..<60).reversed().filter { $0 % 2 == 0 }.map { "job-\($0)" }
+      for limit in [1, 4, 29, 30, 31] {
+        var query = JobQuery(limit: limit)
+        query.runner = RunnerName(trusted: "one")
+        #expect(try await pages(of: store, query).flatMap { $0 } == expected, "limit \(limit)")
+      }
+    },
     StoreCheck("a cursor that no page answered is refused") { under in
       _ = try await under.store.create(.created(.sample("job")))
-      for cursor in ["", "0", "-1", "x", "1x", " 1", "+1", "1.5", "99999999999999999999", "1;", "\u{0}", "1\u{0}"] {
+      for cursor in [
+        "", "0", "-1", "x", "1x", " 1", "+1", "1.5", "99999999999999999999", "1;", "\u{0}", "1\u{0}", "1", "1-", "-1-1",
+        "1--1", "1-01", "1-1-1", "1-1\u{0}",
+      ] {
         var query = JobQuery()
         query.cursor = cursor
         await expect(.invalidCursor(cursor)) { _ = try await under.store.query(query) }

@@ -29,6 +29,28 @@ struct OpeningTests {
     }
   }
 
+  @Test("a file of an earlier version keeps its jobs, in their order")
+  func earlierVersion() async throws {
+    for version in 1..<Schema.migrations.count {
+      try await StoreFixture.with { fixture in
+        try await edit(
+          fixture.path,
+          Schema.migrations.prefix(version).joined() + """
+            ;
+            PRAGMA application_id = \(Schema.applicationID); PRAGMA user_version = \(version);
+            WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i < 49)
+            INSERT INTO jobs (id, runner, executor, caller_id, context_id, payload, timeout, status, attempt, created_at,
+              updated_at)
+            SELECT i, 'runner', 'echo', '', '', x'', 60, 0, 0, i / 10, i / 10 FROM numbers
+            """)
+        let store = try await fixture.open()
+        var query = JobQuery()
+        query.runner = RunnerName(trusted: "runner")
+        #expect(try await store.query(query).jobs.map(\.job.id.rawValue) == (0..<50).reversed().map { "\($0)" })
+      }
+    }
+  }
+
   @Test("a database of something else is refused and not touched")
   func foreignDatabase() async throws {
     try await StoreFixture.with { fixture in
