@@ -15,9 +15,10 @@ public struct JobCursor: Hashable, Sendable {
   /// - Throws: `invalidCursor` for what no page has answered.
   public init(_ text: String) throws(JobStoreError) {
     let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-    guard parts.count == 2, let time = Int64(parts[0]), let seq = Int64(parts[1]), time >= 0, seq >= 0 else {
-      throw .invalidCursor(text)
-    }
+    // At most the end of the year 9999, the last that a timestamp of RFC 3339 can name.
+    guard parts.count == 2, let time = Int64(parts[0]), let seq = Int64(parts[1]), seq >= 0,
+      (0..<253_402_300_800_000).contains(time)
+    else { throw .invalidCursor(text) }
     self.init(createdAt: Timestamp(milliseconds: time), seq: seq)
     // As it was written, to the byte: no sign, no leading zero.
     guard self.text.utf8.elementsEqual(text.utf8) else { throw .invalidCursor(text) }
