@@ -274,8 +274,11 @@ public actor SQLiteJobStore: JobStore {
     return commit
   }
 
-  private func takeOrder() -> Int64 {
-    defer { nextOrder += 1 }
+  private func takeOrder() -> Int64 { takeOrders(1) }
+
+  /// - Returns: the first of so many places at the end of the line.
+  func takeOrders(_ count: Int) -> Int64 {
+    defer { nextOrder += Int64(count) }
     return nextOrder
   }
 
