@@ -53,6 +53,14 @@ enum JobColumns {
       pid: Int32(pid), startTicks: UInt64(bitPattern: ticks), bootID: row.text(column + 2) ?? "")
   }
 
+  /// Four columns from here on.
+  /// - Parameter success: the result of a job that completed, which says its standard output when that is not stored.
+  static func output(_ row: QueryResult.Row, at column: Int, success: [UInt8]?) -> JobOutput {
+    JobOutput(
+      stdout: row.data(column) ?? success ?? [], stderr: row.data(column + 1) ?? [],
+      stdoutDropped: Int(row.int(column + 2) ?? 0), stderrDropped: Int(row.int(column + 3) ?? 0))
+  }
+
   static func position(_ row: QueryResult.Row) -> String {
     JobCursor(createdAt: Timestamp(milliseconds: row.time(10)!), seq: row.int(18)!).text
   }

@@ -214,7 +214,7 @@ extension PostgresJobStore {
     Task(executorPreference: loop) { await self.tell() }
   }
 
-  private func tell() async {
+  func tell() async {
     while !news.isEmpty, let connection = controlLine.connection {
       let told = news
       news = News()

@@ -83,9 +83,7 @@ extension PostgresJobStore {
       parameters: [.text(id.rawValue)])
     guard let row = try await ask([query])[0].first else { throw .notFound(id) }
     let isSuccess = JobStatus(number: row.int(0)!) == .completed
-    return JobOutput(
-      stdout: row.data(2) ?? (isSuccess ? row.data(1) : nil) ?? [], stderr: row.data(3) ?? [],
-      stdoutDropped: Int(row.int(4) ?? 0), stderrDropped: Int(row.int(5) ?? 0))
+    return JobColumns.output(row, at: 2, success: isSuccess ? row.data(1) : nil)
   }
 
   public func unfinished() async throws(JobStoreError) -> [UnfinishedJob] {

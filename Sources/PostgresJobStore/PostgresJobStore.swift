@@ -29,6 +29,8 @@ public actor PostgresJobStore: SharedJobStore {
     /// How often the database is asked whether waiting has ended, in case that a notification was lost, or that the
     /// database has none.
     public var pollInterval = Duration.seconds(5)
+    /// Whether jobs may be created for runners that other nodes own, who must hear of it (`tellOwners`): an import.
+    public var createsForOwners = false
 
     public init(url: String, node: NodeName, instance: String) {
       self.url = url
@@ -94,7 +96,8 @@ public actor PostgresJobStore: SharedJobStore {
     self.schema = schema
     self.loop = loop
     self.logger = logger
-    writer = Writer(session: session, node: options.node.rawValue, number: 0)
+    writer = Writer(
+      session: session, node: options.node.rawValue, number: 0, createsForOwners: options.createsForOwners)
   }
 
   // MARK: Steps
@@ -238,7 +241,9 @@ public actor PostgresJobStore: SharedJobStore {
     let foreign = Set(results[1].rows.map { $0.text(0)! })
     for step in steps {
       var isOurs = ours[step.id] ?? true
-      if case .create(let record, _) = step.kind { isOurs = !foreign.contains(record.job.runner.rawValue) }
+      if case .create(let record, _) = step.kind {
+        isOurs = options.createsForOwners || !foreign.contains(record.job.runner.rawValue)
+      }
       settle(step, Settlement(step, found: found[step.id], isOurs: isOurs))
     }
   }

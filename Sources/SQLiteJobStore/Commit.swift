@@ -72,10 +72,15 @@ struct Commit: Sendable {
 
   func write(to database: Database) throws {
     try database.inTransaction(.immediate) {
-      for change in changes { try write(change, to: database) }
-      for runner in runners { try write(runner, to: database) }
+      try apply(to: database)
       return .commit
     }
+  }
+
+  /// As `write`, in a transaction that has begun.
+  func apply(to database: Database) throws {
+    for change in changes { try write(change, to: database) }
+    for runner in runners { try write(runner, to: database) }
   }
 
   private func write(_ change: JobChange, to database: Database) throws {

@@ -86,6 +86,22 @@ enum JobRow {
     return stdout.isEmpty
   }
 
+  /// A row of `outputs`; `stdout` is `nil` when the result says it.
+  typealias KeptOutput = (stdout: Data?, stderr: Data, stdoutDropped: Int, stderrDropped: Int)
+
+  static func keptOutput(_ row: Row) -> KeptOutput {
+    (row["stdout"], row["stderr"], row["stdout_dropped"], row["stderr_dropped"])
+  }
+
+  static func output(_ kept: KeptOutput?, of record: JobRecord) -> JobOutput {
+    var result: [UInt8] = []
+    if case .success(let text)? = record.result { result = Array(text.utf8) }
+    guard let kept else { return JobOutput(stdout: result) }
+    return JobOutput(
+      stdout: kept.stdout.map { [UInt8]($0) } ?? result, stderr: [UInt8](kept.stderr),
+      stdoutDropped: kept.stdoutDropped, stderrDropped: kept.stderrDropped)
+  }
+
   private static func encode(_ environment: [String: String]) -> Data? {
     if environment.isEmpty { return nil }
     return Data(

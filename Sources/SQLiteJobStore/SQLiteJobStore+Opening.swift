@@ -10,7 +10,8 @@ import Supervisor
 /// What opening found; handed to the actor.
 struct OpenedDatabase: Sendable {
   let pool: DatabasePool
-  let lock: FileLock
+  /// `nil` when it was opened for reading only.
+  let lock: FileLock?
   let instance: String
   let nextOrder: Int64
 }
@@ -57,12 +58,17 @@ extension SQLiteJobStore {
       }
     } catch {
       lock.release()
-      guard let failure = error as? DatabaseError else { throw error }
-      switch failure.resultCode {
-      case .SQLITE_NOTADB: throw SQLiteJobStoreError.foreignFile
-      case .SQLITE_CORRUPT: throw SQLiteJobStoreError.corrupt(failure.message ?? "SQLite cannot read it")
-      default: throw SQLiteJobStoreError.cannotOpen(reason(failure))
-      }
+      throw openingError(error)
+    }
+  }
+
+  /// What SQLite says about a file, in our words.
+  nonisolated static func openingError(_ error: any Error) -> any Error {
+    guard let failure = error as? DatabaseError else { return error }
+    return switch failure.resultCode {
+    case .SQLITE_NOTADB: SQLiteJobStoreError.foreignFile
+    case .SQLITE_CORRUPT: SQLiteJobStoreError.corrupt(failure.message ?? "SQLite cannot read it")
+    default: SQLiteJobStoreError.cannotOpen(reason(failure))
     }
   }
 

@@ -63,16 +63,9 @@ extension SQLiteJobStore {
           SELECT stdout, stderr, stdout_dropped, stderr_dropped FROM outputs
           WHERE seq = (SELECT seq FROM jobs WHERE id = ?)
           """, arguments: [id.rawValue]
-      ).map { row in
-        (row["stdout"] as Data?, row["stderr"] as Data, row["stdout_dropped"] as Int, row["stderr_dropped"] as Int)
-      }
+      ).map(JobRow.keptOutput)
     }
-    var result: [UInt8] = []
-    if case .success(let text)? = record.result { result = Array(text.utf8) }
-    guard let kept else { return JobOutput(stdout: result) }
-    return JobOutput(
-      stdout: kept.0.map { [UInt8]($0) } ?? result, stderr: [UInt8](kept.1), stdoutDropped: kept.2,
-      stderrDropped: kept.3)
+    return JobRow.output(kept, of: record)
   }
 
   public func unfinished() async throws(JobStoreError) -> [UnfinishedJob] {
@@ -154,7 +147,7 @@ extension SQLiteJobStore {
 
   // MARK: Readers
 
-  private func reading<Value: Sendable>(
+  func reading<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws(JobStoreError) -> Value {
     guard !isClosed else { throw Self.closed }

@@ -34,7 +34,7 @@ public actor SQLiteJobStore: JobStore {
   nonisolated let pool: DatabasePool
   nonisolated let logger: Logger
   let options: Options
-  private let lock: FileLock
+  private let lock: FileLock?
 
   /// A job with steps that are not on disk yet.
   struct Active {
@@ -112,8 +112,10 @@ public actor SQLiteJobStore: JobStore {
     pending = []
     for id in Array(finishWaiters.keys) { wake(id, .failure(error)) }
     let pool = self.pool
+    let isOurs = lock != nil
     do {
       try await loop.blocking {
+        guard isOurs else { return try pool.close() }
         // A full disk leaves it marked as open: the next start looks at it more closely, no more.
         pool.writeWithoutTransaction { database in
           try? database.execute(sql: "DELETE FROM meta WHERE key = 'is_open'")
@@ -126,7 +128,7 @@ public actor SQLiteJobStore: JobStore {
     } catch {
       logger.error("cannot close the store", metadata: ["reason": "\(Self.reason(error))"])
     }
-    lock.release()
+    lock?.release()
   }
 
   static var closed: JobStoreError { .unavailable("the store is closed", retryAfterMilliseconds: 1000) }
@@ -272,8 +274,11 @@ public actor SQLiteJobStore: JobStore {
     return commit
   }
 
-  private func takeOrder() -> Int64 {
-    defer { nextOrder += 1 }
+  private func takeOrder() -> Int64 { takeOrders(1) }
+
+  /// - Returns: the first of so many places at the end of the line.
+  func takeOrders(_ count: Int) -> Int64 {
+    defer { nextOrder += Int64(count) }
     return nextOrder
   }
 

@@ -80,13 +80,7 @@ enum Schema {
 
   /// Brings a file to the present version, or refuses it. Within one transaction a migration.
   static func migrate(_ database: Database) throws {
-    let application = try Int.fetchOne(database, sql: "PRAGMA application_id") ?? 0
-    let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
-    let isEmpty = try Int.fetchOne(database, sql: "SELECT count(*) FROM sqlite_master") == 0
-    guard application == applicationID || (isEmpty && application == 0) else { throw SQLiteJobStoreError.foreignFile }
-    guard version <= migrations.count else {
-      throw SQLiteJobStoreError.newerVersion(found: version, known: migrations.count)
-    }
+    let version = try version(of: database)
     for number in version..<migrations.count {
       try database.inTransaction(.immediate) {
         try database.execute(sql: migrations[number])
@@ -94,5 +88,25 @@ enum Schema {
         return .commit
       }
     }
+  }
+
+  /// Refuses a file that is not of the present version.
+  static func check(_ database: Database) throws {
+    let version = try version(of: database)
+    guard version == migrations.count else {
+      throw SQLiteJobStoreError.olderVersion(found: version, known: migrations.count)
+    }
+  }
+
+  /// How many migrations a file has; 0 of an empty one.
+  private static func version(of database: Database) throws -> Int {
+    let application = try Int.fetchOne(database, sql: "PRAGMA application_id") ?? 0
+    let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
+    let isEmpty = try Int.fetchOne(database, sql: "SELECT count(*) FROM sqlite_master") == 0
+    guard application == applicationID || (isEmpty && application == 0) else { throw SQLiteJobStoreError.foreignFile }
+    guard version <= migrations.count else {
+      throw SQLiteJobStoreError.newerVersion(found: version, known: migrations.count)
+    }
+    return version
   }
 }

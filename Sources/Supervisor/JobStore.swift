@@ -41,6 +41,16 @@ public protocol JobStore: Sendable {
   /// Jobs that match, newest first, a page at a time.
   func query(_ query: JobQuery) async throws(JobStoreError) -> JobPage
 
+  /// Every job with its output, a page at a time, in the order of `ExportPart`: for a copy of the store.
+  ///
+  /// - Parameters:
+  ///   - limit: jobs in a page, at least 1.
+  ///   - maximumBytes: a page ends once its payloads, results and outputs exceed this (it holds at least one job).
+  /// - Throws: `invalidCursor` for a position of another kind of store; `unavailable`.
+  func export(
+    from position: ExportPosition, limit: Int, maximumBytes: Int
+  ) async throws(JobStoreError) -> ExportPage
+
   /// Runners that were registered and not removed, in the order of their registration.
   func registeredRunners() async throws(JobStoreError) -> [RegisteredRunner]
   /// Records a registration or its new state.

@@ -19,7 +19,7 @@ package struct StoreCheck: Sendable, CustomTestStringConvertible {
 
   package static let all =
     creation + transitions + concurrency + waiting + contents + order + queries + paging + deletion + runners
-    + reopening
+    + reopening + exports
 }
 
 /// An empty store, and what a check must know besides the protocol.
