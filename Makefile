@@ -12,7 +12,7 @@ run: deps release  ## install, build, start a node, register a runner, run real 
 	@$(if $(filter 1,$(NODES)),scripts/run $(BUILD)/release/hero-supervisor,scripts/cluster $(BUILD)/release/hero-supervisor $(NODES))
 
 cluster: NODES = 3
-cluster: deps release  ## the same with three nodes: one is killed and comes back (also make run NODES=3, NODES=5 …)
+cluster: deps release  ## the same with three nodes: one is killed and comes back (also NODES=5 …; STORE=postgres: with a shared store)
 	@scripts/cluster $(BUILD)/release/hero-supervisor $(NODES)
 
 test: deps  ## install, build, lint, and pass every test
