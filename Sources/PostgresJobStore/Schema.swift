@@ -104,7 +104,9 @@ enum Schema {
     // Databases without advisory locks refuse the function; there the table's row keeps the order.
     var locks = [Statement(sql: lock)]
     if case .failure(.refused(let state, _)) = await connection.run([.begin] + locks + [.commit]) {
-      guard state == "42883" || state == "0A000" else { throw PostgresError.refused(state: state, message: "cannot lock") }
+      guard state == "42883" || state == "0A000" else {
+        throw PostgresError.refused(state: state, message: "cannot lock")
+      }
       locks = []
     }
     _ = try await run(
