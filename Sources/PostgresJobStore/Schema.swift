@@ -11,7 +11,7 @@ import Supervisor
 //
 // Each index is one that a filter, a queue or the retention needs. Lists go by (`created_at`, `seq`), and a list without a
 // status is merged of those of each status. A planner may think that a list of all jobs, filtered row by row, is cheaper
-// than the jobs of one runner, since its rows lie side by side; it is wrong by seconds when the newest jobs are others'. So
+// than the jobs of one runner, since its rows lie side by side; it is very wrong when the newest jobs are others'. So
 // no index has all jobs by time, and the one by status alone is used only by those who write `status + 0`.
 
 enum Schema {
