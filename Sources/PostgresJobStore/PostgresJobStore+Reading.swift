@@ -52,15 +52,9 @@ extension PostgresJobStore {
   }
 
   /// Runs statements that change nothing on one of the readers' connections.
-<<<<<<< HEAD
   func ask(_ statements: [Statement], within limit: Duration = .seconds(30)) async throws(JobStoreError)
     -> [QueryResult]
   {
-=======
-  func ask(
-    _ statements: [Statement], within limit: Duration = .seconds(30)
-  ) async throws(JobStoreError) -> [QueryResult] {
->>>>>>> h2
     guard !isClosed else { throw Self.closed }
     var outage = PostgresError.notConnected("not connected")
     // A connection may have ended without anyone having noticed: what only reads may be asked again.

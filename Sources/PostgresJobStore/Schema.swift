@@ -12,7 +12,7 @@ import Supervisor
 //
 // Each index is one that a filter, a queue or the retention needs. Lists go by (`created_at`, `seq`), and a list without a
 // status is merged of those of each status. A planner may think that a list of all jobs, filtered row by row, is cheaper
-// than the jobs of one runner, since its rows lie side by side; it is very wrong when the newest jobs are others'. So
+// than the jobs of one runner, since its rows lie side by side; it is wrong by seconds when the newest jobs are others'. So
 // no index has all jobs by time, and the one by status alone is used only by those who write `status + 0`.
 
 enum Schema {
@@ -104,12 +104,8 @@ enum Schema {
     if let state = try await read(connection), state.version >= migrations.count { return state }
     // Databases without advisory locks refuse the function; there the table's row keeps the order.
     var locks = [Statement(sql: lock)]
-<<<<<<< HEAD
     if case .failure(.refused(let state, _)) = await connection.run([.begin] + locks + [.commit], within: .seconds(600))
     {
-=======
-    if case .failure(.refused(let state, _)) = await connection.run([.begin] + locks + [.commit]) {
->>>>>>> h2
       guard state == "42883" || state == "0A000" else {
         throw PostgresError.refused(state: state, message: "cannot lock")
       }
