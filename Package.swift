@@ -75,8 +75,8 @@ let package = Package(
     .executableTarget(
       name: "hero-supervisor",
       dependencies: [
-        "Cluster", "EventLoop", "Gossip", "HTTPServer", "JSONRPC", "PostgresJobStore", "Supervisor", "SQLiteJobStore",
-        "SupervisorAPI", "SupervisorClient",
+        "COpenSSL", "Cluster", "EventLoop", "Gossip", "HTTPServer", "JSONRPC", "PostgresJobStore", "Supervisor",
+        "SQLiteJobStore", "SupervisorAPI", "SupervisorClient",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: swift),
@@ -121,7 +121,11 @@ let package = Package(
     .testTarget(
       name: "SupervisorClientTests", dependencies: ["SupervisorClient", "HTTPServer"], swiftSettings: swift),
     .testTarget(
-      name: "HeroSupervisorTests", dependencies: ["hero-supervisor", "SupervisorClient", "PostgresServer"],
+      name: "HeroSupervisorTests",
+      dependencies: [
+        "hero-supervisor", "JobStoreConformance", "PostgresJobStore", "PostgresServer", "SQLiteJobStore",
+        "SupervisorClient",
+      ],
       swiftSettings: swift),
   ],
   swiftLanguageModes: [.v6]

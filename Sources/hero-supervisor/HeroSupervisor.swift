@@ -9,7 +9,7 @@ struct HeroSupervisor: ParsableCommand {
     abstract: "Runs jobs on runners, and survives the machines it runs on.",
     discussion: """
       A node is started by `hero-supervisor node`; all other commands talk to a
-      running node.
+      running node, but `store` and `config`, which read what a node would.
 
       EXAMPLES
         hero-supervisor node
@@ -34,7 +34,7 @@ struct HeroSupervisor: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      NodeCommand.self, RunnerCommand.self, JobCommand.self, ClusterCommand.self, ConfigCommand.self,
-      RPCCommand.self,
+      NodeCommand.self, RunnerCommand.self, JobCommand.self, ClusterCommand.self, StoreCommand.self,
+      ConfigCommand.self, RPCCommand.self,
     ])
 }
