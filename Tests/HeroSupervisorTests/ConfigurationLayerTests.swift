@@ -61,7 +61,8 @@ struct ConfigurationLayerTests {
   func stores() throws {
     let json = #"{"store": {"sqlite": {"path": "/a.db"}}}"#
     let url = ["HERO_STORE_POSTGRES_URL": "postgres://h/d"]
-    guard case .postgres(Secret("postgres://h/d"), leaseSeconds: 15) = try load(json, environment: url).configuration.store
+    guard
+      case .postgres(Secret("postgres://h/d"), leaseSeconds: 15) = try load(json, environment: url).configuration.store
     else {
       Issue.record("the variable does not count")
       return

@@ -2,13 +2,15 @@ import Supervisor
 
 // Jobs and steps for the checks. Instants are made up, so that a record can be compared whole.
 
-package extension Timestamp {
+extension Timestamp {
   /// Milliseconds after an instant of 2026.
-  static func at(_ milliseconds: Int64) -> Timestamp { Timestamp(milliseconds: 1_790_000_000_000 + milliseconds) }
+  package static func at(_ milliseconds: Int64) -> Timestamp {
+    Timestamp(milliseconds: 1_790_000_000_000 + milliseconds)
+  }
 }
 
-package extension Job {
-  static func sample(
+extension Job {
+  package static func sample(
     _ id: String, caller: String = "caller", context: String = "context", payload: String = "echo hello",
     runner: String = "runner", executor: String = "shell", timeout: Double = 1.5,
     environment: [String: String] = ["KEY": "value", "EMPTY": ""]
@@ -20,33 +22,34 @@ package extension Job {
   }
 }
 
-package extension JobRecord {
-  static func created(_ job: Job) -> JobRecord { JobRecord(job: job, createdAt: .at(0)) }
-  static func queued(_ job: Job) -> JobRecord { JobRecord(job: job, status: .queued, createdAt: .at(0)) }
+extension JobRecord {
+  package static func created(_ job: Job) -> JobRecord { JobRecord(job: job, createdAt: .at(0)) }
+  package static func queued(_ job: Job) -> JobRecord { JobRecord(job: job, status: .queued, createdAt: .at(0)) }
 }
 
-package extension ProcessIdentity {
+extension ProcessIdentity {
   /// Its start is beyond what a signed integer holds.
-  static let sample = ProcessIdentity(pid: 4711, startTicks: UInt64.max - 1, bootID: "5f4b3a1e-0000-4000-8000-1")
+  package static let sample = ProcessIdentity(
+    pid: 4711, startTicks: UInt64.max - 1, bootID: "5f4b3a1e-0000-4000-8000-1")
 }
 
-package extension JobTransition {
-  static func completed(_ text: String = "hello\n", at: Timestamp = .at(90)) -> JobTransition {
+extension JobTransition {
+  package static func completed(_ text: String = "hello\n", at: Timestamp = .at(90)) -> JobTransition {
     .finish(.completed, .success(text), JobOutput(stdout: Array(text.utf8)), at: at)
   }
-  static func failed(_ text: String = "exit status 1", at: Timestamp = .at(90)) -> JobTransition {
+  package static func failed(_ text: String = "exit status 1", at: Timestamp = .at(90)) -> JobTransition {
     .finish(.failed, .error(text), JobOutput(), at: at)
   }
 }
 
-package extension JobStore {
-  func create(_ record: JobRecord) async throws(JobStoreError) -> JobCreation {
+extension JobStore {
+  package func create(_ record: JobRecord) async throws(JobStoreError) -> JobCreation {
     try await create(record, output: nil)
   }
 
   /// Brings a new job into a state by the shortest legal way, and answers its record.
   @discardableResult
-  func make(_ job: Job, _ status: JobStatus) async throws -> JobRecord {
+  package func make(_ job: Job, _ status: JobStatus) async throws -> JobRecord {
     guard try await create(.created(job)) == .created else { throw JobStoreError.conflict(job.id) }
     switch status {
     case .created: return try await record(job.id)
