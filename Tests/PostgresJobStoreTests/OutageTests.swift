@@ -13,7 +13,7 @@ import Testing
 struct OutageTests {
   /// A store behind a proxy.
   private func withProxy(
-    _ change: (inout PostgresJobStore.Options) -> Void = { _ in },
+    lease: Duration = .seconds(15),
     _ body: (StoreFixture, PostgresJobStore, CuttingProxy) async throws -> Void
   ) async throws {
     let server = try PostgresServer.shared.get()
@@ -22,7 +22,7 @@ struct OutageTests {
       let proxy = try await CuttingProxy.open(to: server.port, on: fixture.loop)
       var options = fixture.options()
       options.url = url.replacing(":\(server.port)/", with: ":\(await proxy.port())/")
-      change(&options)
+      options.lease = lease
       let store = try await fixture.open(options)
       do { try await body(fixture, store, proxy) } catch {
         await fixture.close(store)
@@ -94,7 +94,7 @@ struct OutageTests {
 
   @Test("a lease that cannot be renewed is lost in time, and found again; what nobody took is still there")
   func lease() async throws {
-    try await withProxy({ $0.lease = .seconds(5) }) { fixture, store, proxy in
+    try await withProxy(lease: .seconds(5)) { fixture, store, proxy in
       let events = Events()
       await store.observe { events.add($0) }
       _ = try await store.claim(
