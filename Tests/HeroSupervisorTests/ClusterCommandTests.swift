@@ -78,6 +78,7 @@ struct ClusterCommandTests {
         unreachable  n3, n4
         health       2
         handover     5 jobs wait
+        store        of each node
 
         """)
     #expect(table.status == 0)
@@ -86,6 +87,8 @@ struct ClusterCommandTests {
     // A node that knows less is no reason to fail.
     let rows = ClusterStatus.rows(["ready": true, "unreachable": []])
     #expect(rows.map(\.1).contains("yes") && rows.contains { $0 == ("unreachable", "-") })
+    let shared = ClusterStatus.rows(["store": ["shared": true, "lease_remaining_seconds": 11.4, "schema": 1]])
+    #expect(shared.contains { $0 == ("store", "shared, lease for 11.4 s, schema 1") })
     await node.stop()
   }
 

@@ -133,7 +133,7 @@ struct ConfigurationErrorTests {
 
   @Test("is refused for a shared store without a URL, or with a lease that is too short")
   func postgres() {
-    #expect(problems(#"{"store": {"postgres": {}}}"#) == [#"store.postgres: needs the key "url" (c.json)"#])
+    #expect(problems(#"{"store": {"postgres": {}}}"#).contains(#"store.postgres: needs the key "url" (c.json)"#))
     let found = problems(#"{"store": {"postgres": {"url": "postgres://u:pw@h/d", "lease_seconds": 1}}}"#)
     #expect(found == ["store.postgres.lease_seconds: expected a number from 3 to 600, got 1 (c.json)"])
   }

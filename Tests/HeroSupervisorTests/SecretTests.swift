@@ -91,7 +91,7 @@ struct SecretTests {
     arguments: [
       #"{"auth": "SECRET"}"#, #"{"auth": {"admin_secrets": "SECRET"}}"#, #"{"auth": {"admin_secrets": [["SECRET"]]}}"#,
       #"{"store": {"postgres": "postgres://u:SECRET@h"}}"#,
-      #"{"store": {"postgres": {"url": "postgres://u:SECRET@h"}}}"#,
+      #"{"store": {"postgres": {"url": "postgres://u:SECRET@h", "lease_seconds": 0}}}"#,
       #"{"executors": {"e": {"command": ["x"], "env": ["SECRET"]}}}"#,
       #"{"executors": {"e": {"command": ["x"], "env": {"A": ["SECRET"]}}}}"#, #"{"cluster": {"keys": "SECRET"}}"#,
       #"{"cluster": "SECRET"}"#, #"{"auth": {"admin_secrets": ["SECRET" "#,

@@ -67,23 +67,33 @@ package final class PostgresServer: Sendable {
 
   private static func run(_ arguments: [String]) throws { _ = try output(script, arguments) }
 
+  /// By posix_spawn(3), and with files for what it writes: a pipe's end may be inherited by another test's child, and then
+  /// stays open as long as that lives.
   private static func output(_ program: String, _ arguments: [String]) throws -> String {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = [program] + arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(["POSTGRES_OWNER": "\(getpid())"]) { $1 }
-    let (output, errors) = (Pipe(), Pipe())
-    process.standardOutput = output
-    process.standardError = errors
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    let text = output.fileHandleForReading.readDataToEndOfFile()
-    let error = errors.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else {
-      throw Failure(description: "\(program) \(arguments): \(String(decoding: error, as: UTF8.self))")
+    let base = "\(NSTemporaryDirectory())/hero-postgres-\(UUID().uuidString)"
+    let (output, errors) = ("\(base).out", "\(base).err")
+    defer { for path in [output, errors] { unlink(path) } }
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output, O_WRONLY | O_CREAT, 0o600)
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors, O_WRONLY | O_CREAT, 0o600)
+    let words = ([program] + arguments).map { strdup($0) } + [nil]
+    let variables = ProcessInfo.processInfo.environment.merging(["POSTGRES_OWNER": "\(getpid())"]) { $1 }
+    let environment = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
+    defer { for word in words + environment { free(word) } }
+    var pid: pid_t = 0
+    var status: Int32 = 0
+    guard posix_spawnp(&pid, program, &actions, nil, words, environment) == 0 else {
+      throw Failure(description: "cannot start \(program): errno \(errno)")
     }
-    return String(decoding: text, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
+    guard status == 0 else {
+      let words = (try? String(contentsOfFile: errors, encoding: .utf8)) ?? ""
+      throw Failure(description: "\(program) \(arguments.joined(separator: " ")): \(words)")
+    }
+    return try String(contentsOfFile: output, encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
   /// A port that nobody listens on just now.
