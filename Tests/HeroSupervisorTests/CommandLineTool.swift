@@ -1,6 +1,8 @@
+import CLibUV
 import Foundation
 
-/// Runs the built program, which lies beside the test bundle, with an environment of the test's own.
+/// Runs the built program, which lies beside the test bundle, with an environment of the test's own. By posix_spawn(3), and
+/// with files for what it reads and writes: nothing of it stays open in this process, and no other test's child inherits it.
 final class CommandLineTool {
   struct Outcome {
     let status: Int32
@@ -9,7 +11,13 @@ final class CommandLineTool {
   }
 
   private let directory = TemporaryDirectory()
-  private let process = Process()
+  private let arguments: [String]
+  private let environment: [String: String]
+  private let input: String
+  private let terminal: Int32?
+  private var pid: pid_t = 0
+  /// What waitpid(2) said at its end.
+  private var end: Int32?
 
   static let path: String = {
     let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
@@ -22,19 +30,14 @@ final class CommandLineTool {
   init(
     _ arguments: [String], environment: [String: String] = [:], input: String? = nil, terminal: Int32? = nil
   ) throws {
-    process.executableURL = URL(fileURLWithPath: Self.path)
-    process.arguments = arguments
-    process.environment = ["HOME": directory.path, "HERO_DATA_DIR": directory.path, "PATH": "/usr/bin:/bin"].merging(
+    self.arguments = arguments
+    self.environment = ["HOME": directory.path, "HERO_DATA_DIR": directory.path, "PATH": "/usr/bin:/bin"].merging(
       environment
     ) { $1 }
-    process.currentDirectoryURL = URL(fileURLWithPath: directory.path)
+    self.input = input.map { [directory] in directory.write($0, to: "in") } ?? "/dev/null"
+    self.terminal = terminal
     directory.write("", to: "out")
     directory.write("", to: "err")
-    process.standardInput = FileHandle(
-      forReadingAtPath: input.map { directory.write($0, to: "in") } ?? "/dev/null")
-    process.standardOutput = FileHandle(forWritingAtPath: "\(directory.path)/out")
-    process.standardError =
-      terminal.map { FileHandle(fileDescriptor: $0) } ?? FileHandle(forWritingAtPath: "\(directory.path)/err")
   }
 
   /// Writes a file into the program's working directory, which is its data directory as well.
@@ -42,17 +45,46 @@ final class CommandLineTool {
   func write(_ text: String, to name: String) -> String { directory.write(text, to: name) }
 
   deinit {
-    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    guard pid > 0, isRunning else { return }
+    kill(pid, SIGKILL)
+    while waitpid(pid, nil, 0) < 0 && errno == EINTR {}
   }
 
   /// The program's working directory, home and data directory.
   var directoryPath: String { directory.path }
 
-  func start() throws { try process.run() }
+  func start() throws {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addchdir_np(&actions, directory.path)
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, input, O_RDONLY, 0)
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "\(directory.path)/out", O_WRONLY, 0)
+    if let terminal {
+      posix_spawn_file_actions_adddup2(&actions, terminal, STDERR_FILENO)
+    } else {
+      posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "\(directory.path)/err", O_WRONLY, 0)
+    }
+    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1)
+    let words = ([Self.path] + arguments).map { strdup($0) } + [nil]
+    let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
+    defer { for word in words + variables { free(word) } }
+    let code = posix_spawn(&pid, Self.path, &actions, nil, words, variables)
+    guard code == 0 else {
+      pid = 0
+      throw POSIXError(POSIXErrorCode(rawValue: code) ?? .ENOENT)
+    }
+  }
 
-  func interrupt() { process.interrupt() }
-  func terminate() { process.terminate() }
-  var isRunning: Bool { process.isRunning }
+  func interrupt() { kill(pid, SIGINT) }
+  func terminate() { kill(pid, SIGTERM) }
+
+  var isRunning: Bool {
+    if end != nil { return false }
+    var status: Int32 = 0
+    if waitpid(pid, &status, WNOHANG) == pid { end = status }
+    return end == nil
+  }
 
   /// What it wrote to standard error so far.
   var errorSoFar: String { read("err") }
@@ -60,7 +92,7 @@ final class CommandLineTool {
   /// Of a node: where its API listens, once it is ready.
   func endpoint() async throws -> String {
     let deadline = ContinuousClock.now + .seconds(20)
-    while process.isRunning, ContinuousClock.now < deadline {
+    while isRunning, ContinuousClock.now < deadline {
       if let match = errorSoFar.firstMatch(of: /api=http:\/\/([0-9.:]+)/) { return String(match.1) }
       try await Task.sleep(for: .milliseconds(5))
     }
@@ -72,10 +104,16 @@ final class CommandLineTool {
   /// Waits for the end, at most 30 seconds.
   func outcome() async -> Outcome {
     let deadline = ContinuousClock.now + .seconds(30)
-    while process.isRunning, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(5)) }
-    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
-    process.waitUntilExit()
-    return Outcome(status: process.terminationStatus, output: read("out"), error: read("err"))
+    while isRunning, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(5)) }
+    if isRunning {
+      kill(pid, SIGKILL)
+      var status: Int32 = 0
+      while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
+      end = status
+    }
+    // wait(2): the status of one that exited, or the signal that ended it.
+    let status = end! & 0x7F == 0 ? (end! >> 8) & 0xFF : end! & 0x7F
+    return Outcome(status: status, output: read("out"), error: read("err"))
   }
 
   /// What it wrote to standard output.
