@@ -123,6 +123,8 @@ actor PeerLink {
     let call = lastCall
     return try await withTaskCancellationHandler {
       await withCheckedContinuation {
+        // The handler may have been called, and have found no call, before this begins.
+        if Task.isCancelled { return $0.resume(returning: .failure(.cancelled)) }
         calls[call] = Call(continuation: $0, deadline: deadline)
         send(.request(call), channel: channel, body)
         planClock(deadline)

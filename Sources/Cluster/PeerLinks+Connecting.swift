@@ -51,6 +51,8 @@ extension PeerLinks {
     let number = takeNumber()
     return await withTaskCancellationHandler {
       await withCheckedContinuation {
+        // The handler may have been called, and have found no waiter, before this begins.
+        if Task.isCancelled { return $0.resume(returning: .failure(.timedOut)) }
         if dialling[address] == nil {
           dialling[address] = Dial()
           begin { await $0.connect(address) }

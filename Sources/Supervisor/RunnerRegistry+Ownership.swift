@@ -110,10 +110,15 @@ extension RunnerRegistry {
     let clock = Timer(on: loop)
     clock.schedule(after: time) { [unowned self] in self.assumeIsolated { $0.resumeChangeWaiter(number) } }
     await withTaskCancellationHandler {
-      await withCheckedContinuation { changeWaiters[number] = ChangeWaiter(continuation: $0, clock: clock) }
+      await withCheckedContinuation {
+        // The handler may have been called, and have found no waiter, before this begins.
+        guard !Task.isCancelled else { return $0.resume() }
+        changeWaiters[number] = ChangeWaiter(continuation: $0, clock: clock)
+      }
     } onCancel: {
       loop.execute { self.assumeIsolated { $0.resumeChangeWaiter(number) } }
     }
+    clock.close()
     return !hasEnded && !Task.isCancelled
   }
 

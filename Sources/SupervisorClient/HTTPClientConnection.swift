@@ -46,6 +46,8 @@ actor HTTPClientConnection {
     let number = exchanges
     return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
+        // The handler may have been called, and have found no waiter, before this begins.
+        if Task.isCancelled { return continuation.resume(returning: .failure(.cancelled)) }
         waiter = continuation
         if let timeout {
           timer.schedule(after: timeout) { [self] in assumeIsolated { $0.fail(.timedOut) } }

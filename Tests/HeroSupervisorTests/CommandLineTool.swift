@@ -23,7 +23,7 @@ final class CommandLineTool {
     let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
     let tests = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? bundle
     let directory = (tests as NSString).deletingLastPathComponent
-    return "\(directory)/hero-supervisor"
+    return URL(fileURLWithPath: "\(directory)/hero-supervisor").path
   }()
 
   /// - Parameter terminal: a descriptor to use as standard error in place of a file.

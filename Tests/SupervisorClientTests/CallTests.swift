@@ -160,4 +160,21 @@ struct CallTests {
       await client.close()
     }
   }
+
+  @Test("a call that is cancelled at any moment of its beginning ends", .timeLimit(.minutes(1)))
+  func cancellationAtOnce() async throws {
+    try await ClientFixture.run { _ in
+      try? await Task.sleep(for: .seconds(60))
+      return .empty()
+    } _: { fixture in
+      for round in 0..<300 {
+        let client = fixture.client()
+        let call = Task { try await client.call("slow") }
+        for _ in 0..<round % 30 { await Task.yield() }
+        call.cancel()
+        await #expect(throws: ClientError.cancelled) { _ = try await call.value }
+        await client.close()
+      }
+    }
+  }
 }
