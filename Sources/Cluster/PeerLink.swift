@@ -122,10 +122,10 @@ actor PeerLink {
     lastCall += 1
     let call = lastCall
     return try await withTaskCancellationHandler {
-      await withCheckedContinuation {
+      await withCheckedContinuation { (continuation: CheckedContinuation<Result<[UInt8], ClusterError>, Never>) in
         // The handler may have been called, and have found no call, before this begins.
-        if Task.isCancelled { return $0.resume(returning: .failure(.cancelled)) }
-        calls[call] = Call(continuation: $0, deadline: deadline)
+        if Task.isCancelled { return continuation.resume(returning: .failure(.cancelled)) }
+        calls[call] = Call(continuation: continuation, deadline: deadline)
         send(.request(call), channel: channel, body)
         planClock(deadline)
         planClock()
