@@ -22,10 +22,11 @@ package final class PostgresServer: Sendable {
   }
 
   /// A server with a life of its own; `remove` ends it.
-  package init(settings: [String]) throws {
+  /// - Parameter tls: whether it takes TLS; its certificate is `server.crt` in its directory.
+  package init(settings: [String], tls: Bool = false) throws {
     directory = "\(NSTemporaryDirectory())/hero-postgres-\(getpid())-\(UUID().uuidString.prefix(8))"
     port = try Self.freePort()
-    try Self.run(["start", directory, "\(port)"] + settings)
+    try Self.run(["start", directory, "\(port)"] + settings, environment: tls ? ["POSTGRES_TLS": "1"] : [:])
   }
 
   /// A standby of another server.
@@ -65,11 +66,15 @@ package final class PostgresServer: Sendable {
     try Self.output("psql", ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, url(database)])
   }
 
-  private static func run(_ arguments: [String]) throws { _ = try output(script, arguments) }
+  private static func run(_ arguments: [String], environment: [String: String] = [:]) throws {
+    _ = try output(script, arguments, environment: environment)
+  }
 
   /// By posix_spawn(3), and with files for what it writes: a pipe's end may be inherited by another test's child, and then
   /// stays open as long as that lives.
-  private static func output(_ program: String, _ arguments: [String]) throws -> String {
+  private static func output(
+    _ program: String, _ arguments: [String], environment added: [String: String] = [:]
+  ) throws -> String {
     let base = "\(NSTemporaryDirectory())/hero-postgres-\(UUID().uuidString)"
     let (output, errors) = ("\(base).out", "\(base).err")
     defer { for path in [output, errors] { unlink(path) } }
@@ -81,6 +86,7 @@ package final class PostgresServer: Sendable {
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors, O_WRONLY | O_CREAT, 0o600)
     let words = ([program] + arguments).map { strdup($0) } + [nil]
     let variables = ProcessInfo.processInfo.environment.merging(["POSTGRES_OWNER": "\(getpid())"]) { $1 }
+      .merging(added) { $1 }
     let environment = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
     defer { for word in words + environment { free(word) } }
     var pid: pid_t = 0
