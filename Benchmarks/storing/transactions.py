@@ -33,7 +33,10 @@ ON CONFLICT (id) DO NOTHING RETURNING id;
 """
 TRANSACTION = f"""\
 BEGIN;
-SELECT 1 / count(*) FROM (SELECT 1 FROM hero_nodes WHERE session = 1 AND writer = 1 FOR SHARE) AS fence;
+SELECT 1 / count(*) FROM (
+  SELECT 1 FROM hero_nodes WHERE session = 1 AND writer = 1
+    AND (SELECT oldest_writer FROM hero_schema WHERE id = 1) <= 1 FOR SHARE
+) AS fence;
 SELECT name FROM hero_runners WHERE name = ANY('{{bench}}'::text[]) OR name IN (
   SELECT runner FROM hero_jobs WHERE id = ANY('{{}}'::text[])) ORDER BY name FOR SHARE;
 {INSERT}COMMIT;
@@ -54,7 +57,8 @@ def measure(run, stack):
     with server.connect("peer") as connection:
         # A node of pgbench's own, that nobody renews or looks for.
         connection.execute("DELETE FROM hero_nodes")
-        connection.execute("INSERT INTO hero_nodes VALUES (1, 'pgbench', 'pgbench', true, 1, 'infinity')")
+        connection.execute("INSERT INTO hero_nodes (session, name, instance, writer, lease_until)"
+            " VALUES (1, 'pgbench', 'pgbench', 1, 'infinity')")
         connection.execute("UPDATE hero_runners SET session = 1")
     node = nodes.start(run.binary, nodes.postgres(server.create("transactions")), stack)
     scripts = {}
