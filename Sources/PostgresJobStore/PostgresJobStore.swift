@@ -56,9 +56,9 @@ public actor PostgresJobStore: SharedJobStore {
   var isConnecting = false
   var connectWaiters: [CheckedContinuation<Void, Never>] = []
 
-  private var pending: [PendingStep] = []
-  private var commits: Task<Void, Never>?
-  private var writer: Writer
+  var pending: [PendingStep] = []
+  var commits: Task<Void, Never>?
+  var writer: Writer
   private(set) var isClosed = false
   private var wasDown = false
   private var idleWaiters: [CheckedContinuation<Void, Never>] = []
@@ -146,199 +146,6 @@ public actor PostgresJobStore: SharedJobStore {
     .unavailable(
       "the database's schema is version \(schema.version), and this node knows \(Schema.migrations.count): it only reads",
       retryAfterMilliseconds: 60_000)
-  }
-
-  // MARK: Group commit
-
-  private func commitSoon() {
-    guard commits == nil, !pending.isEmpty, writerLine.connection != nil else { return }
-    commits = Task(executorPreference: loop) { await self.commitAll() }
-  }
-
-  private func commitAll() async {
-    while !pending.isEmpty, let connection = writerLine.connection {
-      let batch = Batch(takeSteps(), by: writer)
-      let start = loop.nowMilliseconds
-      let answer = await connection.run(batch.statements)
-      statistics.lastCommitMilliseconds = loop.nowMilliseconds - start
-      switch answer {
-      case .success(let results): await committed(batch, results, connection)
-      case .failure(let error): await refused(batch, error, connection)
-      }
-    }
-    commits = nil
-    resumeIdleWaiters()
-  }
-
-  /// The steps of one transaction: at most one a job, as many as together are not too big.
-  private func takeSteps() -> [PendingStep] {
-    if pending.count == 1 {
-      defer { pending = [] }
-      return pending
-    }
-    var taken: [PendingStep] = []
-    var left: [PendingStep] = []
-    var jobs: Set<JobID> = []
-    var bytes = 0
-    for step in pending {
-      if taken.count < Self.batchSteps, bytes < Self.batchBytes, jobs.insert(step.id).inserted {
-        taken.append(step)
-        bytes += step.bytes
-      } else {
-        // Steps of one job stay in order.
-        jobs.insert(step.id)
-        left.append(step)
-      }
-    }
-    pending = left
-    return taken
-  }
-
-  private static let batchSteps = 1000
-  private static let batchBytes = 16 << 20
-
-  private func committed(_ batch: Batch, _ results: [QueryResult], _ connection: PostgresConnection) async {
-    statistics.commits += 1
-    statistics.steps += batch.steps.count
-    let changed = batch.changed(results)
-    var unsettled: [PendingStep] = []
-    for step in batch.steps {
-      if let record = changed[step.id] { settle(step, .done(record)) } else { unsettled.append(step) }
-    }
-    if !unsettled.isEmpty { await settle(unsettled, on: connection) }
-  }
-
-  /// Finds out why steps changed nothing.
-  private func settle(_ steps: [PendingStep], on connection: PostgresConnection) async {
-    let creations = steps.compactMap { step in
-      if case .create(let record, _) = step.kind { record.job.runner.rawValue } else { nil as String? }
-    }
-    let answer = await connection.run([
-      Statement(
-        name: "settle",
-        sql: """
-          SELECT \(JobColumns.all), NOT EXISTS (
-              SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session <> $1)
-            AND (j.status <> 2 OR j.session = $1 OR NOT EXISTS (
-              SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())) AS is_ours
-          FROM hero_jobs AS j WHERE j.id = ANY($2)
-          """, parameters: [.int(session), .texts(steps.map(\.id.rawValue))]),
-      Statement(
-        name: "foreign runners", sql: "SELECT name FROM hero_runners WHERE name = ANY($1) AND session <> $2",
-        parameters: [.texts(creations), .int(session)]),
-    ])
-    guard case .success(let results) = answer else {
-      // Sent again on the next connection; what was done is known by its token.
-      return keep(steps.map(\.doubted))
-    }
-    var found: [JobID: (record: JobRecord, token: Int64)] = [:]
-    var ours: [JobID: Bool] = [:]
-    for row in results[0].rows {
-      let record = JobColumns.record(row)
-      found[record.job.id] = (record, JobColumns.step(row))
-      ours[record.job.id] = row.bool(JobColumns.count) ?? false
-    }
-    let foreign = Set(results[1].rows.map { $0.text(0)! })
-    for step in steps {
-      var isOurs = ours[step.id] ?? true
-      if case .create(let record, _) = step.kind {
-        isOurs = options.createsForOwners || !foreign.contains(record.job.runner.rawValue)
-      }
-      settle(step, Settlement(step, found: found[step.id], isOurs: isOurs))
-    }
-  }
-
-  private func settle(_ step: PendingStep, _ settlement: Settlement) {
-    switch settlement {
-    case .done(let record):
-      happened(step, record)
-      step.continuation.resume(returning: .success(record))
-    case .refused(let error): step.continuation.resume(returning: .failure(error))
-    case .again: pending.append(step)
-    }
-  }
-
-  /// Wakes whoever waits, here and at other nodes.
-  private func happened(_ step: PendingStep, _ record: JobRecord) {
-    switch step.kind {
-    case .create where record.status.isFinal: wake(step.id, .success(record))
-    case .create: break
-    case .transition(.requeue):
-      news.queued.insert(record.job.runner)
-      observer?(.queued([record.job.runner]))
-      tellSoon()
-    case .transition(.finish):
-      wake(step.id, .success(record))
-      news.ended.append(step.id)
-      tellSoon()
-    case .transition: break
-    case .delete:
-      wake(step.id, .failure(.notFound(step.id)))
-      news.ended.append(step.id)
-      tellSoon()
-    }
-  }
-
-  // MARK: Refusals
-
-  private func refused(_ batch: Batch, _ error: PostgresError, _ connection: PostgresConnection) async {
-    statistics.failedCommits += 1
-    if error.isDoubtful { return keep(batch.steps.map(\.doubted)) }
-    if error.isConflict { return keep(batch.steps) }
-    if error.isFenced || error.isOutage {
-      // A newer connection of this process writes, or the server cannot: another connection is made.
-      writerLine.replace(connection, because: error)
-      return keep(batch.steps)
-    }
-    // A statement that the server refuses takes no others with it.
-    guard batch.steps.count > 1 else { return await refused(batch.steps[0], error) }
-    for (place, step) in batch.steps.enumerated() {
-      let alone = Batch([step], by: writer)
-      switch await connection.run(alone.statements) {
-      case .success(let results): await committed(alone, results, connection)
-      case .failure(let error) where error.isDoubtful || error.isOutage || error.isFenced:
-        // The connection, and not the step: what is left waits for the next one.
-        writerLine.replace(connection, because: error)
-        return keep([error.isDoubtful ? step.doubted : step] + batch.steps[(place + 1)...])
-      case .failure(let error): await refused(step, error)
-      }
-    }
-  }
-
-  /// The server takes this step from nobody, or not now.
-  private func refused(_ step: PendingStep, _ error: PostgresError) async {
-    logger.error("the database refused a step", metadata: ["job": "\(step.id)", "reason": "\(error)"])
-    if step.isEssential, error.isPassing {
-      try? await loop.sleep(for: .milliseconds(200))
-      return keep([step])
-    }
-    // A job that has ended must not stay as if it ran.
-    if case .transition(.finish(_, _, .some, let at)) = step.kind {
-      let reason = JobResult.error("its result could not be stored: \(error)")
-      return keep([step.replaced(by: .transition(.finish(.failed, reason, nil, at: at)))])
-    }
-    step.continuation.resume(
-      returning: .failure(.unavailable("the database refused it: \(error)", retryAfterMilliseconds: 1000)))
-  }
-
-  /// Steps that are to be sent again come before those that came later; without a connection only what must not be lost
-  /// stays, and what may have been done already.
-  private func keep(_ steps: [PendingStep]) {
-    pending = steps + pending
-    if let outage = writerLine.outage { failOthers(outage) }
-  }
-
-  private func failOthers(_ outage: PostgresError) {
-    let error = Self.unavailable(outage)
-    var kept: [PendingStep] = []
-    for step in pending {
-      if step.isEssential || step.isInDoubt {
-        kept.append(step)
-      } else {
-        step.continuation.resume(returning: .failure(error))
-      }
-    }
-    pending = kept
   }
 
   // MARK: The writer's connection
@@ -438,35 +245,9 @@ public actor PostgresJobStore: SharedJobStore {
     for id in Array(finishWaiters.keys) { wake(id, .failure(Self.closed)) }
   }
 
-  private func resumeIdleWaiters() {
+  func resumeIdleWaiters() {
     let waiters = idleWaiters
     idleWaiters = []
     for waiter in waiters { waiter.resume() }
-  }
-}
-
-extension PendingStep {
-  /// Sent, and not answered.
-  var doubted: PendingStep {
-    var step = self
-    step.isInDoubt = true
-    return step
-  }
-
-  /// The same caller waits for another step instead.
-  func replaced(by kind: Kind) -> PendingStep {
-    PendingStep(id: id, kind: kind, token: token, continuation: continuation)
-  }
-
-  /// What it carries, roughly.
-  var bytes: Int {
-    switch kind {
-    case .create(let record, let output):
-      500 + record.job.payload.utf8.count + record.job.callerID.utf8.count + record.job.contextID.utf8.count
-        + record.job.environment.reduce(0) { $0 + 8 + $1.key.utf8.count + $1.value.utf8.count }
-        + (output.map { $0.stdout.count + $0.stderr.count } ?? 0)
-    case .transition(.finish(_, _, let output, _)): 500 + 2 * (output.map { $0.stdout.count + $0.stderr.count } ?? 0)
-    default: 200
-    }
   }
 }
