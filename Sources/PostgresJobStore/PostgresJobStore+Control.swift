@@ -146,7 +146,7 @@ extension PostgresJobStore {
     clock.schedule(after: until - .now) { [weak self] in
       self?.assumeIsolated { $0.lose("the database could not be reached for \($0.options.lease - $0.margin)") }
     }
-    observer?(.leaseHeld(until: until, end: begun + options.lease - margin / 2))
+    observer?(.leaseHeld(end: begun + options.lease - margin / 2))
     if wasLost {
       logger.notice("this node has a lease again")
       observer?(.leaseRegained)

@@ -233,8 +233,9 @@ public actor PostgresJobStore: SharedJobStore {
       commitSoon()
       await withCheckedContinuation { idleWaiters.append($0) }
     }
-    await endLease()
+    // Before the lease is given back: a renewal that is under way must not take it again.
     isClosed = true
+    await endLease()
     for line in [writerLine, controlLine] + readers { line?.end() }
     for task in background { task.cancel() }
     for task in background { await task.value }

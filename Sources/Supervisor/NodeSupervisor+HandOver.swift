@@ -66,6 +66,7 @@ extension NodeSupervisor {
 
   /// Another node owns this runner.
   func giveUp(_ name: RunnerName, to node: NodeName, epoch: UInt64) async {
+    unread.remove(name)
     guard let runner = runners.removeValue(forKey: name) else { return retarget(name, to: node, epoch: epoch) }
     let entry = RegisteredRunner(
       name: name, queue: runner.settings.queue, isStopped: await runner.state != .running, epoch: epoch, newOwner: node)

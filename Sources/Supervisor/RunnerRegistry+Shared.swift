@@ -47,7 +47,7 @@ extension RunnerRegistry {
 
   private func happened(_ event: SharedStoreEvent) {
     switch event {
-    case .leaseHeld(_, let end):
+    case .leaseHeld(let end):
       let processes = context.processes
       chore { await processes.expectLife(until: end) }
     case .leaseLost(let reason):

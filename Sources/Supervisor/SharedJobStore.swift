@@ -58,10 +58,8 @@ public protocol SharedJobStore: JobStore {
 /// What a shared store tells its node.
 public enum SharedStoreEvent: Sendable {
   /// The lease was renewed.
-  /// - Parameters:
-  ///   - until: when this node stops its jobs, unless it is renewed again.
-  ///   - end: when they must be gone.
-  case leaseHeld(until: ContinuousClock.Instant, end: ContinuousClock.Instant)
+  /// - Parameter end: when this node's jobs must be gone, unless it is renewed again.
+  case leaseHeld(end: ContinuousClock.Instant)
   /// The lease is about to end: whatever runs here must be gone at once. The reason in words.
   case leaseLost(String)
   /// There is a lease again.
