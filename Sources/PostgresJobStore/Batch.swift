@@ -18,6 +18,8 @@ struct PendingStep {
   }
   let id: JobID
   let kind: Kind
+  /// Grows in the order in which steps are asked for.
+  let number: UInt64
   /// Written beside the step: a step whose answer was lost is known again by it.
   let token: Int64
   let continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>
@@ -47,8 +49,9 @@ struct Writer: Sendable {
 struct Batch {
   let steps: [PendingStep]
   let writer: Writer
-  private var creations: [(PendingStep, JobRecord, JobOutput?)] = []
-  private var enqueues: [(PendingStep, Timestamp)] = []
+  // With the place of each among the steps.
+  private var creations: [(PendingStep, JobRecord, JobOutput?, place: Int)] = []
+  private var enqueues: [(PendingStep, Timestamp, place: Int)] = []
   private var starts: [(PendingStep, Timestamp)] = []
   private var spawns: [(PendingStep, ProcessIdentity, Timestamp)] = []
   private var requeues: [(PendingStep, Timestamp)] = []
@@ -58,10 +61,10 @@ struct Batch {
   init(_ steps: [PendingStep], by writer: Writer) {
     self.steps = steps
     self.writer = writer
-    for step in steps {
+    for (place, step) in steps.enumerated() {
       switch step.kind {
-      case .create(let record, let output): creations.append((step, record, output))
-      case .transition(.enqueue(let at)): enqueues.append((step, at))
+      case .create(let record, let output): creations.append((step, record, output, place))
+      case .transition(.enqueue(let at)): enqueues.append((step, at, place))
       case .transition(.start(let at)): starts.append((step, at))
       case .transition(.spawned(let process, let at)): spawns.append((step, process, at))
       case .transition(.requeue(let at)): requeues.append((step, at))
@@ -72,29 +75,40 @@ struct Batch {
     }
   }
 
-  /// The whole transaction.
+  /// The whole transaction. Ends come before starts: a slot is free before it is taken.
   var statements: [Statement] {
-    var all = [Statement.begin, fence, locks]
+    var all = guards
     if !creations.isEmpty { all.append(insert) }
     if !enqueues.isEmpty { all.append(enqueue) }
+    if !finishes.isEmpty { all.append(finish) }
+    if !requeues.isEmpty { all.append(requeue) }
     if !starts.isEmpty { all.append(start) }
     if !spawns.isEmpty { all.append(spawned) }
-    if !requeues.isEmpty { all.append(requeue) }
-    if !finishes.isEmpty { all.append(finish) }
     if !deletions.isEmpty { all.append(deletion) }
     return all + [.commit]
+  }
+
+  /// What comes before the steps: the number is drawn once the locks are had, so that it grows with each owner's commits.
+  private var guards: [Statement] {
+    [Statement.begin, fence, locks] + (creations.isEmpty && enqueues.isEmpty ? [] : [number])
   }
 
   /// What the transaction changed: each record as it is now, by job; for deletions a record of no meaning.
   func changed(_ results: [QueryResult]) -> [JobID: JobRecord] {
     var changed: [JobID: JobRecord] = [:]
-    var recordsOfCreations: [JobID: JobRecord] = [:]
-    for (step, record, _) in creations { recordsOfCreations[step.id] = record }
-    // After BEGIN, the fence and the locks; before COMMIT.
-    for result in results.dropFirst(3).dropLast() {
+    var created: [JobID: JobRecord] = [:]
+    for (step, record, _, _) in creations { created[step.id] = record }
+    for result in results.dropFirst(guards.count).dropLast() {
       for row in result.rows {
         let id = JobID(trusted: row.text(0)!)
-        changed[id] = row.result.hasRecords ? JobColumns.record(row) : recordsOfCreations[id] ?? .deleted(id)
+        if row.result.hasRecords {
+          changed[id] = JobColumns.record(row)
+        } else if var record = created[id] {
+          record.position = row.int(1)
+          changed[id] = record
+        } else {
+          changed[id] = .deleted(id)
+        }
       }
     }
     return changed
@@ -148,6 +162,11 @@ struct Batch {
 
   // MARK: Statements
 
+  /// One number for the transaction; with the place of a step it makes the position of a job. Not part of a statement
+  /// that joins: the join's plan would decide how often it is drawn, and in which order.
+  private var number: Statement { Statement(name: "number", sql: "SELECT nextval('hero_order')") }
+  private static let base = "currval('hero_order') * 1048576"
+
   private var insert: Statement {
     let records = creations.map(\.1)
     let jobs = records.map(\.job)
@@ -158,19 +177,18 @@ struct Batch {
         INSERT INTO hero_jobs (id, seq, runner, executor, caller_id, context_id, payload, timeout, environment, status,
           attempt, created_at, updated_at, started_at, completed_at, queue_order, result, step, stdout, stderr,
           stdout_dropped, stderr_dropped)
-        SELECT x.id, o.base + x.place, x.runner, x.executor, x.caller_id, x.context_id, x.payload, x.timeout,
+        SELECT x.id, \(Self.base) + x.place, x.runner, x.executor, x.caller_id, x.context_id, x.payload, x.timeout,
           x.environment, x.status, x.attempt, x.created_at, x.updated_at, x.started_at, x.completed_at,
-          CASE WHEN x.status = 1 THEN o.base + x.place END, x.result, x.step, x.stdout, x.stderr, x.stdout_dropped,
+          CASE WHEN x.status = 1 THEN \(Self.base) + x.place END, x.result, x.step, x.stdout, x.stderr, x.stdout_dropped,
           x.stderr_dropped
-        FROM (SELECT nextval('hero_order') * 1048576 AS base) AS o,
-          unnest($2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[], $8::float8[], $9::bytea[],
+        FROM unnest($2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[], $8::float8[], $9::bytea[],
             $10::bigint[], $11::bigint[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[],
             $15::timestamptz[], $16::bytea[], $17::bigint[], $18::bytea[], $19::bytea[], $20::bigint[], $21::bigint[],
             $22::bigint[])
           AS x(id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt, created_at,
             updated_at, started_at, completed_at, result, step, stdout, stderr, stdout_dropped, stderr_dropped, place)
         WHERE $23 OR \(Self.isOurs("x.runner", "$1"))
-        ON CONFLICT (id) DO NOTHING RETURNING id
+        ON CONFLICT (id) DO NOTHING RETURNING id, queue_order
         """,
       parameters: [
         .int(writer.session), Self.ids(creations.map(\.0)), .texts(jobs.map(\.runner.rawValue)),
@@ -183,7 +201,7 @@ struct Batch {
         .datas(records.map { JobColumns.encode($0.result) }), Self.tokens(creations.map(\.0)),
         .datas(zip(records, outputs).map { record, output in output.flatMap { JobColumns.stdout($0, record.result) } }),
         .datas(outputs.map { $0?.stderr }), .ints(outputs.map { $0.map { Int64($0.stdoutDropped) } }),
-        .ints(outputs.map { $0.map { Int64($0.stderrDropped) } }), .ints((0..<creations.count).map(Int64.init)),
+        .ints(outputs.map { $0.map { Int64($0.stderrDropped) } }), .ints(creations.map { Int64($0.place) }),
         .bool(writer.createsForOwners),
       ])
   }
@@ -192,14 +210,13 @@ struct Batch {
     Statement(
       name: "enqueue",
       sql: """
-        UPDATE hero_jobs AS j SET status = 1, updated_at = x.at, step = x.step, queue_order = o.base + x.place
-        FROM (SELECT nextval('hero_order') * 1048576 AS base) AS o,
-          unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[]) AS x(id, step, at, place)
+        UPDATE hero_jobs AS j SET status = 1, updated_at = x.at, step = x.step, queue_order = \(Self.base) + x.place
+        FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[]) AS x(id, step, at, place)
         WHERE j.id = x.id AND j.status = 0 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
         """,
       parameters: [
         .int(writer.session), Self.ids(enqueues.map(\.0)), Self.tokens(enqueues.map(\.0)),
-        Self.times(enqueues.map(\.1)), .ints((0..<enqueues.count).map(Int64.init)),
+        Self.times(enqueues.map(\.1)), .ints(enqueues.map { Int64($0.place) }),
       ])
   }
 

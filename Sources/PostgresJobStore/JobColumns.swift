@@ -24,10 +24,11 @@ enum JobColumns {
   /// Without the output, for a table named `j`.
   static let all = """
     j.id, j.runner, j.executor, j.caller_id, j.context_id, j.payload, j.timeout, j.environment, j.status, j.attempt, \
-    j.created_at, j.updated_at, j.started_at, j.completed_at, j.result, j.pid, j.start_ticks, j.boot_id, j.seq, j.step
+    j.created_at, j.updated_at, j.started_at, j.completed_at, j.result, j.pid, j.start_ticks, j.boot_id, j.seq, j.step, \
+    j.queue_order
     """
   /// Where `all` ends, for what a query adds.
-  static let count = 20
+  static let count = 21
 
   static func record(_ row: QueryResult.Row) -> JobRecord {
     let status = JobStatus(number: row.int(8)!)
@@ -43,7 +44,7 @@ enum JobColumns {
       updatedAt: Timestamp(milliseconds: row.time(11)!), startedAt: row.time(12).map(Timestamp.init(milliseconds:)),
       completedAt: row.time(13).map(Timestamp.init(milliseconds:)),
       result: result.flatMap { status == .completed ? .success($0) : status.isFinal ? .error($0) : nil },
-      process: process(row, at: 15))
+      process: process(row, at: 15), position: row.int(20))
   }
 
   /// Three columns from here on.

@@ -14,6 +14,7 @@ extension PostgresJobStore {
   private func commitAll() async {
     while !pending.isEmpty, let connection = writerLine.connection {
       let batch = Batch(takeSteps(), by: writer)
+      underWay = batch.steps[0].number
       let start = loop.nowMilliseconds
       let answer = await connection.run(batch.statements)
       statistics.lastCommitMilliseconds = loop.nowMilliseconds - start
@@ -21,32 +22,25 @@ extension PostgresJobStore {
       case .success(let results): await committed(batch, results, connection)
       case .failure(let error): await refused(batch, error, connection)
       }
+      underWay = nil
+      progress.resumeAll()
     }
     commits = nil
-    resumeIdleWaiters()
   }
 
-  /// The steps of one transaction: at most one a job, as many as together are not too big.
+  /// The steps of one transaction: at most one a job, as many as together are not too big. They are written in the order
+  /// in which they were asked for, so that no job's start comes before the end that made room for it.
   private func takeSteps() -> [PendingStep] {
-    if pending.count == 1 {
-      defer { pending = [] }
-      return pending
-    }
-    var taken: [PendingStep] = []
-    var left: [PendingStep] = []
     var jobs: Set<JobID> = []
     var bytes = 0
-    for step in pending {
-      if taken.count < Self.batchSteps, bytes < Self.batchBytes, jobs.insert(step.id).inserted {
-        taken.append(step)
-        bytes += step.bytes
-      } else {
-        // Steps of one job stay in order.
-        jobs.insert(step.id)
-        left.append(step)
-      }
+    var count = 0
+    while count < min(pending.count, Self.batchSteps), bytes < Self.batchBytes, jobs.insert(pending[count].id).inserted
+    {
+      bytes += pending[count].bytes
+      count += 1
     }
-    pending = left
+    let taken = Array(pending.prefix(count))
+    pending.removeFirst(count)
     return taken
   }
 
@@ -59,7 +53,7 @@ extension PostgresJobStore {
     let changed = batch.changed(results)
     var unsettled: [PendingStep] = []
     for step in batch.steps {
-      if let record = changed[step.id] { settle(step, .done(record)) } else { unsettled.append(step) }
+      if let record = changed[step.id] { done(step, record) } else { unsettled.append(step) }
     }
     if !unsettled.isEmpty { await settle(unsettled, on: connection) }
   }
@@ -95,23 +89,24 @@ extension PostgresJobStore {
       ours[record.job.id] = row.bool(JobColumns.count) ?? false
     }
     let foreign = Set(results[1].rows.map { $0.text(0)! })
+    var again: [PendingStep] = []
     for step in steps {
       var isOurs = ours[step.id] ?? true
       if case .create(let record, _) = step.kind {
         isOurs = options.createsForOwners || !foreign.contains(record.job.runner.rawValue)
       }
-      settle(step, Settlement(step, found: found[step.id], isOurs: isOurs))
+      switch Settlement(step, found: found[step.id], isOurs: isOurs) {
+      case .done(let record): done(step, record)
+      case .refused(let error): step.continuation.resume(returning: .failure(error))
+      case .again: again.append(step)
+      }
     }
+    keep(again)
   }
 
-  private func settle(_ step: PendingStep, _ settlement: Settlement) {
-    switch settlement {
-    case .done(let record):
-      happened(step, record)
-      step.continuation.resume(returning: .success(record))
-    case .refused(let error): step.continuation.resume(returning: .failure(error))
-    case .again: pending.append(step)
-    }
+  private func done(_ step: PendingStep, _ record: JobRecord) {
+    happened(step, record)
+    step.continuation.resume(returning: .success(record))
   }
 
   /// Wakes whoever waits, here and at other nodes.
@@ -208,7 +203,7 @@ extension PendingStep {
 
   /// The same caller waits for another step instead.
   func replaced(by kind: Kind) -> PendingStep {
-    PendingStep(id: id, kind: kind, token: token, continuation: continuation)
+    PendingStep(id: id, kind: kind, number: number, token: token, continuation: continuation)
   }
 
   /// What it carries, roughly.

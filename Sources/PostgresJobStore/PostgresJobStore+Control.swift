@@ -107,11 +107,13 @@ extension PostgresJobStore {
     guard !isClosed, schema.isWritable, let connection = controlLine.connection else { return }
     let begun = ContinuousClock.now
     let time = Parameter.double(options.lease / .seconds(1))
+    // The time at which the row is had, not at which the statement began to wait for it: whoever ended the lease meanwhile
+    // has ended it.
     let renew = Statement(
       name: "renew",
       sql: """
-        UPDATE hero_nodes SET lease_until = now() + $2 * INTERVAL '1 second'
-        WHERE session = $1 AND lease_until > now()
+        UPDATE hero_nodes SET lease_until = clock_timestamp() + $2 * INTERVAL '1 second'
+        WHERE session = $1 AND lease_until > clock_timestamp()
         """, parameters: [.int(session), time])
     do throws(PostgresError) {
       if try await connection.run([renew], within: options.lease / 3).get()[0].affected == 1 { return renewed(begun) }

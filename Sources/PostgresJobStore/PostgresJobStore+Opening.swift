@@ -101,12 +101,12 @@ extension PostgresJobStore {
 
   /// One at a time: libpq looks names up and waits for hosts on the thread pool, which jobs need as well.
   private func openInTurn() async throws(PostgresError) -> PostgresConnection {
-    while isConnecting { await withCheckedContinuation { connectWaiters.append($0) } }
+    await connecting.wait(while: { isConnecting })
     guard !isClosed else { throw .notConnected("the store is closed") }
     isConnecting = true
     defer {
       isConnecting = false
-      if !connectWaiters.isEmpty { connectWaiters.removeFirst().resume() }
+      connecting.resumeAll()
     }
     return try await open()
   }

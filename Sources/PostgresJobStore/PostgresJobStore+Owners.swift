@@ -33,6 +33,8 @@ extension PostgresJobStore {
     _ runners: [RegisteredRunner], consented: Bool
   ) async throws(JobStoreError) -> [RegisteredRunner] {
     guard !runners.isEmpty else { return [] }
+    // A start that was asked for while this process owned a runner before must not be written under the new claim.
+    await settle()
     let runners = runners.sorted { $0.name < $1.name }
     let names = Parameter.texts(runners.map(\.name.rawValue))
     let results = try await write([
@@ -149,7 +151,8 @@ extension PostgresJobStore {
   public func end(_ leases: [NodeLease]) async throws(JobStoreError) {
     _ = try await write([
       Statement(
-        sql: "UPDATE hero_nodes SET lease_until = now() WHERE session = ANY($1)",
+        // A lease that is over stays as it is: its end never moves forward.
+        sql: "UPDATE hero_nodes SET lease_until = least(lease_until, now()) WHERE session = ANY($1)",
         parameters: [.ints(leases.map(\.session))])
     ])
   }
@@ -167,7 +170,7 @@ extension PostgresJobStore {
         name: "lost",
         sql: """
           SELECT DISTINCT j.runner FROM hero_jobs AS j JOIN hero_runners AS r ON r.name = j.runner
-          WHERE j.status IN (1, 2) AND j.status = 2 AND r.session = $1
+          WHERE j.status IN (1, 2) AND j.status = 2 AND r.session = $1 AND j.session IS DISTINCT FROM $1
             AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
           """, parameters: [.int(session)]),
       Statement(
@@ -185,15 +188,23 @@ extension PostgresJobStore {
 
   // MARK: Jobs of nodes that are gone
 
-  public func recoverRunning(_ runners: [RunnerSettings]) async throws(JobStoreError) {
+  public func recoverRunning(
+    _ runners: [RunnerSettings], abandoned: [RunningJob]
+  ) async throws(JobStoreError) {
     let names = Parameter.texts(runners.map(\.name.rawValue))
     // What policy and attempts allow is queued again; the rest fails.
     let attempts = Parameter.ints(runners.map { $0.onNodeLoss == .requeue ? Int64($0.maxAttempts) : 0 })
     let maxima = Parameter.ints(runners.map { Int64($0.maxAttempts) })
     let now = Parameter.time(Timestamp.now.milliseconds)
     let token = Parameter.int(.random(in: .min ... .max))
+    let ids = Parameter.texts(abandoned.map(\.id.rawValue))
+    let starts = Parameter.ints(abandoned.map { Int64($0.attempt) })
     let isLost = """
-      j.status = 2 AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
+      j.status = 2 AND (
+        j.session IS DISTINCT FROM $1
+          AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
+        OR j.session = $1 AND EXISTS (
+          SELECT 1 FROM unnest($6::text[], $7::bigint[]) AS a(id, attempt) WHERE a.id = j.id AND a.attempt = j.attempt))
       AND EXISTS (SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session = $1)
       """
     let results = try await write([
@@ -207,7 +218,7 @@ extension PostgresJobStore {
             session = NULL, node = NULL, updated_at = $2, step = $3
           FROM unnest($4::text[], $5::bigint[]) AS x(runner, attempts)
           WHERE j.runner = x.runner AND j.attempt < x.attempts AND j.status IN (1, 2) AND \(isLost)
-          """, parameters: [.int(session), now, token, names, attempts]),
+          """, parameters: [.int(session), now, token, names, attempts, ids, starts]),
       Statement(
         name: "fail lost",
         sql: """
@@ -217,7 +228,7 @@ extension PostgresJobStore {
               'UTF8')
           FROM unnest($4::text[], $5::bigint[]) AS x(runner, maximum)
           WHERE j.runner = x.runner AND j.status IN (1, 2) AND \(isLost) RETURNING j.id
-          """, parameters: [.int(session), now, token, names, maxima]),
+          """, parameters: [.int(session), now, token, names, maxima, ids, starts]),
     ])
     let failed = results[2].rows.map { JobID(trusted: $0.text(0)!) }
     guard !failed.isEmpty else { return }

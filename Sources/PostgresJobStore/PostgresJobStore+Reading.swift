@@ -49,6 +49,7 @@ extension PostgresJobStore {
       }
     }
     readingCount -= 1
+    progress.resumeAll()
   }
 
   /// Runs statements that change nothing on one of the readers' connections.
@@ -69,6 +70,7 @@ extension PostgresJobStore {
       switch await line.connection!.run(statements, within: limit) {
       case .success(let results): return results
       case .failure(let error):
+        if isClosed { throw Self.closed }
         outage = error
         if case .refused = error, !error.isOutage, !error.isConflict { throw Self.unavailable(error) }
       }
@@ -89,14 +91,14 @@ extension PostgresJobStore {
   public func unfinished() async throws(JobStoreError) -> [UnfinishedJob] {
     let query = Statement(
       sql: """
-        SELECT id, runner, executor, status, attempt, pid, start_ticks, boot_id FROM hero_jobs
+        SELECT id, runner, executor, status, attempt, pid, start_ticks, boot_id, queue_order FROM hero_jobs
         WHERE status IN (1, 2) ORDER BY queue_order
         """)
     return try await ask([query])[0].rows.map { row in
       UnfinishedJob(
         id: JobID(trusted: row.text(0)!), runner: RunnerName(trusted: row.text(1)!),
         executor: ExecutorName(trusted: row.text(2)!), status: JobStatus(number: row.int(3)!),
-        attempt: Int(row.int(4)!), process: JobColumns.process(row, at: 5))
+        attempt: Int(row.int(4)!), process: JobColumns.process(row, at: 5), position: row.int(8) ?? 0)
     }
   }
 
@@ -157,6 +159,40 @@ extension PostgresJobStore {
 
   // MARK: For the owners of runners
 
+  public func backlog(of runners: [RunnerName], limit: Int) async throws(JobStoreError) -> SharedBacklog {
+    // One statement, one instant: a job between two states is in one of the two parts, never in none.
+    let query = Statement(
+      name: "backlog",
+      sql: """
+        (SELECT j.id, j.runner, j.executor, j.queue_order, j.status, j.attempt, FALSE, FALSE
+        FROM unnest($1::text[]) AS x(runner) CROSS JOIN LATERAL (
+          SELECT * FROM hero_jobs WHERE runner = x.runner AND status IN (1, 2) AND status = 1
+          ORDER BY queue_order LIMIT $2
+        ) AS j ORDER BY j.queue_order LIMIT $2)
+        UNION ALL
+        SELECT j.id, j.runner, j.executor, j.queue_order, j.status, j.attempt, coalesce(j.session = $3, FALSE),
+          j.session IS DISTINCT FROM $3
+            AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
+        FROM unnest($1::text[]) AS x(runner) CROSS JOIN LATERAL (
+          SELECT * FROM hero_jobs WHERE runner = x.runner AND status = 2
+        ) AS j
+        """,
+      parameters: [.texts(runners.map(\.rawValue)), .int(Int64(limit)), .int(session)])
+    var waiting: [WaitingJob] = []
+    var running: [RunningJob] = []
+    for row in try await ask([query])[0].rows {
+      let job = Self.waitingJob(row)
+      if JobStatus(number: row.int(4)!) == .queued {
+        waiting.append(job)
+      } else {
+        running.append(
+          RunningJob(
+            id: job.id, runner: job.runner, attempt: Int(row.int(5)!), isMine: row.bool(6)!, isLost: row.bool(7)!))
+      }
+    }
+    return SharedBacklog(waiting: waiting.sorted { $0.position < $1.position }, running: running)
+  }
+
   public func waiting(
     _ runners: [RunnerName], after position: Int64, limit: Int
   ) async throws(JobStoreError) -> [WaitingJob] {
@@ -176,7 +212,7 @@ extension PostgresJobStore {
   static func waitingJob(_ row: QueryResult.Row) -> WaitingJob {
     WaitingJob(
       id: JobID(trusted: row.text(0)!), runner: RunnerName(trusted: row.text(1)!),
-      executor: ExecutorName(trusted: row.text(2)!), position: row.int(3)!)
+      executor: ExecutorName(trusted: row.text(2)!), position: row.int(3) ?? 0)
   }
 
   public func place(_ id: JobID) async throws(JobStoreError) -> JobPlace {

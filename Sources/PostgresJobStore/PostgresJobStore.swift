@@ -54,14 +54,18 @@ public actor PostgresJobStore: SharedJobStore {
   var controlLine: ConnectionLine!
   var readers: [ConnectionLine] = []
   var isConnecting = false
-  var connectWaiters: [CheckedContinuation<Void, Never>] = []
+  let connecting: Waiters
 
   var pending: [PendingStep] = []
   var commits: Task<Void, Never>?
+  /// The number of the first step of the transaction that is under way.
+  var underWay: UInt64?
   var writer: Writer
   private(set) var isClosed = false
   private var wasDown = false
-  private var idleWaiters: [CheckedContinuation<Void, Never>] = []
+  /// Resumed when steps have left `pending`, the writer's connection was lost, or a reading has ended.
+  let progress: Waiters
+  private var stepCount: UInt64 = 0
 
   // Reading (`PostgresJobStore+Reading.swift`).
   var reads: [JobID: [CheckedContinuation<Result<JobRecord?, JobStoreError>, Never>]] = [:]
@@ -96,6 +100,8 @@ public actor PostgresJobStore: SharedJobStore {
     self.schema = schema
     self.loop = loop
     self.logger = logger
+    connecting = Waiters(on: loop)
+    progress = Waiters(on: loop)
     writer = Writer(
       session: session, node: options.node.rawValue, number: 0, createsForOwners: options.createsForOwners)
   }
@@ -105,7 +111,7 @@ public actor PostgresJobStore: SharedJobStore {
   public func create(_ record: JobRecord, output: JobOutput?) async throws(JobStoreError) -> JobCreation {
     while true {
       switch await submit(record.job.id, .create(record, output)) {
-      case .success: return .created
+      case .success(let created): return .created(created)
       case .failure(.conflict(let id)):
         // Deleted since: once more.
         guard let present = try await find(id) else { continue }
@@ -116,8 +122,10 @@ public actor PostgresJobStore: SharedJobStore {
     }
   }
 
-  public func transition(_ id: JobID, _ step: JobTransition) async throws(JobStoreError) -> JobRecord {
-    try await submit(id, .transition(step)).get()
+  public func transition(
+    _ id: JobID, _ step: JobTransition, accepted: (@Sendable () -> Void)?
+  ) async throws(JobStoreError) -> JobRecord {
+    try await submit(id, .transition(step), accepted: accepted).get()
   }
 
   public func delete(_ id: JobID) async throws(JobStoreError) {
@@ -125,17 +133,31 @@ public actor PostgresJobStore: SharedJobStore {
   }
 
   /// Returns when the step is on disk, or refused.
-  private func submit(_ id: JobID, _ kind: PendingStep.Kind) async -> Result<JobRecord, JobStoreError> {
+  private func submit(
+    _ id: JobID, _ kind: PendingStep.Kind, accepted: (@Sendable () -> Void)? = nil
+  ) async -> Result<JobRecord, JobStoreError> {
     await withCheckedContinuation { continuation in
-      let step = PendingStep(id: id, kind: kind, token: .random(in: .min ... .max), continuation: continuation)
+      stepCount += 1
+      let step = PendingStep(
+        id: id, kind: kind, number: stepCount, token: .random(in: .min ... .max), continuation: continuation)
       if isClosed || hasGivenUp { return continuation.resume(returning: .failure(Self.closed)) }
       if !schema.isWritable { return continuation.resume(returning: .failure(foreignSchema)) }
       if !step.isEssential, let outage = writerLine.outage {
         return continuation.resume(returning: .failure(Self.unavailable(outage)))
       }
       pending.append(step)
+      accepted?()
       commitSoon()
     }
+  }
+
+  /// Waits for the steps that were asked for before: each is written, or refused. What follows cannot be overtaken by
+  /// them. Not longer than the writer has a connection.
+  func settle() async {
+    let count = stepCount
+    await progress.wait(while: {
+      writerLine.connection != nil && min(underWay ?? .max, pending.first?.number ?? .max) <= count
+    })
   }
 
   static var closed: JobStoreError { .unavailable("the store is closed", retryAfterMilliseconds: 1000) }
@@ -207,6 +229,7 @@ public actor PostgresJobStore: SharedJobStore {
     if !wasDown { logger.error("the database is not available", metadata: ["reason": "\(error)"]) }
     wasDown = true
     failOthers(error)
+    progress.resumeAll()
   }
 
   /// Whether writes are accepted; `nil`, or why not.
@@ -225,14 +248,12 @@ public actor PostgresJobStore: SharedJobStore {
     hasGivenUp = true
     for step in pending { step.continuation.resume(returning: .failure(Self.closed)) }
     pending = []
+    progress.resumeAll()
   }
 
   /// Writes what is pending, gives the lease back, and closes the connections. Nobody uses the store any more.
   public func close() async {
-    if !pending.isEmpty, writerLine.connection != nil {
-      commitSoon()
-      await withCheckedContinuation { idleWaiters.append($0) }
-    }
+    await settle()
     // Before the lease is given back: a renewal that is under way must not take it again.
     isClosed = true
     await endLease()
@@ -244,11 +265,6 @@ public actor PostgresJobStore: SharedJobStore {
     for step in pending { step.continuation.resume(returning: .failure(Self.closed)) }
     pending = []
     for id in Array(finishWaiters.keys) { wake(id, .failure(Self.closed)) }
-  }
-
-  func resumeIdleWaiters() {
-    let waiters = idleWaiters
-    idleWaiters = []
-    for waiter in waiters { waiter.resume() }
+    await progress.wait(while: { readingCount > 0 })
   }
 }

@@ -54,8 +54,6 @@ struct JobChange: Sendable {
   /// `nil` deletes it.
   var record: JobRecord?
   var output: JobOutput?
-  /// Set when the job is queued for the first time.
-  var order: Int64?
   /// The row on disk is of a job that was deleted, then created anew.
   var replaces = false
 }
@@ -90,11 +88,11 @@ struct Commit: Sendable {
     guard let record = change.record else { return }
     if change.exists && !change.replaces {
       let statement = try database.cachedStatement(sql: JobRow.update)
-      statement.setUncheckedArguments(JobRow.updateArguments(record, order: change.order))
+      statement.setUncheckedArguments(JobRow.updateArguments(record))
       try statement.execute()
     } else {
       let statement = try database.cachedStatement(sql: JobRow.insert)
-      statement.setUncheckedArguments(JobRow.insertArguments(record, order: change.order))
+      statement.setUncheckedArguments(JobRow.insertArguments(record))
       try statement.execute()
     }
     if let output = change.output, let arguments = JobRow.outputArguments(record, output) {

@@ -43,7 +43,7 @@ enum JobRow {
 
   static let update = """
     UPDATE jobs SET status = ?, attempt = ?, updated_at = ?, started_at = ?, completed_at = ?,
-      queue_order = coalesce(queue_order, ?), result = ?, pid = ?, start_ticks = ?, boot_id = ? WHERE id = ?
+      queue_order = ?, result = ?, pid = ?, start_ticks = ?, boot_id = ? WHERE id = ?
     """
 
   static let insertOutput = """
@@ -51,22 +51,22 @@ enum JobRow {
     SELECT seq, ?, ?, ?, ? FROM jobs WHERE id = ?
     """
 
-  static func insertArguments(_ record: JobRecord, order: Int64?) -> StatementArguments {
+  static func insertArguments(_ record: JobRecord) -> StatementArguments {
     let job = record.job
     return [
       job.id.rawValue, job.runner.rawValue, job.executor.rawValue, bytes(job.callerID),
       bytes(job.contextID), bytes(job.payload), job.timeoutSeconds, encode(job.environment), record.status.number,
       record.attempt,
       record.createdAt.milliseconds, record.updatedAt.milliseconds, record.startedAt?.milliseconds,
-      record.completedAt?.milliseconds, order, encode(record.result), record.process?.pid,
+      record.completedAt?.milliseconds, record.position, encode(record.result), record.process?.pid,
       record.process.map { Int64(bitPattern: $0.startTicks) }, record.process?.bootID,
     ]
   }
 
-  static func updateArguments(_ record: JobRecord, order: Int64?) -> StatementArguments {
+  static func updateArguments(_ record: JobRecord) -> StatementArguments {
     [
       record.status.number, record.attempt, record.updatedAt.milliseconds, record.startedAt?.milliseconds,
-      record.completedAt?.milliseconds, order, encode(record.result), record.process?.pid,
+      record.completedAt?.milliseconds, record.position, encode(record.result), record.process?.pid,
       record.process.map { Int64(bitPattern: $0.startTicks) }, record.process?.bootID, record.job.id.rawValue,
     ]
   }
@@ -118,7 +118,7 @@ enum JobRow {
   static let columns = """
     seq, id, runner, executor, CAST(caller_id AS BLOB) AS caller_id, CAST(context_id AS BLOB) AS context_id, payload,
     timeout, environment, status, attempt, created_at, updated_at, started_at, completed_at, result, pid, start_ticks,
-    boot_id
+    boot_id, queue_order
     """
 
   static func record(_ row: Row) throws -> JobRecord {
@@ -138,7 +138,7 @@ enum JobRow {
       startedAt: (row["started_at"] as Int64?).map(Timestamp.init(milliseconds:)),
       completedAt: (row["completed_at"] as Int64?).map(Timestamp.init(milliseconds:)),
       result: result.flatMap { status == .completed ? .success($0) : status.isFinal ? .error($0) : nil },
-      process: process(row))
+      process: process(row), position: row["queue_order"])
   }
 
   static func process(_ row: Row) -> ProcessIdentity? {

@@ -48,7 +48,7 @@ extension SQLiteJobStore {
       case .ended: "+status >= 3"
       }
     if !position.place.isEmpty { filter += " AND (\(order)) > (\(place.map { _ in "?" }.joined(separator: ", ")))" }
-    let sql = "SELECT \(JobRow.columns), queue_order FROM jobs WHERE \(filter) ORDER BY \(order) LIMIT \(limit + 1)"
+    let sql = "SELECT \(JobRow.columns) FROM jobs WHERE \(filter) ORDER BY \(order) LIMIT \(limit + 1)"
     let after = position.place
     return try await reading { database in
       var jobs: [ExportedJob] = []

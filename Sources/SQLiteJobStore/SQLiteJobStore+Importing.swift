@@ -38,10 +38,11 @@ extension SQLiteJobStore {
           results.append(present.job == record.job ? .success(.existed(present)) : .failure(.conflict(id)))
           continue
         }
-        let order = record.status == .queued ? firstOrder + Int64(number) : nil
-        commit.changes = [JobChange(id: id, exists: false, record: record, output: job.output, order: order)]
+        var created = record
+        created.position = record.status == .queued ? firstOrder + Int64(number) : nil
+        commit.changes = [JobChange(id: id, exists: false, record: created, output: job.output)]
         try commit.apply(to: database)
-        results.append(.success(.created))
+        results.append(.success(.created(created)))
       }
       return .commit
     }

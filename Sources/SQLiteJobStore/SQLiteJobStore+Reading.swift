@@ -73,14 +73,14 @@ extension SQLiteJobStore {
       try Row.fetchAll(
         database,
         sql: """
-          SELECT id, runner, executor, status, attempt, pid, start_ticks, boot_id FROM jobs
+          SELECT id, runner, executor, status, attempt, pid, start_ticks, boot_id, queue_order FROM jobs
           WHERE status IN (1, 2) ORDER BY queue_order
           """
       ).map { row in
         UnfinishedJob(
           id: JobID(trusted: row["id"]), runner: RunnerName(trusted: row["runner"]),
           executor: ExecutorName(trusted: row["executor"]), status: JobStatus(number: row["status"]),
-          attempt: row["attempt"], process: JobRow.process(row))
+          attempt: row["attempt"], process: JobRow.process(row), position: row["queue_order"])
       }
     }
   }

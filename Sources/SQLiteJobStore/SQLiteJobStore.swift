@@ -139,7 +139,7 @@ public actor SQLiteJobStore: JobStore {
     let id = record.job.id
     while true {
       switch await submit(id, .create(record, output)) {
-      case .success: return .created
+      case .success(let created): return .created(created)
       case .failure(.conflict): if let present = try await present(record.job) { return .existed(present) }
       case .failure(let error): throw error
       }
@@ -158,8 +158,10 @@ public actor SQLiteJobStore: JobStore {
     return present
   }
 
-  public func transition(_ id: JobID, _ step: JobTransition) async throws(JobStoreError) -> JobRecord {
-    try await submit(id, .transition(step)).get()
+  public func transition(
+    _ id: JobID, _ step: JobTransition, accepted: (@Sendable () -> Void)?
+  ) async throws(JobStoreError) -> JobRecord {
+    try await submit(id, .transition(step), accepted: accepted).get()
   }
 
   public func delete(_ id: JobID) async throws(JobStoreError) {
@@ -167,15 +169,17 @@ public actor SQLiteJobStore: JobStore {
   }
 
   /// Checks a step against the newest state, and returns when it is on disk.
-  private func submit(_ id: JobID, _ kind: PendingStep.Kind) async -> Result<JobRecord, JobStoreError> {
+  private func submit(
+    _ id: JobID, _ kind: PendingStep.Kind, accepted: (@Sendable () -> Void)? = nil
+  ) async -> Result<JobRecord, JobStoreError> {
     await withCheckedContinuation { continuation in
       let step = PendingStep(id: id, kind: kind, continuation: continuation)
       guard !isClosed else { return continuation.resume(returning: .failure(Self.closed)) }
-      whenLoaded(id) { loaded in self.add(step, to: loaded) }
+      whenLoaded(id) { loaded in self.add(step, to: loaded, accepted) }
     }
   }
 
-  private func add(_ step: PendingStep, to loaded: LoadResult) {
+  private func add(_ step: PendingStep, to loaded: LoadResult, _ accepted: (@Sendable () -> Void)?) {
     do throws(JobStoreError) {
       let onDisk = try loaded.get()
       guard !isClosed else { throw Self.closed }
@@ -184,6 +188,7 @@ public actor SQLiteJobStore: JobStore {
       job.steps += 1
       active[step.id] = job
       pending.append(step)
+      accepted?()
       scheduleCommit()
     } catch {
       step.continuation.resume(returning: .failure(error))
@@ -259,8 +264,8 @@ public actor SQLiteJobStore: JobStore {
       case .create(let record, let output):
         commit.changes[place].output = output
         commit.changes[place].replaces = commit.changes[place].exists
-        commit.changes[place].order = record.status == .queued ? takeOrder() : nil
-      case .transition(.enqueue): commit.changes[place].order = takeOrder()
+        commit.changes[place].record?.position = record.status == .queued ? takeOrder() : nil
+      case .transition(.enqueue): commit.changes[place].record?.position = takeOrder()
       case .transition(.finish(_, _, let output?, _)): commit.changes[place].output = output
       default: break
       }
@@ -328,7 +333,9 @@ public actor SQLiteJobStore: JobStore {
       if job.steps == 0 { active[step.id] = nil }
       // A later step of the same transaction may have gone further; the caller gets the state that is on disk.
       switch (step.kind, job.onDisk) {
-      case (.create(let record, _), _): step.continuation.resume(returning: .success(record))
+      case (.create(var record, _), _):
+        record.position = job.onDisk?.position
+        step.continuation.resume(returning: .success(record))
       case (_, let record?): step.continuation.resume(returning: .success(record))
       case (_, nil): step.continuation.resume(returning: .success(Self.deleted(step.id)))
       }

@@ -1,38 +1,16 @@
-import DequeModule
 import EventLoop
 
-// The FIFO that one or more runners drain. It holds ids only; payloads stay in the store until a job starts. The store
-// decides what a job's state is; an entry here whose job has meanwhile ended is dropped when its turn comes.
-
+/// The queue that one or more runners drain: `Backlog` says which job starts where, and this actor starts it. It holds ids
+/// only; payloads stay in the store until a job starts. The store decides what a job's state is; a ticket whose job has
+/// meanwhile ended is dropped when its turn comes.
 public actor JobQueue {
   nonisolated let loop: EventLoop
   public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
   public nonisolated let name: QueueName
 
-  private struct Ticket {
-    let number: Int64
-    let id: JobID
-  }
-
-  private struct Slots {
-    let runner: Runner
-    var free: Int
-    var isOpen: Bool
-  }
-
-  /// One line an executor, since a runner may be restricted to some; numbers keep the order between lines.
-  private var lines: [ExecutorName: Deque<Ticket>] = [:]
-  /// The waiting jobs and the number of their valid ticket.
-  private var waiting: [JobID: Int64] = [:]
-  private var nextNumber: Int64 = 0
-  private var nextFrontNumber: Int64 = -1
-  private var runners: [RunnerName: Slots] = [:]
+  private var backlog = Backlog()
+  private var runners: [RunnerName: Runner] = [:]
   private var executing: [JobID: Runner] = [:]
-  /// While the line is being read from the store: jobs that came meanwhile, which stand behind it.
-  private var arrivals: [(id: JobID, executor: ExecutorName)] = []
-  private var loads = 0
-  /// No job starts: the store is away, or the node is stopping.
-  private var isHeld = false
   private var hold: Task<Void, Never>?
   private var isDraining = false
 
@@ -42,139 +20,141 @@ public actor JobQueue {
   }
 
   /// Jobs waiting.
-  var count: Int { waiting.count }
-  var isEmpty: Bool { waiting.isEmpty }
-  var runnerNames: [RunnerName] { runners.keys.sorted() }
+  var count: Int { backlog.count }
+  var isEmpty: Bool { backlog.isEmpty }
+  var runnerNames: [RunnerName] { backlog.runners }
+  /// Runners of which the store must be asked again: what waits for them is not known yet, or jobs of them ran elsewhere.
+  var toBeRead: [RunnerName] { backlog.toBeRead }
 
   /// Whether a job handed over now would start at once on this runner.
-  func isFree(for runner: RunnerName) -> Bool {
-    guard let slots = runners[runner] else { return false }
-    return waiting.isEmpty && loads == 0 && slots.isOpen && slots.free > 0 && !isHeld && !isDraining
-  }
+  func isFree(for runner: RunnerName) -> Bool { backlog.isFree(for: runner) }
 
-  /// The last in line.
-  func append(_ id: JobID, executor: ExecutorName) {
-    if loads > 0 { arrivals.append((id, executor)) } else { stand(id, executor) }
-  }
-
-  /// The line is read from the store from now on, page by page; until `endLoading` nobody else gets in.
-  func beginLoading() { loads += 1 }
-
-  func load(_ id: JobID, executor: ExecutorName) { stand(id, executor) }
-
-  func endLoading() {
-    loads -= 1
-    guard loads == 0 else { return }
-    for (id, executor) in arrivals { stand(id, executor) }
-    arrivals = []
-  }
-
-  private func stand(_ id: JobID, _ executor: ExecutorName) {
-    guard waiting[id] == nil, executing[id] == nil else { return }
-    lines[executor, default: []].append(Ticket(number: nextNumber, id: id))
-    waiting[id] = nextNumber
-    nextNumber += 1
+  /// A job waits, at the place that the store gave it.
+  func enqueue(_ ticket: Backlog.Ticket) {
+    backlog.insert(ticket)
     pump()
   }
 
-  /// Back to the head of the line: it could not start. Nothing of this queue starts for a while.
-  func putBack(_ id: JobID, executor: ExecutorName, holding time: Duration) {
-    lines[executor, default: []].prepend(Ticket(number: nextFrontNumber, id: id))
-    waiting[id] = nextFrontNumber
-    nextFrontNumber -= 1
-    guard !isHeld, !isDraining else { return }
-    isHeld = true
+  /// Back to its place: it could not start. Nothing of this queue starts for a while.
+  func putBack(_ ticket: Backlog.Ticket, holding time: Duration) {
+    executing[ticket.id] = nil
+    backlog.putBack(ticket)
+    guard !backlog.isHeld else { return }
+    backlog.isHeld = true
     hold = Task(executorPreference: loop) { await self.letGo(after: time) }
   }
 
   private func letGo(after time: Duration) async {
     try? await loop.sleep(for: time)
-    isHeld = false
+    guard !isDraining else { return }
+    backlog.isHeld = false
     pump()
   }
 
-  /// Takes a waiting job out of the line; whether it was there.
+  /// Takes a waiting job out of the backlog; whether it was there.
   @discardableResult
-  func withdraw(_ id: JobID) -> Bool {
-    if loads > 0 { arrivals.removeAll { $0.id == id } }
-    return waiting.removeValue(forKey: id) != nil
-  }
+  func withdraw(_ id: JobID) -> Bool { backlog.withdraw(id) }
 
   /// The runner that executes this job now; if it waits, it does so no more, and no runner can start it. In one step.
   func claim(_ id: JobID) -> Runner? {
     if let runner = executing[id] { return runner }
-    withdraw(id)
+    backlog.withdraw(id)
     return nil
   }
 
-  /// Whether a job stands in line, or is executed.
-  func knows(_ id: JobID) -> Bool {
-    waiting[id] != nil || executing[id] != nil || arrivals.contains { $0.id == id }
-  }
+  /// Whether a job waits here, or is held by a runner of this queue.
+  func knows(_ id: JobID) -> Bool { backlog.knows(id) }
 
   /// The runner that executes this job now.
   func executor(of id: JobID) -> Runner? { executing[id] }
 
   // MARK: Runners
 
-  func add(_ runner: Runner, concurrency: Int, isOpen: Bool) {
-    runners[runner.name] = Slots(runner: runner, free: concurrency, isOpen: isOpen)
+  /// - Parameter isRead: whether the backlog of this runner is here; if not, nothing of the queue starts before `apply`.
+  func add(_ runner: Runner, isOpen: Bool, isRead: Bool = true) {
+    let settings = runner.settings
+    runners[runner.name] = runner
+    backlog.add(
+      runner.name, concurrency: settings.concurrency, executors: settings.executors, isOpen: isOpen, isRead: isRead)
     pump()
   }
 
-  func remove(_ runner: RunnerName) { runners[runner] = nil }
+  func remove(_ runner: RunnerName) {
+    runners[runner] = nil
+    backlog.remove(runner)
+    pump()
+  }
 
   /// Whether this runner takes jobs.
   func setOpen(_ runner: RunnerName, _ isOpen: Bool) {
-    runners[runner]?.isOpen = isOpen
+    backlog.setOpen(runner, isOpen)
     if isOpen { pump() }
+  }
+
+  /// Its backlog is here.
+  func setRead(_ runner: RunnerName) {
+    backlog.setRead(runner)
+    pump()
   }
 
   /// No job of this queue starts any more.
   func drain() {
     isDraining = true
+    backlog.isHeld = true
     // Nothing of a node that stops waits on the loop.
     hold?.cancel()
   }
 
-  /// The runner is done with this job's process; its slot takes the next one.
-  func release(_ id: JobID, by runner: RunnerName) {
-    guard executing.removeValue(forKey: id) != nil else { return }
-    runners[runner]?.free += 1
+  // MARK: Jobs on runners
+
+  /// The job's process is gone, and its end is about to be written: the next job may start.
+  func release(_ id: JobID) {
+    executing[id] = nil
+    backlog.release(id)
     pump()
   }
 
-  // MARK: Matching
+  /// The runner is done with a job.
+  func drop(_ id: JobID) {
+    executing[id] = nil
+    backlog.drop(id)
+    pump()
+  }
+
+  /// A job of this runner runs elsewhere, and takes one of its slots until `vacate`, or until a snapshot knows better.
+  func occupy(_ id: JobID, of runner: RunnerName) {
+    executing[id] = nil
+    backlog.occupy(id, of: runner)
+  }
+
+  func vacate(_ id: JobID, of runner: RunnerName) {
+    backlog.vacate(id, of: runner)
+    pump()
+  }
+
+  // MARK: Reading the store
+
+  func beginReading() -> Int { backlog.beginReading() }
+
+  func cancelReading(_ reading: Int) { backlog.cancelReading(reading) }
+
+  /// Takes over what a store says of these runners (`Backlog.apply`).
+  /// - Returns: their jobs that run elsewhere.
+  func apply(_ snapshot: Backlog.Snapshot, of runners: [RunnerName], since reading: Int) -> [JobID: RunnerName] {
+    backlog.apply(snapshot, of: runners, since: reading)
+    pump()
+    var elsewhere: [JobID: RunnerName] = [:]
+    for runner in runners { for id in backlog.elsewhere(runner) { elsewhere[id] = runner } }
+    return elsewhere
+  }
 
   private func pump() {
-    guard !isHeld, !isDraining, !waiting.isEmpty else { return }
-    for name in runners.keys {
-      while let slots = runners[name], slots.isOpen, slots.free > 0, let (ticket, executor) = take(for: slots.runner) {
-        runners[name]!.free -= 1
-        executing[ticket.id] = slots.runner
-        // At once, as both are on the loop: a stop that comes before the task runs must find the job there.
-        slots.runner.assumeIsolated { $0.take(ticket.id) }
-        Task(executorPreference: loop) { await slots.runner.execute(ticket.id, executor: executor) }
-      }
+    while let start = backlog.next() {
+      guard let runner = runners[start.runner] else { preconditionFailure("a runner without a queue") }
+      // At once, as both are on the loop: a stop that comes before the task runs must find the job there.
+      executing[start.ticket.id] = runner
+      runner.assumeIsolated { $0.take(start.ticket.id) }
+      Task(executorPreference: loop) { await runner.execute(start.ticket) }
     }
-  }
-
-  /// The first job in line that this runner may execute.
-  private func take(for runner: Runner) -> (Ticket, ExecutorName)? {
-    var first: (ticket: Ticket, executor: ExecutorName)?
-    for executor in Array(lines.keys) where runner.mayUse(executor) {
-      dropInvalid(executor)
-      if let head = lines[executor]?.first, head.number < first?.ticket.number ?? .max { first = (head, executor) }
-    }
-    guard let first else { return nil }
-    lines[first.executor]!.removeFirst()
-    waiting[first.ticket.id] = nil
-    return first
-  }
-
-  /// Withdrawn jobs leave their ticket behind; it is thrown away when it comes to the head.
-  private func dropInvalid(_ executor: ExecutorName) {
-    while let head = lines[executor]?.first, waiting[head.id] != head.number { lines[executor]!.removeFirst() }
-    if lines[executor]?.isEmpty == true { lines[executor] = nil }
   }
 }

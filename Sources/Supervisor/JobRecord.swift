@@ -59,11 +59,14 @@ public struct JobRecord: Hashable, Sendable {
   public var result: JobResult?
   /// Present while running, once the child exists.
   public var process: ProcessIdentity?
+  /// Its place among the jobs that wait, given by the store when it was queued first, and kept: what was queued later has
+  /// a greater one. Means nothing in another store.
+  public var position: Int64?
 
   public init(
     job: Job, status: JobStatus = .created, attempt: Int = 0, createdAt: Timestamp, updatedAt: Timestamp? = nil,
     startedAt: Timestamp? = nil, completedAt: Timestamp? = nil, result: JobResult? = nil,
-    process: ProcessIdentity? = nil
+    process: ProcessIdentity? = nil, position: Int64? = nil
   ) {
     self.job = job
     self.status = status
@@ -74,5 +77,6 @@ public struct JobRecord: Hashable, Sendable {
     self.completedAt = completedAt
     self.result = result
     self.process = process
+    self.position = position
   }
 }

@@ -38,6 +38,7 @@ public struct RunnerContext: Sendable {
   public let logger: Logger
   /// The store, if all nodes of a cluster share it.
   let shared: (any SharedJobStore)?
+  let held: HeldJobs
 
   public init(
     loop: EventLoop, store: any JobStore, executors: Executors, settings: JobSettings, processes: ProcessGuard,
@@ -50,5 +51,6 @@ public struct RunnerContext: Sendable {
     self.processes = processes
     self.logger = logger
     shared = store as? any SharedJobStore
+    held = HeldJobs(loop: loop)
   }
 }

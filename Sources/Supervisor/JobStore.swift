@@ -5,7 +5,8 @@ public protocol JobStore: Sendable {
   /// Records a job in its first state, usually `created` or `queued`; a job that an in-process executor already ran
   /// may come finished, with its `output`.
   ///
-  /// - Returns: `.created`, or `.existed` with the present record when the same job was created before.
+  /// - Returns: `.created` with the record as it was written, or `.existed` with the present one when the same job was
+  ///   created before.
   /// - Throws: `conflict` when the id belongs to a job with other fields; `unavailable` when it cannot be written
   ///   (nothing was recorded then).
   func create(_ record: JobRecord, output: JobOutput?) async throws(JobStoreError) -> JobCreation
@@ -14,8 +15,12 @@ public protocol JobStore: Sendable {
   ///
   /// While the disk refuses writes, `finish`, `requeue` and `spawned` are kept in memory and written when it accepts
   /// them again (the call waits for that); every other step fails with `unavailable` and has no effect.
+  /// - Parameter accepted: called on the store's loop, at most once, when the step has its place in the order of writing:
+  ///   what is asked for from then on is written with it or after it, never before. It may be refused all the same.
   /// - Throws: `notFound`, `wrongState`, `unavailable`.
-  func transition(_ id: JobID, _ step: JobTransition) async throws(JobStoreError) -> JobRecord
+  func transition(
+    _ id: JobID, _ step: JobTransition, accepted: (@Sendable () -> Void)?
+  ) async throws(JobStoreError) -> JobRecord
 
   /// The record as it is on disk.
   /// - Throws: `notFound`, `unavailable`.
@@ -61,10 +66,19 @@ public protocol JobStore: Sendable {
   func unavailability() async -> String?
 }
 
+extension JobStore {
+  /// Applies one step (`JobTransition.apply`).
+  public func transition(_ id: JobID, _ step: JobTransition) async throws(JobStoreError) -> JobRecord {
+    try await transition(id, step, accepted: nil)
+  }
+}
+
 /// What `JobStore.create` did.
 public enum JobCreation: Hashable, Sendable {
-  case created
+  case created(JobRecord)
   case existed(JobRecord)
+
+  public var isNew: Bool { if case .created = self { true } else { false } }
 }
 
 /// What a queue must know of a job; the payload stays in the store until the job starts.
@@ -75,9 +89,12 @@ public struct UnfinishedJob: Hashable, Sendable {
   public let status: JobStatus
   public let attempt: Int
   public let process: ProcessIdentity?
+  /// Its place among the jobs that wait (`JobRecord.position`).
+  public let position: Int64
 
   public init(
-    id: JobID, runner: RunnerName, executor: ExecutorName, status: JobStatus, attempt: Int, process: ProcessIdentity?
+    id: JobID, runner: RunnerName, executor: ExecutorName, status: JobStatus, attempt: Int,
+    process: ProcessIdentity?, position: Int64
   ) {
     self.id = id
     self.runner = runner
@@ -85,6 +102,7 @@ public struct UnfinishedJob: Hashable, Sendable {
     self.status = status
     self.attempt = attempt
     self.process = process
+    self.position = position
   }
 }
 

@@ -50,9 +50,9 @@ extension NodeSupervisor {
     var refused: [JobID] = []
     for (record, outcome) in zip(records, outcomes) {
       switch outcome {
-      case .success(.created):
+      case .success(.created(let created)):
         let runner = try runner(record.job.runner)
-        if record.status == .queued { await runner.queue.append(record.job.id, executor: record.job.executor) }
+        if let ticket = Backlog.Ticket(created) { await runner.queue.enqueue(ticket) }
       case .success(.existed): continue
       case .failure(.conflict(let id)): refused.append(id)
       case .failure(let error): throw SupervisorError.store(error)
@@ -66,7 +66,6 @@ extension NodeSupervisor {
 
   /// Another node owns this runner.
   func giveUp(_ name: RunnerName, to node: NodeName, epoch: UInt64) async {
-    unread.remove(name)
     guard let runner = runners.removeValue(forKey: name) else { return retarget(name, to: node, epoch: epoch) }
     let entry = RegisteredRunner(
       name: name, queue: runner.settings.queue, isStopped: await runner.state != .running, epoch: epoch, newOwner: node)
@@ -93,40 +92,44 @@ extension NodeSupervisor {
   }
 
   /// The runner comes back to this node.
-  /// - Returns: whether it was on its way out, and jobs of it may be here.
-  func endDeparture(_ name: RunnerName) async -> Bool {
-    guard let departure = departed.removeValue(forKey: name) else { return false }
+  /// - Returns: what was on its way out, of which jobs may be here; `nil` when nothing was.
+  @discardableResult
+  func endDeparture(_ name: RunnerName) async -> Departure? {
+    guard let departure = departed.removeValue(forKey: name) else { return nil }
     departure.task?.cancel()
     // With a shared store it ends with the runner's last job, which nobody waits for.
     if context.shared == nil { await departure.task?.value }
-    resumeDepartureWaiters()
-    return true
+    departures.resumeAll()
+    return departure
   }
 
-  /// Queues again what waits here for a runner that has come back.
-  func takeBack(_ runner: Runner) async throws(SupervisorError) {
+  /// A runner has come back: what waits here waits for it again, and what it still runs takes slots until it has ended.
+  func takeBack(_ runner: Runner, from departure: Departure) async throws(SupervisorError) {
     let store = context.store
+    let queue = runner.queue
+    if let former = departure.runner {
+      let running = Array(await former.running.keys)
+      for id in running where await !queue.knows(id) { await queue.occupy(id, of: runner.name) }
+      Task(executorPreference: context.loop) {
+        await former.idle()
+        for id in running { await queue.vacate(id, of: runner.name) }
+      }
+    }
     for job in try await storing({ () async throws(JobStoreError) in try await store.unfinished() })
     where job.runner == runner.name && job.status == .queued {
-      await runner.queue.append(job.id, executor: job.executor)
+      await queue.enqueue(Backlog.Ticket(job))
     }
+    await queue.setRead(runner.name)
   }
 
   /// Waits until no job of these runners waits here any more.
   func departuresEnded(_ names: [RunnerName]) async {
-    let loop = context.loop
-    await withTaskCancellationHandler {
-      while !Task.isCancelled, names.contains(where: { departed[$0]?.isIdle == false }) {
-        await withCheckedContinuation { departureWaiters.append($0) }
-      }
-    } onCancel: {
-      loop.execute { self.assumeIsolated { $0.resumeDepartureWaiters() } }
-    }
+    await departures.waitUnlessCancelled(while: { names.contains { departed[$0]?.isIdle == false } })
   }
 
   /// A runner that this node has lost was removed by its new owner.
   func abandon(_ name: RunnerName) async throws(SupervisorError) {
-    guard await endDeparture(name), context.shared == nil else { return }
+    guard await endDeparture(name) != nil, context.shared == nil else { return }
     let store = context.store
     let ids = try await storing { () async throws(JobStoreError) in try await store.unfinished() }
       .filter { $0.runner == name && $0.status == .queued }.map(\.id)
@@ -136,13 +139,8 @@ extension NodeSupervisor {
 
   /// Nothing is handed over any more.
   func close() async {
-    for name in Array(departed.keys) { _ = await endDeparture(name) }
-  }
-
-  func resumeDepartureWaiters() {
-    let waiters = departureWaiters
-    departureWaiters = []
-    for waiter in waiters { waiter.resume() }
+    for task in elsewhere.values { task.cancel() }
+    for name in Array(departed.keys) { await endDeparture(name) }
   }
 
   // MARK: The way
@@ -159,7 +157,7 @@ extension NodeSupervisor {
         let (batch, isMore) = try await waiting(of: departure)
         if batch.isEmpty && !isMore {
           departed[name]?.isIdle = true
-          resumeDepartureWaiters()
+          departures.resumeAll()
           // What still runs here may be queued again, and a call that found the runner may just be writing a job.
           if let runner = departure.runner, await runner.isBusy {
             await runner.idle()
@@ -168,7 +166,7 @@ extension NodeSupervisor {
           guard departed[name]?.entry == departure.entry else { continue }
           departed[name] = nil
           try? await context.store.forget(name)
-          return resumeDepartureWaiters()
+          return departures.resumeAll()
         }
         departed[name]?.isIdle = false
         if batch.isEmpty {

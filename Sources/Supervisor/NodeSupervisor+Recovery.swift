@@ -27,7 +27,7 @@ extension NodeSupervisor {
         continue
       }
       if try await isToRun(job, by: settings), let runner = runners[job.runner] {
-        await runner.queue.append(job.id, executor: job.executor)
+        await runner.queue.enqueue(Backlog.Ticket(job))
       }
     }
     try await fail(orphans, "its runner is no longer registered")

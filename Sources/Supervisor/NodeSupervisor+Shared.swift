@@ -7,7 +7,7 @@ import Logging
 // to another, and without a lease nothing may run.
 
 extension NodeSupervisor {
-  /// Jobs that are put in line together.
+  /// Waiting jobs that are read together.
   private static var page: Int { 2000 }
 
   /// Nothing of a former life runs any more before the lease of that life ends. What this node owns is found later.
@@ -16,8 +16,8 @@ extension NodeSupervisor {
     try await storing { () async throws(JobStoreError) in try await shared.begin() }
   }
 
-  /// Takes runners over with their jobs: what ran on nodes that are gone is queued again or fails, what waits stands in
-  /// line before anything new does, then they open.
+  /// Takes runners over with their jobs: what ran on nodes that are gone is queued again or fails, and what waits is in the
+  /// backlog before anything starts.
   func host(
     _ entries: [RegisteredRunner], consented: Bool, in shared: any SharedJobStore
   ) async throws(SupervisorError) -> [RegisteredRunner] {
@@ -25,77 +25,107 @@ extension NodeSupervisor {
       try await shared.claim(entries, consented: consented)
     }
     let fresh = owned.filter { runners[$0.name] == nil && leaseLoss == nil }
-    guard !fresh.isEmpty else { return owned }
-    // Nobody stands in line before those who were there: the lines are closed before the runners are known.
-    let lines = Set(fresh.map(\.queue)).map { name in
-      let queue = queues[name] ?? JobQueue(name: name, loop: context.loop)
-      queues[name] = queue
-      return queue
-    }
-    for queue in lines { await queue.beginLoading() }
-    var added: [Runner] = []
     for entry in fresh {
-      _ = await endDeparture(entry.name)
+      await endDeparture(entry.name)
       let settings = settings(for: entry.name, queue: entry.queue)
-      added.append(await add(settings, isStopped: entry.isStopped, epoch: entry.epoch, isOpen: false))
-      unread.insert(entry.name)
+      await add(settings, isStopped: entry.isStopped, epoch: entry.epoch, isRead: false)
     }
-    do throws(SupervisorError) { try await takeJobs(of: added, in: shared) } catch {
-      // The store has just gone. They take no jobs until their lines were read.
-      context.logger.warning("cannot read the jobs of runners yet", metadata: ["reason": "\(error)"])
-    }
-    for queue in lines { await queue.endLoading() }
+    await takeJobsAgain(of: fresh.map(\.name))
     return owned
   }
 
-  /// Recovers what ran on nodes that are gone, puts what waits in line, and opens the runners.
+  /// Reads the unfinished jobs of runners: recovers what ran on nodes that are gone, inserts what waits, and takes account
+  /// of what runs elsewhere.
   private func takeJobs(of runners: [Runner], in shared: any SharedJobStore) async throws(SupervisorError) {
-    guard !runners.isEmpty else { return }
-    let settings = runners.map(\.settings)
-    try await storing { () async throws(JobStoreError) in try await shared.recoverRunning(settings) }
-    let lines = Dictionary(runners.map { ($0.name, $0.queue) }, uniquingKeysWith: { $1 })
-    let queues = Dictionary(runners.map { ($0.queue.name, $0.queue) }, uniquingKeysWith: { $1 }).values
-    for queue in queues { await queue.beginLoading() }
-    let result: Result<Void, SupervisorError>
-    do throws(SupervisorError) {
-      var position = Int64.min
-      while true {
-        let after = position
-        let page = try await storing { () async throws(JobStoreError) in
-          try await shared.waiting(Array(lines.keys), after: after, limit: Self.page)
-        }
-        for job in page { await lines[job.runner]?.load(job.id, executor: job.executor) }
-        guard page.count == Self.page, let last = page.last else { break }
-        position = last.position
-      }
-      result = .success(())
-    } catch {
-      result = .failure(error)
+    let names = runners.map(\.name)
+    var readings: [(queue: JobQueue, runners: [RunnerName], number: Int)] = []
+    for (queue, group) in Dictionary(grouping: runners, by: { ObjectIdentifier($0.queue) }).values.map({
+      ($0[0].queue, $0.map(\.name))
+    }) {
+      readings.append((queue, group, await queue.beginReading()))
     }
-    for queue in queues { await queue.endLoading() }
-    try result.get()
-    for runner in runners where unread.remove(runner.name) != nil {
-      if self.runners[runner.name] === runner, !isDraining, await runner.state == .running {
-        await runner.queue.setOpen(runner.name, true)
+    let found: SharedBacklog
+    var waiting: [WaitingJob]
+    do throws(SupervisorError) {
+      found = try await recovered(runners.map(\.settings), in: shared)
+      waiting = found.waiting
+      var page = found.waiting.count
+      while page == Self.page, let last = waiting.last {
+        let next = try await storing { () async throws(JobStoreError) in
+          try await shared.waiting(names, after: last.position, limit: Self.page)
+        }
+        page = next.count
+        waiting += next
+      }
+    } catch {
+      for reading in readings { await reading.queue.cancelReading(reading.number) }
+      throw error
+    }
+    let waitingOf = Dictionary(grouping: waiting, by: \.runner)
+    let runningOf = Dictionary(grouping: found.running, by: \.runner)
+    for reading in readings {
+      let snapshot = Backlog.Snapshot(
+        waiting: reading.runners.flatMap { waitingOf[$0] ?? [] }.map { Backlog.Ticket($0) },
+        running: reading.runners.flatMap { runningOf[$0] ?? [] }.map { ($0.id, $0.runner) })
+      let elsewhere = await reading.queue.apply(snapshot, of: reading.runners, since: reading.number)
+      awaitEnds(of: elsewhere, in: shared)
+    }
+  }
+
+  /// What the store says of runners, once nothing of it was left behind by processes that are gone, or by this one.
+  private func recovered(
+    _ settings: [RunnerSettings], in shared: any SharedJobStore
+  ) async throws(SupervisorError) -> SharedBacklog {
+    let names = settings.map(\.name)
+    var attempts = 0
+    while true {
+      let found = try await storing { () async throws(JobStoreError) in
+        try await shared.backlog(of: names, limit: Self.page)
+      }
+      let held = context.held
+      let abandoned = found.running.filter { job in job.isMine && !held.assumeIsolated { $0.contains(job.id) } }
+      attempts += 1
+      guard !abandoned.isEmpty || found.running.contains(where: \.isLost), attempts < 5 else { return found }
+      try await storing { () async throws(JobStoreError) in
+        try await shared.recoverRunning(settings, abandoned: abandoned)
       }
     }
   }
 
-  /// Looks at the lines of these runners again, as far as they live here; of all when there is no name.
+  /// Looks at runners again when a job has ended that runs elsewhere. That one was queued again is told by the store.
+  private func awaitEnds(of jobs: [JobID: RunnerName], in shared: any SharedJobStore) {
+    for (id, runner) in jobs where elsewhere[id] == nil {
+      elsewhere[id] = Task(executorPreference: context.loop) {
+        // A failure of the store is made up for by `takeMissedJobs`.
+        do throws(JobStoreError) { _ = try await shared.finished(id) } catch .notFound {} catch { return }
+        await self.endedElsewhere(id, runner)
+      }
+    }
+  }
+
+  private func endedElsewhere(_ id: JobID, _ runner: RunnerName) async {
+    elsewhere[id] = nil
+    await takeJobsAgain(of: [runner])
+  }
+
+  /// Looks at the jobs of these runners again, as far as they live here; of all when there is no name.
   func takeJobsAgain(of names: [RunnerName]?) async {
     guard let shared = context.shared, leaseLoss == nil else { return }
     let found = names.map { $0.compactMap { runners[$0] } } ?? Array(runners.values)
+    guard !found.isEmpty else { return }
     do throws(SupervisorError) { try await takeJobs(of: found, in: shared) } catch {
+      // The store has just gone. Until their jobs were read, runners that are new here take none.
       context.logger.warning("cannot read the jobs of runners yet", metadata: ["reason": "\(error)"])
     }
   }
 
-  /// Finds what no news told of: jobs in line that this node does not know, jobs of nodes that are gone, lines that could
-  /// not be read.
+  /// Finds what no news told of: waiting jobs that this node does not know, jobs of nodes that are gone, runners whose jobs
+  /// could not be read, and jobs that do not run elsewhere any more.
   func takeMissedJobs() async {
     guard let shared = context.shared, leaseLoss == nil, !runners.isEmpty else { return }
     guard let check = try? await shared.check() else { return }
-    var names = unread.union(check.lost)
+    var names = Set(check.lost)
+    for queue in queues.values { names.formUnion(await queue.toBeRead) }
     for job in check.first {
       guard let runner = runners[job.runner] else { continue }
       if await !runner.queue.knows(job.id) { names.insert(job.runner) }
@@ -112,7 +142,7 @@ extension NodeSupervisor {
   private func leave(_ name: RunnerName, _ runner: Runner) async {
     await runner.idle()
     if departed[name]?.runner === runner { departed[name] = nil }
-    resumeDepartureWaiters()
+    departures.resumeAll()
   }
 
   /// This node may not run jobs any more, at once: it gives up all its runners, and kills what runs.
@@ -121,7 +151,8 @@ extension NodeSupervisor {
     let stopped = Array(runners.values)
     runners = [:]
     queues = [:]
-    unread = []
+    for task in elsewhere.values { task.cancel() }
+    elsewhere = [:]
     for runner in stopped {
       await runner.queue.drain()
       let entry = RegisteredRunner(

@@ -20,12 +20,12 @@ public distributed actor NodeSupervisor {
   /// Runners that have another owner now, and of which jobs remain here.
   var departed: [RunnerName: Departure] = [:]
   /// Who waits for the end of all departures.
-  var departureWaiters: [CheckedContinuation<Void, Never>] = []
+  let departures: Waiters
   private(set) var isDraining = false
   /// Why this node must not run jobs at present, if so.
   var leaseLoss: String?
-  /// Runners whose line could not be read from a shared store yet; they take no jobs.
-  var unread: Set<RunnerName> = []
+  /// Waits for the end of jobs that run elsewhere and take slots here (`NodeSupervisor+Shared.swift`).
+  var elsewhere: [JobID: Task<Void, Never>] = [:]
   /// Decides for this node what concerns others as well; it made this actor and outlives it.
   unowned let registry: RunnerRegistry
 
@@ -36,6 +36,7 @@ public distributed actor NodeSupervisor {
     self.context = context
     self.configured = configured
     self.registry = registry
+    departures = Waiters(on: context.loop)
     self.actorSystem = actorSystem
   }
 
@@ -112,21 +113,23 @@ public distributed actor NodeSupervisor {
       try await withEach(entries) { (entry) async throws(JobStoreError) in try await store.save(entry) }
     }
     for entry in entries where runners[entry.name] == nil {
-      let returning = await endDeparture(entry.name)
+      let former = await endDeparture(entry.name)
       let settings = settings(for: entry.name, queue: entry.queue)
-      let runner = await add(settings, isStopped: entry.isStopped, epoch: entry.epoch)
-      if returning { try await takeBack(runner) }
+      let runner = await add(settings, isStopped: entry.isStopped, epoch: entry.epoch, isRead: former == nil)
+      if let former { try await takeBack(runner, from: former) }
     }
     return entries
   }
 
   @discardableResult
-  func add(_ settings: RunnerSettings, isStopped: Bool, epoch: UInt64, isOpen: Bool = true) async -> Runner {
+  func add(
+    _ settings: RunnerSettings, isStopped: Bool, epoch: UInt64, isOpen: Bool = true, isRead: Bool = true
+  ) async -> Runner {
     let queue = queues[settings.queue] ?? JobQueue(name: settings.queue, loop: context.loop)
     queues[settings.queue] = queue
     let runner = Runner(settings, queue: queue, context: context, isStopped: isStopped, epoch: epoch)
     runners[settings.name] = runner
-    await queue.add(runner, concurrency: settings.concurrency, isOpen: isOpen && !isStopped)
+    await queue.add(runner, isOpen: isOpen && !isStopped, isRead: isRead)
     return runner
   }
 
@@ -147,15 +150,13 @@ public distributed actor NodeSupervisor {
 
   /// Opens all runners that are not stopped: the node knows now what it owns.
   func open() async {
-    for runner in runners.values where !unread.contains(runner.name) {
-      if await runner.state == .running { await runner.startRunner() }
-    }
+    for runner in runners.values where await runner.state == .running { await runner.startRunner() }
   }
 
   /// Whether these runners take jobs; those that are stopped stay so.
   func setOpen(_ names: [RunnerName], _ isOpen: Bool) async {
     for name in names {
-      guard let runner = runners[name], !unread.contains(name), await runner.state == .running else { continue }
+      guard let runner = runners[name], await runner.state == .running else { continue }
       await runner.queue.setOpen(name, isOpen)
     }
   }

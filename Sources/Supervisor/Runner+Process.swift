@@ -10,8 +10,9 @@ extension Runner {
   /// How long output may stay open after the process and its group are gone.
   private static var timeForOutput: Duration { .milliseconds(50) }
 
-  func execute(_ id: JobID, by executor: ProcessExecutor) async {
-    guard let record = await started(id) else { return }
+  func execute(_ ticket: Backlog.Ticket, by executor: ProcessExecutor) async throws(NotExecuted) {
+    let id = ticket.id
+    let record = try await started(ticket)
     if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
     let workspace = Workspace(below: context.settings.workDirectory, for: executor)
     do throws(UVError) {
@@ -39,11 +40,10 @@ extension Runner {
         _ = await process.outputEnded(within: Self.timeForOutput)
       }
       await process.close()
-      // The next job's process may start now; this one's end is recorded before the next one's start.
-      await queue.release(id, by: name)
       await end(record, ending, of: process)
     } catch {
-      await cannotRun(record, executor, error)
+      await workspace.remove(on: context.loop)
+      return try await cannotRun(record, executor, error)
     }
     await workspace.remove(on: context.loop)
   }
@@ -102,14 +102,17 @@ extension Runner {
       let seconds = record.job.timeoutSeconds > 0 ? record.job.timeoutSeconds : settings.defaultTimeoutSeconds
       await finish(id, .timeout, "timed out after \(seconds) s\(explanation)", output)
     case .stopped where handsBack && settings.onNodeLoss == .requeue && record.attempt < settings.maxAttempts:
-      _ = try? await context.store.transition(id, .requeue(at: .now))
+      _ = try? await context.store.transition(id, .requeue(at: .now), accepted: releasing(id))
     case .stopped(let reason): await finish(id, .failed, reason, output)
     }
   }
 
   /// The child could not be started. When the machine is short of something, the job waits for better times.
-  private func cannotRun(_ record: JobRecord, _ executor: ProcessExecutor, _ error: UVError) async {
+  private func cannotRun(
+    _ record: JobRecord, _ executor: ProcessExecutor, _ error: UVError
+  ) async throws(NotExecuted) {
     let id = record.job.id
+    if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
     let shortages = [
       UVError.tryAgain, UVError.tooManyFiles, UVError.tooManyFilesInSystem, UVError.outOfMemory, UVError.noSpace,
     ]
@@ -117,7 +120,7 @@ extension Runner {
       (try? await context.store.transition(id, .requeue(at: .now))) != nil
     {
       context.logger.error("cannot start a job, it waits", metadata: ["job": "\(id)", "reason": "\(error)"])
-      return await queue.putBack(id, executor: record.job.executor, holding: .seconds(1))
+      throw .waits(.seconds(1))
     }
     let command = executor.configuration.command[0]
     await finish(id, .failed, "cannot run executor \"\(executor.configuration.name)\" (\(command)): \(error)")

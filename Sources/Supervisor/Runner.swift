@@ -30,13 +30,14 @@ public actor Runner {
   /// Calls that are writing a job which may wait for this runner then.
   private var writes = 0
   private var counts: [JobStatus: Int] = [:]
-  private var idleWaiters: [CheckedContinuation<Void, Never>] = []
+  private let changes: Waiters
 
   init(_ settings: RunnerSettings, queue: JobQueue, context: RunnerContext, isStopped: Bool, epoch: UInt64 = 1) {
     self.settings = settings
     self.queue = queue
     self.context = context
     self.epoch = epoch
+    changes = Waiters(on: context.loop)
     state = isStopped ? .stopped : .running
   }
 
@@ -71,12 +72,12 @@ public actor Runner {
     writes += 1
     defer { wrote() }
     do {
-      let record = try await context.store.transition(id, .enqueue(at: .now))
-      await enqueue(id, executor: record.job.executor)
-    } catch .wrongState(_, let status) where !status.isFinal {
-      // Queued by a call whose answer was lost; once more in line is harmless.
-      guard context.shared != nil, status == .queued, let record = try? await context.store.record(id) else { return }
-      await enqueue(id, executor: record.job.executor)
+      await enqueue(try await context.store.transition(id, .enqueue(at: .now)))
+    } catch .wrongState(_, .queued) {
+      // Queued by a call whose answer was lost. It counts as started only once it waits here.
+      await enqueue(try await storing { () async throws(JobStoreError) in try await context.store.record(id) })
+    } catch .wrongState(_, .running) {
+      // Started by a call whose answer was lost.
     } catch .fenced {
       throw .runnerNotFound(name)
     } catch {
@@ -118,24 +119,23 @@ public actor Runner {
     switch try await owning({ () async throws(JobStoreError) in
       try await context.store.create(record, output: written)
     }) {
-    case .created where record.status.isFinal:
+    case .created(let record) where record.status.isFinal:
       counts[.completed, default: 0] += 1
       return record
-    case .created:
-      await enqueue(job.id, executor: job.executor)
+    case .created(let record): await enqueue(record)
     case .existed(let present) where present.status.isFinal:
       return present
     case .existed(let present):
       if present.status == .created { try await start(job.id) }
-      // Written by a call whose answer was lost; once more in line is harmless.
-      if present.status == .queued, context.shared != nil { await enqueue(job.id, executor: job.executor) }
+      // Queued by a call whose answer was lost.
+      if present.status == .queued { await enqueue(present) }
     }
     return nil
   }
 
   private func wrote() {
     writes -= 1
-    if !isBusy { resumeIdleWaiters() }
+    if !isBusy { changes.resumeAll() }
   }
 
   /// Whether jobs run, or may be about to wait.
@@ -143,11 +143,12 @@ public actor Runner {
 
   /// Returns when it is busy no more.
   func idle() async {
-    while isBusy { await withCheckedContinuation { idleWaiters.append($0) } }
+    await changes.wait(while: { isBusy })
   }
 
-  private func enqueue(_ id: JobID, executor: ExecutorName) async {
-    if removal == nil { await queue.append(id, executor: executor) } else { await failIfRemoved(id) }
+  private func enqueue(_ record: JobRecord) async {
+    guard removal == nil else { return await failIfRemoved(record.job.id) }
+    if let ticket = Backlog.Ticket(record) { await queue.enqueue(ticket) }
   }
 
   /// A job that was written after its runner's jobs were ended shares their end.
@@ -196,7 +197,7 @@ public actor Runner {
   public func startRunner() async {
     state = .running
     await queue.setOpen(name, true)
-    resumeIdleWaiters()
+    changes.resumeAll()
   }
 
   /// Takes no more jobs and returns when the running ones have ended; with `force` it stops them.
@@ -204,7 +205,7 @@ public actor Runner {
     if state == .running { state = .stopping }
     await queue.setOpen(name, false)
     if force { for id in Array(running.keys) { await end(id, reason: reason) } }
-    while state == .stopping && !running.isEmpty { await withCheckedContinuation { idleWaiters.append($0) } }
+    await changes.wait(while: { state == .stopping && !running.isEmpty })
     guard state != .running else { throw .runnerState(name, state, "it was started again while it was stopping") }
     state = .stopped
   }
@@ -216,7 +217,7 @@ public actor Runner {
       try? await loop.sleep(for: time)
       if !Task.isCancelled { await self.handBack() }
     }
-    while !running.isEmpty { await withCheckedContinuation { idleWaiters.append($0) } }
+    await changes.wait(while: { !running.isEmpty })
     deadline.cancel()
   }
 
@@ -244,40 +245,65 @@ public actor Runner {
   // MARK: Execution
 
   /// A job left the queue for this runner; `execute` follows.
-  func take(_ id: JobID) { running[id] = RunningJob() }
-
-  /// One job, handed over by the queue, from its start to its end on disk.
-  func execute(_ id: JobID, executor: ExecutorName) async {
-    switch context.executors[executor] {
-    case .echo: await echo(id)
-    case .process(let process): await execute(id, by: process)
-    case nil: await finish(id, .failed, "this node has no executor \"\(executor)\"")
-    }
-    await queue.release(id, by: name)
-    running[id] = nil
-    if running.isEmpty { resumeIdleWaiters() }
+  func take(_ id: JobID) {
+    running[id] = RunningJob()
+    context.held.assumeIsolated { $0.add(id) }
   }
 
-  private func echo(_ id: JobID) async {
-    guard let record = await started(id) else { return }
+  /// One job, handed over by the queue, from its start to its end on disk.
+  func execute(_ ticket: Backlog.Ticket) async {
+    let id = ticket.id
+    do throws(NotExecuted) {
+      switch context.executors[ticket.executor] {
+      case .echo: try await echo(ticket)
+      case .process(let process): try await execute(ticket, by: process)
+      case nil: await finish(id, .failed, "this node has no executor \"\(ticket.executor)\"")
+      }
+      dropped(id)
+      await queue.drop(id)
+    } catch {
+      dropped(id)
+      switch error {
+      case .gone: await queue.drop(id)
+      case .waits(let time): await queue.putBack(ticket, holding: time)
+      case .runsElsewhere: await queue.occupy(id, of: name)
+      }
+    }
+    if running.isEmpty { changes.resumeAll() }
+  }
+
+  private func dropped(_ id: JobID) {
+    running[id] = nil
+    context.held.assumeIsolated { $0.remove(id) }
+  }
+
+  private func echo(_ ticket: Backlog.Ticket) async throws(NotExecuted) {
+    let id = ticket.id
+    let record = try await started(ticket)
     if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
     let payload = record.job.payload
     await finish(id, .completed, .success(payload), JobOutput(stdout: Array(payload.utf8)))
   }
 
-  /// Records the start; `nil` when the job shall not run now.
-  func started(_ id: JobID) async -> JobRecord? {
+  /// Records the start.
+  func started(_ ticket: Backlog.Ticket) async throws(NotExecuted) -> JobRecord {
     do {
-      return try await context.store.transition(id, .start(at: .now))
+      return try await context.store.transition(ticket.id, .start(at: .now))
     } catch .unavailable(let reason, let milliseconds) {
-      context.logger.warning("cannot start a job, it stays queued", metadata: ["job": "\(id)", "reason": "\(reason)"])
-      if let executor = try? await context.store.record(id).job.executor {
-        await queue.putBack(id, executor: executor, holding: .milliseconds(milliseconds))
-      }
+      context.logger.warning(
+        "cannot start a job, it stays queued", metadata: ["job": "\(ticket.id)", "reason": "\(reason)"])
+      throw .waits(.milliseconds(milliseconds))
+    } catch .wrongState(_, .running) {
+      throw .runsElsewhere
     } catch {
-      // It was stopped or deleted while it waited.
+      throw .gone
     }
-    return nil
+  }
+
+  /// Called when the end of a job, or its return to the backlog, has its place in the order of writing: the next job's
+  /// start is written with it or after it.
+  func releasing(_ id: JobID) -> @Sendable () -> Void {
+    { [queue] in queue.assumeIsolated { $0.release(id) } }
   }
 
   func finish(_ id: JobID, _ status: JobStatus, _ error: String, _ output: JobOutput? = nil) async {
@@ -286,7 +312,8 @@ public actor Runner {
 
   func finish(_ id: JobID, _ status: JobStatus, _ result: JobResult, _ output: JobOutput?) async {
     do {
-      _ = try await context.store.transition(id, .finish(status, result, output, at: .now))
+      _ = try await context.store.transition(
+        id, .finish(status, result, output, at: .now), accepted: releasing(id))
     } catch .fenced {
       return context.logger.warning("another node has taken a job over", metadata: ["job": "\(id)"])
     } catch {
@@ -299,12 +326,6 @@ public actor Runner {
       metadata: ["job": "\(id)", "runner": "\(name)", "status": "\(status.rawValue)"])
   }
 
-  private func resumeIdleWaiters() {
-    let waiters = idleWaiters
-    idleWaiters = []
-    for waiter in waiters { waiter.resume() }
-  }
-
   /// The executor of a job that a client hands over, if this runner may and can run it.
   private func check(_ job: Job) throws(SupervisorError) -> Executor {
     guard mayUse(job.executor), let executor = context.executors[job.executor] else {
@@ -313,4 +334,14 @@ public actor Runner {
     if case .process(let process) = executor { try process.check(job) }
     return executor
   }
+}
+
+/// Why a job that left the backlog for a runner was not executed.
+enum NotExecuted: Error {
+  /// It was stopped or deleted while it waited, or its runner has another owner now.
+  case gone
+  /// The store or the machine cannot have it run now: it waits where it was, and its queue starts nothing for a time.
+  case waits(Duration)
+  /// The store calls it running: an earlier life of this runner started it, and is about to end it or to queue it again.
+  case runsElsewhere
 }

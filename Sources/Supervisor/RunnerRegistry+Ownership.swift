@@ -69,7 +69,7 @@ extension RunnerRegistry {
         me.planReview()
       case .mustStop: break
       }
-      me.resumeChangeWaiters()
+      me.changed()
     }
   }
 
@@ -100,40 +100,10 @@ extension RunnerRegistry {
     }
   }
 
-  /// Waits for the next news, but not for ever: what a caller waits for may have happened already.
-  /// - Returns: whether it is worth to look again; not once the caller is cancelled, or the node ends.
-  func change(within time: Duration) async -> Bool {
-    guard !hasEnded, !Task.isCancelled else { return false }
-    nextWaiter += 1
-    let number = nextWaiter
-    let loop = context.loop
-    let clock = Timer(on: loop)
-    clock.schedule(after: time) { [unowned self] in self.assumeIsolated { $0.resumeChangeWaiter(number) } }
-    await withTaskCancellationHandler {
-      await withCheckedContinuation {
-        // The handler may have been called, and have found no waiter, before this begins.
-        guard !Task.isCancelled else { return $0.resume() }
-        changeWaiters[number] = ChangeWaiter(continuation: $0, clock: clock)
-      }
-    } onCancel: {
-      loop.execute { self.assumeIsolated { $0.resumeChangeWaiter(number) } }
-    }
-    clock.close()
-    return !hasEnded && !Task.isCancelled
-  }
-
-  private func resumeChangeWaiter(_ number: UInt64) {
-    guard let waiter = changeWaiters.removeValue(forKey: number) else { return }
-    waiter.clock.close()
-    waiter.continuation.resume()
-  }
-
-  func resumeChangeWaiters() { for number in Array(changeWaiters.keys) { resumeChangeWaiter(number) } }
-
   /// Nobody is served any more: calls that wait for news end, and nothing of them waits on the loop afterwards.
   public func end() {
     hasEnded = true
-    resumeChangeWaiters()
+    changed()
   }
 
   // MARK: Saying
@@ -374,7 +344,7 @@ extension RunnerRegistry {
     let deadline = ContinuousClock.now + time
     let wasOpen = state == .open
     state = .draining
-    resumeChangeWaiters()
+    changed()
     review?.cancel()
     await review?.value
     if let cluster, wasOpen, await !cluster.isClosed, !ownership.peers.isEmpty {

@@ -52,7 +52,7 @@ extension RunnerRegistry {
       chore { await processes.expectLife(until: end) }
     case .leaseLost(let reason):
       leaseLoss = reason
-      resumeChangeWaiters()
+      changed()
       chore { await self.stopAtOnce(reason) }
     case .leaseRegained:
       leaseLoss = nil
@@ -103,7 +103,7 @@ extension RunnerRegistry {
     for (name, owner, epoch) in surplus {
       await local.whenLocal { await $0.giveUp(name, to: owner, epoch: epoch) }
     }
-    resumeChangeWaiters()
+    changed()
     return all
   }
 

@@ -25,14 +25,14 @@ public actor RunnerRegistry {
   private var remote: [NodeName: NodeSupervisor] = [:]
   /// Where jobs of other nodes were found.
   var locations = LocationCache()
-  /// Registrations that are being made, and who waits for that.
-  private var registering: [RunnerName: [CheckedContinuation<Void, Never>]] = [:]
+  /// Registrations that are being made.
+  private var registering: Set<RunnerName> = []
   /// Runners that are being removed.
   var removing: Set<RunnerName> = []
   /// Calls that wait for news of owners and members.
-  var changeWaiters: [UInt64: ChangeWaiter] = [:]
+  let changes: Waiters
+  private var changeCount: UInt64 = 0
   var hasEnded = false
-  var nextWaiter: UInt64 = 0
   var review: Task<Void, Never>?
   var isReviewDue = false
 
@@ -57,6 +57,7 @@ public actor RunnerRegistry {
     self.context = context
     self.configured = configured
     node = context.settings.node
+    changes = Waiters(on: context.loop)
     isClustered = system != nil
     let me = context.settings.node.member
     self.system =
@@ -207,10 +208,13 @@ public actor RunnerRegistry {
 
   func registerHere(_ name: RunnerName, queue: QueueName) async throws(SupervisorError) {
     try requireOpen()
-    while registering[name] != nil { await withCheckedContinuation { registering[name]!.append($0) } }
+    await changes.wait(while: { registering.contains(name) })
     if try isRegistered(name, queue) { return }
-    registering[name] = []
-    defer { for waiter in registering.removeValue(forKey: name)! { waiter.resume() } }
+    registering.insert(name)
+    defer {
+      registering.remove(name)
+      changes.resumeAll()
+    }
     try await host([RegisteredRunner(name: name, queue: queue, epoch: ownership.nextEpoch(name))])
     if let shared = context.shared {
       // The store may know it, of another node or with another queue.
@@ -269,10 +273,18 @@ public actor RunnerRegistry {
     ((try? await local.statuses()) ?? []).sorted { $0.name < $1.name }
   }
 
-  /// A call that waits for news, and the clock that ends its waiting.
-  struct ChangeWaiter {
-    let continuation: CheckedContinuation<Void, Never>
-    let clock: Timer
+  /// Waits for the next change of owners and members, but not for ever: what a caller waits for may have happened already.
+  /// - Returns: whether it is worth to look again; not once the caller is cancelled, or the node ends.
+  func change(within time: Duration) async -> Bool {
+    let count = changeCount
+    await changes.waitUnlessCancelled(while: { changeCount == count && !hasEnded }, atMost: time)
+    return !hasEnded && !Task.isCancelled
+  }
+
+  /// Owners or members have changed.
+  func changed() {
+    changeCount += 1
+    changes.resumeAll()
   }
 
   struct Answers<Value: Sendable>: Sendable {

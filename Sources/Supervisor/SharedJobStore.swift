@@ -35,8 +35,13 @@ public protocol SharedJobStore: JobStore {
   /// Looks for what may have been missed, cheaply.
   func check() async throws(JobStoreError) -> SharedStoreCheck
 
-  /// Queues jobs of these runners again, or fails them as the settings say, that were running on nodes which are gone.
-  func recoverRunning(_ runners: [RunnerSettings]) async throws(JobStoreError)
+  /// Queues jobs of these runners again, or fails them as the settings say, that were running on nodes which are gone,
+  /// and those that this process runs no more.
+  /// - Parameter abandoned: started by this process, of which nobody in it knows any more.
+  func recoverRunning(_ runners: [RunnerSettings], abandoned: [RunningJob]) async throws(JobStoreError)
+
+  /// The unfinished jobs of runners at one instant: all that run, and the first of those that wait, in order.
+  func backlog(of runners: [RunnerName], limit: Int) async throws(JobStoreError) -> SharedBacklog
 
   /// Jobs of runners that wait in their queues, in order, a page at a time.
   /// - Parameter position: of the last one of the page before.
@@ -103,6 +108,36 @@ public struct SharedStoreCheck: Hashable, Sendable {
   public init(lost: [RunnerName], first: [WaitingJob]) {
     self.lost = lost
     self.first = first
+  }
+}
+
+/// What the owner of runners has to know of their jobs before it starts one.
+public struct SharedBacklog: Hashable, Sendable {
+  public let waiting: [WaitingJob]
+  public let running: [RunningJob]
+
+  public init(waiting: [WaitingJob], running: [RunningJob]) {
+    self.waiting = waiting
+    self.running = running
+  }
+}
+
+/// A job that runs, by the store.
+public struct RunningJob: Hashable, Sendable {
+  public let id: JobID
+  public let runner: RunnerName
+  public let attempt: Int
+  /// Whether this process has started it.
+  public let isMine: Bool
+  /// Whether the process that has started it has no lease any more.
+  public let isLost: Bool
+
+  public init(id: JobID, runner: RunnerName, attempt: Int, isMine: Bool, isLost: Bool) {
+    self.id = id
+    self.runner = runner
+    self.attempt = attempt
+    self.isMine = isMine
+    self.isLost = isLost
   }
 }
 

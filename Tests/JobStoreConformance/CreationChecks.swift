@@ -7,13 +7,16 @@ extension StoreCheck {
   static let creation = [
     StoreCheck("a new job is created and read back whole") { (under) async throws in
       let record = JobRecord.created(.sample("job"))
-      #expect(try await under.store.create(record) == .created)
+      #expect(try await under.store.create(record).isNew)
       #expect(try await under.store.record(record.job.id) == record)
       #expect(try await under.store.unfinished() == [])
     },
     StoreCheck("a job may be created queued") { (under) async throws in
-      let record = JobRecord.queued(.sample("job"))
-      #expect(try await under.store.create(record) == .created)
+      var record = JobRecord.queued(.sample("job"))
+      let creation = try await under.store.create(record)
+      record.position = try await under.store.record(record.job.id).position
+      #expect(record.position != nil)
+      #expect(creation == .created(record))
       #expect(try await under.store.record(record.job.id) == record)
       #expect(try await under.store.unfinished().map(\.id) == [record.job.id])
     },
@@ -22,7 +25,7 @@ extension StoreCheck {
       let record = JobRecord(
         job: .sample("job"), status: .completed, attempt: 1, createdAt: .at(0), updatedAt: .at(2), startedAt: .at(1),
         completedAt: .at(2), result: .success("out"))
-      #expect(try await under.store.create(record, output: output) == .created)
+      #expect(try await under.store.create(record, output: output).isNew)
       #expect(try await under.store.record(record.job.id) == record)
       #expect(try await under.store.output(record.job.id) == output)
       #expect(try await under.store.finished(record.job.id) == record)
@@ -53,8 +56,8 @@ extension StoreCheck {
       await expect(.conflict(JobID(trusted: "job"))) {
         _ = try await under.store.create(.created(.sample("job", payload: decomposed)))
       }
-      #expect(try await under.store.create(.created(.sample(composed))) == .created)
-      #expect(try await under.store.create(.created(.sample(decomposed))) == .created)
+      #expect(try await under.store.create(.created(.sample(composed))).isNew)
+      #expect(try await under.store.create(.created(.sample(decomposed))).isNew)
       let found = try await under.store.record(JobID(trusted: decomposed)).job.id.rawValue
       #expect(Array(found.utf8) == Array(decomposed.utf8))
     },
@@ -62,15 +65,16 @@ extension StoreCheck {
       for number in 0..<20 {
         let job = Job.sample("job-\(number)")
         let answers = try await concurrently(16) { _ in try await under.store.create(.queued(job)) }
-        #expect(answers.count { $0 == .created } == 1)
-        #expect(answers.count { $0 == .existed(.queued(job)) } == 15)
+        #expect(answers.count(where: \.isNew) == 1)
+        let present = try await under.store.record(job.id)
+        #expect(answers.count { $0 == .existed(present) } == 15)
       }
     },
     StoreCheck("of many jobs with one id at the same time, one is created and the others are conflicts") { under in
       for number in 0..<20 {
         let id = "job-\(number)"
         let answers = try await concurrently(8) { caller in
-          do { return try await under.store.create(.queued(.sample(id, caller: "\(caller)"))) == .created } catch {
+          do { return try await under.store.create(.queued(.sample(id, caller: "\(caller)"))).isNew } catch {
             #expect(error as? JobStoreError == .conflict(JobID(trusted: id)))
             return false
           }

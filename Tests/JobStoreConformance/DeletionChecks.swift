@@ -32,8 +32,8 @@ extension StoreCheck {
       #expect(try await store.output(id) == output)
       try await store.delete(id)
       let record = JobRecord.queued(.sample("job", payload: "new"))
-      #expect(try await store.create(record) == .created)
-      #expect(try await store.record(id) == record)
+      #expect(try await store.create(record).isNew)
+      #expect(try await store.record(id).unplaced == record)
       _ = try await store.transition(id, .failed())
       #expect(try await store.output(id) == JobOutput())
       #expect(try await under.reopen().record(id).job.payload == "new")
@@ -67,7 +67,7 @@ extension StoreCheck {
       await expect(.notFound(job.id)) { _ = try await store.record(job.id) }
       #expect(try await store.unfinished() == [])
       #expect(try await store.query(JobQuery()).jobs == [])
-      #expect(try await store.create(.queued(job)) == .created)
+      #expect(try await store.create(.queued(job)).isNew)
     },
   ]
 

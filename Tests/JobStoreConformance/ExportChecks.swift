@@ -105,11 +105,11 @@ extension StoreCheck {
       ]
       for record in records {
         let output: JobOutput? = record.status.isFinal ? JobOutput(stderr: [1, 0], stderrDropped: 4) : nil
-        #expect(try await store.create(record, output: output) == .created)
+        #expect(try await store.create(record, output: output).isNew)
       }
       let reopened = try await under.reopen()
-      for record in records { #expect(try await reopened.record(record.job.id) == record) }
-      #expect(try await reopened.exportAll(limit: 10).map(\.record) == records)
+      for record in records { #expect(try await reopened.record(record.job.id).unplaced == record) }
+      #expect(try await reopened.exportAll(limit: 10).map(\.record.unplaced) == records)
       #expect(try await reopened.unfinished().map(\.attempt) == [2])
     },
   ]

@@ -22,6 +22,42 @@ extension StoreCheck {
       #expect(try await store.unfinished().map(\.id) == queueing)
       #expect(try await under.reopen().unfinished().map(\.id) == queueing)
     },
+    StoreCheck("every answer tells the place in the queue, and places are in the order of queueing") { under in
+      let store = under.store
+      let ids = (0..<60).map { JobID(trusted: "job-\($0)") }
+      for id in ids where id.rawValue.hasSuffix("5") { _ = try await store.create(.created(.sample(id.rawValue))) }
+      // At once, so that one commit takes many; some are created queued, some are queued later.
+      let positions = try await concurrently(ids.count) { number in
+        let id = ids[number]
+        if id.rawValue.hasSuffix("5") { return try await store.transition(id, .enqueue(at: .at(1))).position }
+        guard case .created(let record) = try await store.create(.queued(.sample(id.rawValue))) else { return nil }
+        return record.position
+      }
+      let found = positions.compactMap(\.self)
+      #expect(Set(found).count == ids.count)
+      let unfinished = try await store.unfinished()
+      #expect(unfinished.map(\.position) == found.sorted())
+      #expect(unfinished.map(\.id) == zip(ids, found).sorted { $0.1 < $1.1 }.map(\.0))
+      for (id, position) in zip(ids, found) { #expect(try await store.record(id).position == position) }
+    },
+    StoreCheck("a step is accepted before its call returns, and what is asked for then is not written before it") {
+      under in
+      let store = under.store
+      for round in 0..<20 {
+        let (first, second) = (JobID(trusted: "first-\(round)"), JobID(trusted: "second-\(round)"))
+        try await store.make(.sample(first.rawValue), .running)
+        try await store.make(.sample(second.rawValue), .queued)
+        let next = Gate()
+        async let start: JobRecord? = next.wait { try await store.transition(second, .start(at: .at(3))) }
+        let end = Task {
+          try await store.transition(first, .completed(), accepted: { next.open() })
+        }
+        #expect(try await start?.status == .running)
+        // Whoever sees the second one run sees that the first one has ended.
+        #expect(try await store.record(first).status == .completed)
+        _ = try await end.value
+      }
+    },
     StoreCheck("a job that is queued again keeps the place of its first queueing") { under in
       var store = under.store
       let ids = ["a", "b", "c", "d"].map { JobID(trusted: $0) }
@@ -77,4 +113,17 @@ extension StoreCheck {
       #expect(try await under.reopen().registeredRunners() == [runners[0], runners[2], runners[1]])
     },
   ]
+}
+
+/// Opened once; whoever waits goes on then.
+private final class Gate: Sendable {
+  private let stream: AsyncStream<Void>
+  private let continuation: AsyncStream<Void>.Continuation
+
+  init() { (stream, continuation) = AsyncStream.makeStream() }
+  func open() { continuation.finish() }
+  func wait<Value: Sendable>(_ body: () async throws -> Value) async rethrows -> Value {
+    for await _ in stream {}
+    return try await body()
+  }
 }

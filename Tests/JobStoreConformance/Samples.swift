@@ -24,6 +24,12 @@ extension Job {
 
 extension JobRecord {
   package static func created(_ job: Job) -> JobRecord { JobRecord(job: job, createdAt: .at(0)) }
+  /// As it is but for its place in the queue, which is the store's to give.
+  package var unplaced: JobRecord {
+    var record = self
+    record.position = nil
+    return record
+  }
   package static func queued(_ job: Job) -> JobRecord { JobRecord(job: job, status: .queued, createdAt: .at(0)) }
 }
 
@@ -50,7 +56,7 @@ extension JobStore {
   /// Brings a new job into a state by the shortest legal way, and answers its record.
   @discardableResult
   package func make(_ job: Job, _ status: JobStatus) async throws -> JobRecord {
-    guard try await create(.created(job)) == .created else { throw JobStoreError.conflict(job.id) }
+    guard try await create(.created(job)).isNew else { throw JobStoreError.conflict(job.id) }
     switch status {
     case .created: return try await record(job.id)
     case .queued: return try await transition(job.id, .enqueue(at: .at(1)))

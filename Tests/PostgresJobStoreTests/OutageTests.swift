@@ -39,7 +39,7 @@ struct OutageTests {
     try await withProxy { fixture, store, proxy in
       let job = Job.sample("job")
       let steps: [(String, () async throws -> Bool)] = [
-        ("create", { try await store.create(.created(job)) == .created }),
+        ("create", { try await store.create(.created(job)).isNew }),
         ("enqueue", { try await store.transition(job.id, .enqueue(at: .at(1))).status == .queued }),
         ("start", { try await store.transition(job.id, .start(at: .at(2))).attempt == 1 }),
         ("spawned", { try await store.transition(job.id, .spawned(.sample, at: .at(3))).process == .sample }),
@@ -88,7 +88,7 @@ struct OutageTests {
       #expect(try await wait.value.status == .completed)
       #expect(await eventually { events.contains { if case .recovered = $0 { true } else { false } } })
       #expect(await store.unavailability() == nil)
-      #expect(try await store.create(.created(.sample("new"))) == .created)
+      #expect(try await store.create(.created(.sample("new"))).isNew)
     }
   }
 

@@ -95,11 +95,11 @@ struct OwnershipTests {
       // A consent that comes late takes nothing from who came after.
       #expect(try await a.claim(agreed, consented: true) == [])
       // As long as it has a lease, its jobs are its own.
-      try await b.recoverRunning(settings)
+      try await b.recoverRunning(settings, abandoned: [])
       #expect(try await b.record(JobID(trusted: "first")).status == .running)
       try await b.end([NodeLease(session: a.session)])
       let waiting = Task { try await b.finished(JobID(trusted: "never again")) }
-      try await b.recoverRunning(settings)
+      try await b.recoverRunning(settings, abandoned: [])
       let lost = try await waiting.value
       #expect(lost.status == .failed)
       #expect(lost.result == .error("its node stopped while it ran (attempt 1 of 3)"))
@@ -113,7 +113,7 @@ struct OwnershipTests {
       let c = try await fixture.open(fixture.options(node: "c"))
       try await c.end([NodeLease(session: b.session)])
       _ = try await c.claim(runners, consented: false)
-      try await c.recoverRunning(settings)
+      try await c.recoverRunning(settings, abandoned: [])
       #expect(
         try await c.record(JobID(trusted: "first")).result == .error("its node stopped while it ran (attempt 2 of 2)"))
     }

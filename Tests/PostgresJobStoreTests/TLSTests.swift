@@ -15,7 +15,7 @@ struct TLSTests {
     let demand = "?sslmode=verify-full&sslrootcert="
     try await StoreFixture.with(url: server.url() + demand + "\(server.directory)/server.crt") { fixture in
       let store = try await fixture.open()
-      #expect(try await store.create(.created(.sample("job"))) == .created)
+      #expect(try await store.create(.created(.sample("job"))).isNew)
       let connections = try server.sql(
         """
         SELECT count(*), bool_and(ssl) FROM pg_stat_activity JOIN pg_stat_ssl USING (pid)

@@ -37,7 +37,7 @@ struct FullDiskTests {
       #expect(await store.statistics.failedCommits >= 5)
       disk.free()
       #expect(await eventually { await store.unavailability() == nil })
-      #expect(try await store.create(.queued(Self.big("new"))) == .created)
+      #expect(try await store.create(.queued(Self.big("new"))).isNew)
       _ = try await store.transition(JobID(trusted: "queued"), .start(at: .at(9)))
       try await store.save(other)
       #expect(try await store.registeredRunners() == [other])
@@ -142,7 +142,7 @@ struct FullDiskTests {
       #expect(refusal?.description.contains("No space left on device") == true || refusal == .cannotOpen(Self.full))
       disk.free()
       let store = try await fixture.open()
-      #expect(try await store.create(.queued(.sample("job"))) == .created)
+      #expect(try await store.create(.queued(.sample("job"))).isNew)
     }
   }
 

@@ -88,7 +88,7 @@ struct RetentionTests {
       await expect(.notFound(id)) { _ = try await store.finished(id) }
       let outputs = try await store.pool.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM outputs") }
       #expect(outputs == 0)
-      #expect(try await store.create(.queued(.sample("0"))) == .created)
+      #expect(try await store.create(.queued(.sample("0"))).isNew)
     }
   }
 

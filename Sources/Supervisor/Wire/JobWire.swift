@@ -86,7 +86,7 @@ extension JobResult: WireValue {
   }
 }
 
-/// Without `process`, which means nothing on another machine.
+/// Without `process` and `position`, which mean nothing to another node.
 extension JobRecord: WireValue {
   public func encode(into writer: inout WireWriter) {
     writer.add(job)

@@ -60,7 +60,7 @@ struct ImportRun {
       let id = job.record.job.id
       switch result {
       case .success(let creation):
-        if creation == .created { summary.jobs += 1 } else { summary.presentJobs += 1 }
+        if creation.isNew { summary.jobs += 1 } else { summary.presentJobs += 1 }
         // Also of one that was there: the import that put it there may have been interrupted.
         if job.record.status == .queued { runnersInLine.insert(job.record.job.runner) }
       case .failure(.conflict): summary.addConflict("job \(id)")
