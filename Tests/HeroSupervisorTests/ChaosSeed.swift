@@ -79,7 +79,8 @@ final class HistoryFile: Sendable {
 
   fileprivate init(name: String) throws {
     let word = String(name.map { $0.isLetter || $0.isNumber ? $0 : "-" })
-    path = "\(FileManager.default.temporaryDirectory.path)/hero-history-\(word)-\(getpid())-\(UUID().uuidString.prefix(8))"
+    path =
+      "\(FileManager.default.temporaryDirectory.path)/hero-history-\(word)-\(getpid())-\(UUID().uuidString.prefix(8))"
     let opened = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0o600)
     guard opened >= 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
     descriptor = Mutex(opened)

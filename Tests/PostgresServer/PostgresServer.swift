@@ -60,14 +60,24 @@ package final class PostgresServer: Sendable {
     return url(name)
   }
 
+  /// Runs what blocks on a thread of its own, since those of the shared pool are few:
+  /// `try await PostgresServer.aside { try server.start() }`.
+  package static func aside<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+      Thread.detachNewThread { continuation.resume(with: Result { try body() }) }
+    }
+  }
+
   /// Runs a statement, and answers what psql prints.
   @discardableResult
   package func sql(_ statement: String, database: String = "hero") throws -> String {
-    try Self.output("psql", ["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, url(database)])
+    try Self.output(
+      "timeout", ["300", "psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement, url(database)])
   }
 
   private static func run(_ arguments: [String], environment: [String: String] = [:]) throws {
-    _ = try output(script, arguments, environment: environment)
+    // The script waits ten minutes for what takes long; what hangs otherwise is ended a little later.
+    _ = try output("timeout", ["900", script] + arguments, environment: environment)
   }
 
   /// By posix_spawn(3), and with files for what it writes: a pipe's end may be inherited by another test's child, and then
@@ -102,20 +112,27 @@ package final class PostgresServer: Sendable {
     return try String(contentsOfFile: output, encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
-  /// A port that nobody listens on just now.
+  /// A port that nobody listens on just now, below those that the system gives to connections and to listeners that ask
+  /// for any (ip(7), `ip_local_port_range`): nobody comes upon it while the server is down.
   private static func freePort() throws -> UInt16 {
+    for _ in 0..<1000 {
+      let port = UInt16.random(in: 10_000..<32_768)
+      if isFree(port) { return port }
+    }
+    throw Failure(description: "no free port")
+  }
+
+  private static func isFree(_ port: UInt16) -> Bool {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(descriptor) }
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
     address.sin_addr.s_addr = inet_addr("127.0.0.1")
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let isBound = withUnsafeMutablePointer(to: &address) {
+    return withUnsafePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
       }
     }
-    guard isBound else { throw Failure(description: "no free port: errno \(errno)") }
-    return UInt16(bigEndian: address.sin_port)
   }
 }
