@@ -3,6 +3,7 @@ import HTTPServer
 import Testing
 
 /// What browsers need, and what keeps pages in them from reaching a node they should not.
+@Suite(.timeLimit(.minutes(5)))
 struct BrowserTests {
   private static func get(host: String, extra: String = "") -> String {
     "GET / HTTP/1.1\r\nHost: \(host)\r\n\(extra)\r\n"
@@ -12,7 +13,8 @@ struct BrowserTests {
     "a loopback listener serves loopback names",
     arguments: ["localhost", "LOCALHOST:8082", "localhost.", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:8082"])
   func loopbackNames(host: String) async throws {
-    try await ServerFixture.run { (fixture) async throws in #expect(try fixture.ask(Self.get(host: host)).status == 200)
+    try await ServerFixture.run { (fixture) async throws in
+      #expect(try await fixture.ask(Self.get(host: host)).status == 200)
     }
   }
 
@@ -21,7 +23,7 @@ struct BrowserTests {
     arguments: ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "", "127.1"])
   func otherNames(host: String) async throws {
     try await ServerFixture.run { (fixture) async throws in
-      let answer = try fixture.ask(Self.get(host: host))
+      let answer = try await fixture.ask(Self.get(host: host))
       #expect(answer.status == 403)
       #expect(answer.headers["connection"] == "close")
       #expect(await fixture.server.statistics.requests == 0)
@@ -31,10 +33,10 @@ struct BrowserTests {
   @Test("the name in an absolute target counts as well as Host")
   func absoluteTarget() async throws {
     try await ServerFixture.run { (fixture) async throws in
-      let served = try fixture.ask("GET http://localhost:1/rpc?q HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      let served = try await fixture.ask("GET http://localhost:1/rpc?q HTTP/1.1\r\nHost: localhost\r\n\r\n")
       #expect(served.text == "get /rpc?q ")
-      #expect(try fixture.ask("GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 403)
-      #expect(try fixture.ask("GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n\r\n").status == 403)
+      #expect(try await fixture.ask("GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 403)
+      #expect(try await fixture.ask("GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n\r\n").status == 403)
     }
   }
 
@@ -43,15 +45,15 @@ struct BrowserTests {
     var configuration = HTTPServerConfiguration()
     configuration.allowedHosts = ["Node-1.example", "node-2.example:8082"]
     try await ServerFixture.run(configuration) { (fixture) async throws in
-      #expect(try fixture.ask(Self.get(host: "node-1.example:99")).status == 200)
-      #expect(try fixture.ask(Self.get(host: "NODE-2.example:8082")).status == 200)
-      #expect(try fixture.ask(Self.get(host: "node-2.example:99")).status == 403)
-      #expect(try fixture.ask(Self.get(host: "node-3.example")).status == 403)
-      #expect(try fixture.ask(Self.get(host: "localhost")).status == 200)
+      #expect(try await fixture.ask(Self.get(host: "node-1.example:99")).status == 200)
+      #expect(try await fixture.ask(Self.get(host: "NODE-2.example:8082")).status == 200)
+      #expect(try await fixture.ask(Self.get(host: "node-2.example:99")).status == 403)
+      #expect(try await fixture.ask(Self.get(host: "node-3.example")).status == 403)
+      #expect(try await fixture.ask(Self.get(host: "localhost")).status == 200)
     }
     configuration.allowedHosts = ["*"]
     try await ServerFixture.run(configuration) { (fixture) async throws in
-      #expect(try fixture.ask(Self.get(host: "anything.example")).status == 200)
+      #expect(try await fixture.ask(Self.get(host: "anything.example")).status == 200)
     }
   }
 
@@ -59,9 +61,9 @@ struct BrowserTests {
   func corsOff() async throws {
     try await ServerFixture.run { (fixture) async throws in
       let origin = "Origin: https://ops.example\r\n"
-      let answer = try fixture.ask(Self.get(host: "localhost", extra: origin))
+      let answer = try await fixture.ask(Self.get(host: "localhost", extra: origin))
       #expect(answer.headers.keys.allSatisfy { !$0.hasPrefix("access-control") && $0 != "vary" })
-      let preflight = try fixture.ask(
+      let preflight = try await fixture.ask(
         "OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\(origin)Access-Control-Request-Method: POST\r\n\r\n")
       #expect(preflight.status == 204)
       #expect(preflight.headers["allow"] == "GET, HEAD, POST, OPTIONS")
@@ -74,23 +76,23 @@ struct BrowserTests {
     var configuration = HTTPServerConfiguration()
     configuration.corsOrigins = ["https://ops.example"]
     try await ServerFixture.run(configuration) { (fixture) async throws in
-      func preflight(_ origin: String) throws -> RawClient.Answer {
-        try fixture.ask(
+      func preflight(_ origin: String) async throws -> RawClient.Answer {
+        try await fixture.ask(
           "OPTIONS / HTTP/1.1\r\nHost: localhost\r\nOrigin: \(origin)\r\nAccess-Control-Request-Method: POST\r\n\r\n")
       }
-      let allowed = try preflight("https://ops.example")
+      let allowed = try await preflight("https://ops.example")
       #expect(allowed.status == 204)
       #expect(allowed.headers["access-control-allow-origin"] == "https://ops.example")
       #expect(allowed.headers["access-control-allow-methods"] == "GET, HEAD, POST, OPTIONS")
       #expect(allowed.headers["access-control-allow-headers"] == "Content-Type, Authorization")
       #expect(allowed.headers["vary"] == "Origin")
-      let refused = try preflight("https://evil.example")
+      let refused = try await preflight("https://evil.example")
       #expect(refused.status == 204)
       #expect(refused.headers.keys.allSatisfy { !$0.hasPrefix("access-control") })
 
-      let answer = try fixture.ask(Self.get(host: "localhost", extra: "Origin: https://ops.example\r\n"))
+      let answer = try await fixture.ask(Self.get(host: "localhost", extra: "Origin: https://ops.example\r\n"))
       #expect(answer.headers["access-control-allow-origin"] == "https://ops.example")
-      let other = try fixture.ask(Self.get(host: "localhost", extra: "Origin: https://evil.example\r\n"))
+      let other = try await fixture.ask(Self.get(host: "localhost", extra: "Origin: https://evil.example\r\n"))
       #expect(other.headers["access-control-allow-origin"] == nil)
       #expect(other.headers["vary"] == "Origin")
     }
@@ -100,10 +102,10 @@ struct BrowserTests {
   func optionsStar() async throws {
     try await ServerFixture.run { (fixture) async throws in
       let client = try fixture.client()
-      client.send("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n")
-      #expect(try client.answer().status == 204)
-      client.send(Self.get(host: "localhost"))
-      #expect(try client.answer().status == 200)
+      await client.send("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      #expect(try await client.answer().status == 204)
+      await client.send(Self.get(host: "localhost"))
+      #expect(try await client.answer().status == 200)
     }
   }
 
@@ -112,7 +114,7 @@ struct BrowserTests {
     try await ServerFixture.run { _ in
       HTTPResponse(status: 200, headers: [("X", "a\r\nSet-Cookie: b\u{0}")], body: [])
     } _: { (fixture) async throws in
-      let answer = try fixture.ask(
+      let answer = try await fixture.ask(
         Self.get(host: "localhost", extra: "Connection: Upgrade\r\nUpgrade: websocket\r\n"))
       #expect(answer.status == 200)
       #expect(answer.headers["set-cookie"] == nil)

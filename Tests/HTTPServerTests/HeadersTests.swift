@@ -2,6 +2,7 @@ import EventLoop
 import HTTPServer
 import Testing
 
+@Suite(.timeLimit(.minutes(5)))
 struct HeadersTests {
   @Test("fields are found without case, the first of several first, and trimmed")
   func lookup() {

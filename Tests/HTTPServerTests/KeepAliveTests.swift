@@ -3,14 +3,15 @@ import HTTPServer
 import Synchronization
 import Testing
 
+@Suite(.timeLimit(.minutes(5)))
 struct KeepAliveTests {
   @Test("a connection serves one request after another")
   func keepAlive() async throws {
     try await ServerFixture.run { fixture in
       let client = try fixture.client()
       for number in 1...3 {
-        client.send("POST /rpc?n=\(number) HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi")
-        let answer = try client.answer()
+        await client.send("POST /rpc?n=\(number) HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi")
+        let answer = try await client.answer()
         #expect(answer.status == 200)
         #expect(answer.text == "post /rpc?n=\(number) hi")
         #expect(answer.headers["connection"] == nil)
@@ -24,12 +25,12 @@ struct KeepAliveTests {
   func connectionClose() async throws {
     try await ServerFixture.run { fixture in
       let client = try fixture.client()
-      client.send(
+      await client.send(
         "GET /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nGET /b HTTP/1.1\r\nHost: localhost\r\n\r\n")
-      let answer = try client.answer()
+      let answer = try await client.answer()
       #expect(answer.text == "get /a ")
       #expect(answer.headers["connection"] == "close")
-      #expect(try client.isAtEnd())
+      #expect(try await client.isAtEnd())
     }
   }
 
@@ -37,14 +38,14 @@ struct KeepAliveTests {
   func http10() async throws {
     try await ServerFixture.run { fixture in
       let once = try fixture.client()
-      once.send("GET /a HTTP/1.0\r\n\r\n")
-      #expect(try once.answer().headers["connection"] == "close")
-      #expect(try once.isAtEnd())
+      await once.send("GET /a HTTP/1.0\r\n\r\n")
+      #expect(try await once.answer().headers["connection"] == "close")
+      #expect(try await once.isAtEnd())
 
       let kept = try fixture.client()
       for _ in 1...2 {
-        kept.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-        #expect(try kept.answer().headers["connection"] == "keep-alive")
+        await kept.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        #expect(try await kept.answer().headers["connection"] == "keep-alive")
       }
     }
   }
@@ -56,8 +57,8 @@ struct KeepAliveTests {
       return .text(request.path)
     } _: { fixture in
       let client = try fixture.client()
-      client.send((0..<100).map { "GET /\($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
-      for number in 0..<100 { #expect(try client.answer().text == "/\(number)") }
+      await client.send((0..<100).map { "GET /\($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
+      for number in 0..<100 { #expect(try await client.answer().text == "/\(number)") }
     }
   }
 
@@ -69,11 +70,11 @@ struct KeepAliveTests {
       return .text(request.path)
     } _: { fixture in
       let client = try fixture.client()
-      client.send(["/a", "/b", "/slow"].map { "GET \($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
-      #expect(try client.answer().text == "/a")
-      #expect(try client.answer().text == "/b")
+      await client.send(["/a", "/b", "/slow"].map { "GET \($0) HTTP/1.1\r\nHost: localhost\r\n\r\n" }.joined())
+      #expect(try await client.answer().text == "/a")
+      #expect(try await client.answer().text == "/b")
       gate.open()
-      #expect(try client.answer().text == "/slow")
+      #expect(try await client.answer().text == "/slow")
     }
   }
 
@@ -83,10 +84,10 @@ struct KeepAliveTests {
       .text("hello")
     } _: { fixture in
       let client = try fixture.client()
-      client.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-      let head = try client.answer(isHead: true)
+      await client.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      let head = try await client.answer(isHead: true)
       #expect(head.headers["content-length"] == "5")
-      #expect(try client.answer().text == "hello")
+      #expect(try await client.answer().text == "hello")
     }
   }
 
@@ -94,11 +95,11 @@ struct KeepAliveTests {
   func chunked() async throws {
     try await ServerFixture.run { fixture in
       let client = try fixture.client()
-      client.send(
+      await client.send(
         "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
           + "3;name=value\r\nhel\r\n2\r\nlo\r\n0\r\nX-Sum: 1\r\n\r\nGET /next HTTP/1.1\r\nHost: localhost\r\n\r\n")
-      #expect(try client.answer().text == "post / hello")
-      #expect(try client.answer().text == "get /next ")
+      #expect(try await client.answer().text == "post / hello")
+      #expect(try await client.answer().text == "get /next ")
     }
   }
 
@@ -106,15 +107,15 @@ struct KeepAliveTests {
   func expectContinue() async throws {
     try await ServerFixture.run { fixture in
       let client = try fixture.client()
-      client.send("POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
-      #expect(try client.answer().status == 100)
-      client.send("hello")
-      #expect(try client.answer().text == "post / hello")
+      await client.send("POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+      #expect(try await client.answer().status == 100)
+      await client.send("hello")
+      #expect(try await client.answer().text == "post / hello")
 
-      let tooLarge = try fixture.ask(
+      let tooLarge = try await fixture.ask(
         "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n")
       #expect(tooLarge.status == 413)
-      #expect(try fixture.ask("GET / HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n").status == 417)
+      #expect(try await fixture.ask("GET / HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n").status == 417)
     }
   }
 
@@ -126,15 +127,15 @@ struct KeepAliveTests {
       return .text(request.path)
     } _: { fixture in
       let client = try fixture.client()
-      client.send(
+      await client.send(
         "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
           + "POST /body HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
       #expect(await eventually { await fixture.server.statistics.requests == 1 })
       gate.open()
-      #expect(try client.answer().text == "/slow")
-      #expect(try client.answer().status == 100)
-      client.send("hello")
-      #expect(try client.answer().text == "/body")
+      #expect(try await client.answer().text == "/slow")
+      #expect(try await client.answer().status == 100)
+      await client.send("hello")
+      #expect(try await client.answer().text == "/body")
     }
   }
 
@@ -145,15 +146,14 @@ struct KeepAliveTests {
     } _: { fixture in
       let body = (0..<10 * 1024 * 1024).map { UInt8(truncatingIfNeeded: $0 &* 31) }
       let client = try fixture.client()
-      client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: \(body.count)\r\n\r\n")
-      client.send(body)
-      #expect(try client.answer().body == body)
+      await client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: \(body.count)\r\n\r\n")
+      await client.send(body)
+      #expect(try await client.answer().body == body)
     }
   }
 }
 
-/// Holds handlers until a test opens it; a cancelled one is let go. No actor: the tests' clients block the threads on
-/// which it would run.
+/// Holds handlers until a test opens it; a cancelled one is let go.
 final class Gate: Sendable {
   private enum State {
     case closed([CheckedContinuation<Void, Never>])

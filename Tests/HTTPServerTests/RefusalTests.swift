@@ -1,6 +1,7 @@
 import HTTPServer
 import Testing
 
+@Suite(.timeLimit(.minutes(5)))
 struct RefusalTests {
   private static func small() -> HTTPServerConfiguration {
     var configuration = HTTPServerConfiguration()
@@ -25,11 +26,11 @@ struct RefusalTests {
   func tooLarge(status: Int, request: String) async throws {
     try await ServerFixture.run(Self.small()) { fixture in
       let client = try fixture.client()
-      client.send(request)
-      let answer = try client.answer()
+      await client.send(request)
+      let answer = try await client.answer()
       #expect(answer.status == status)
       #expect(answer.headers["connection"] == "close")
-      #expect(try client.isAtEnd())
+      #expect(try await client.isAtEnd())
       #expect(await fixture.server.statistics.requests == 0)
       #expect(await fixture.server.statistics.refused == [status: 1])
     }
@@ -40,12 +41,12 @@ struct RefusalTests {
     try await ServerFixture.run(Self.small()) { (fixture) async throws in
       let body = many("x", 100)
       #expect(
-        try fixture.ask("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n" + body).text
+        try await fixture.ask("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n" + body).text
           == "post / " + body)
       let target = "/" + many("x", 49)
-      #expect(try fixture.ask("GET \(target) HTTP/1.1\r\nHost: localhost\r\n\r\n").text == "get \(target) ")
+      #expect(try await fixture.ask("GET \(target) HTTP/1.1\r\nHost: localhost\r\n\r\n").text == "get \(target) ")
       let head = "GET / HTTP/1.1\r\nHost: localhost\r\nX: "
-      #expect(try fixture.ask(head + many("x", 1000 - head.utf8.count - 4) + "\r\n\r\n").status == 200)
+      #expect(try await fixture.ask(head + many("x", 1000 - head.utf8.count - 4) + "\r\n\r\n").status == 200)
     }
   }
 
@@ -60,7 +61,7 @@ struct RefusalTests {
     ])
   func methods(status: Int, request: String) async throws {
     try await ServerFixture.run { fixture in
-      let answer = try fixture.ask(request)
+      let answer = try await fixture.ask(request)
       #expect(answer.status == status)
       if status == 405 { #expect(answer.headers["allow"] == "GET, HEAD, POST, OPTIONS") }
     }
@@ -73,10 +74,10 @@ struct RefusalTests {
       status == 413 ? ("application/json", Array(#"{"error":"\#(reason)"}"#.utf8)) : nil
     }
     try await ServerFixture.run(configuration) { fixture in
-      let tooLarge = try fixture.ask("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 101\r\n\r\n")
+      let tooLarge = try await fixture.ask("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 101\r\n\r\n")
       #expect(tooLarge.headers["content-type"] == "application/json")
       #expect(tooLarge.text == #"{"error":"the body is larger than 100 bytes"}"#)
-      let malformed = try fixture.ask("nonsense\r\n\r\n")
+      let malformed = try await fixture.ask("nonsense\r\n\r\n")
       #expect(malformed.headers["content-type"] == "text/plain; charset=utf-8")
     }
   }
@@ -88,12 +89,12 @@ struct RefusalTests {
       return .text(request.path)
     } _: { fixture in
       let client = try fixture.client()
-      client.send(
+      await client.send(
         "GET /a HTTP/1.1\r\nHost: localhost\r\n\r\nGET /b HTTP/1.1\r\nHost: localhost\r\n\r\nGET /c HTTP/1.1\r\n\r\n")
-      #expect(try client.answer().text == "/a")
-      #expect(try client.answer().text == "/b")
-      #expect(try client.answer().status == 400)
-      #expect(try client.isAtEnd())
+      #expect(try await client.answer().text == "/a")
+      #expect(try await client.answer().text == "/b")
+      #expect(try await client.answer().status == 400)
+      #expect(try await client.isAtEnd())
     }
   }
 
@@ -101,10 +102,10 @@ struct RefusalTests {
   func lingers() async throws {
     try await ServerFixture.run(Self.small()) { fixture in
       let client = try fixture.client()
-      client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n")
-      client.send([UInt8](repeating: 120, count: 500_000))
-      #expect(try client.answer().status == 413)
-      #expect(try client.isAtEnd())
+      await client.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n")
+      await client.send([UInt8](repeating: 120, count: 500_000))
+      #expect(try await client.answer().status == 413)
+      #expect(try await client.isAtEnd())
     }
   }
 
@@ -117,15 +118,15 @@ struct RefusalTests {
       let first = try fixture.client()
       let second = try fixture.client()
       for client in [first, second] {
-        client.send(request)
-        #expect(try client.answer().status == 200)
+        await client.send(request)
+        #expect(try await client.answer().status == 200)
       }
       let third = try fixture.client()
-      #expect(try third.answer().status == 503)
-      #expect(try third.isAtEnd())
+      #expect(try await third.answer().status == 503)
+      #expect(try await third.isAtEnd())
       first.close()
       #expect(await eventually { await fixture.server.statistics.open == 1 })
-      #expect(try fixture.ask(request).status == 200)
+      #expect(try await fixture.ask(request).status == 200)
     }
   }
 }

@@ -4,6 +4,7 @@ import Testing
 @testable import HTTPServer
 
 /// Requests whose end, or whose meaning, a proxy in front could read differently.
+@Suite(.timeLimit(.minutes(5)))
 struct SmugglingTests {
   static let corpus: [String] = [
     // Two ways to find the end.
@@ -84,12 +85,12 @@ struct SmugglingTests {
     try await ServerFixture.run { fixture in
       let client = try fixture.client()
       // What a smuggler would want to be read as a request of its own.
-      client.send(request + "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
-      let answer = try client.answer()
+      await client.send(request + "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      let answer = try await client.answer()
       #expect(answer.status == 400)
       #expect(answer.headers["connection"] == "close")
       #expect(!answer.text.dropLast().contains("\n"))
-      #expect(try client.isAtEnd())
+      #expect(try await client.isAtEnd())
       #expect(await fixture.server.statistics.requests == 0)
     }
   }
@@ -102,7 +103,7 @@ struct SmugglingTests {
       (501, "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
     ])
   func unsupported(status: Int, request: String) async throws {
-    try await ServerFixture.run { (fixture) async throws in #expect(try fixture.ask(request).status == status) }
+    try await ServerFixture.run { (fixture) async throws in #expect(try await fixture.ask(request).status == status) }
   }
 
   @Test(
