@@ -1,50 +1,48 @@
 import EventLoop
-import Glibc
+import Foundation
 import Synchronization
 import Testing
 
-// The loop as an executor: what runs on its thread, and in which order. The thread is told apart by its name, which the
-// system keeps, so that the loop's own idea of where it is is tested too. How a loop ends is in StoppingTests.
+// The loop as an executor: what runs on its thread, and in which order. Threads are compared as the system knows them, so
+// that the loop's own idea of where it is is tested too. How a loop ends is in StoppingTests.
 
-@Suite("The loop as an executor", .timeLimit(.minutes(1)))
+@Suite("The loop as an executor", .timeLimit(.minutes(5)))
 struct ExecutorTests {
   @Test("an actor whose executor is the loop runs on the loop's thread, also after it has waited")
   func actor() async throws {
-    let loop = try EventLoop(name: "an-actor")
-    loop.start()
-    #expect(threadName() != "an-actor" && !loop.isCurrent)
-    #expect(try await Room(loop: loop).aroundWaits() == [String](repeating: "an-actor", count: 4))
-    #expect(threadName() != "an-actor" && !loop.isCurrent)
-    await loop.stop()
+    try await withThread { (loop, thread) async throws in
+      #expect(TestThread.current != thread && !loop.isCurrent)
+      #expect(try await Room(loop: loop).aroundWaits() == [TestThread.ID](repeating: thread, count: 4))
+      #expect(TestThread.current != thread && !loop.isCurrent)
+    }
   }
 
   @Test("a task that prefers the loop runs on it, and so do its children and what it calls concurrently")
   func preference() async throws {
-    let loop = try EventLoop(name: "a-task")
-    loop.start()
-    let names = await Task(executorPreference: loop) {
-      async let child = threadName()
-      var names = [threadName(), await child, await threadNameConcurrently()]
-      await Task.yield()
-      names.append(threadName())
-      return await withTaskGroup(of: String.self) { group in
-        for _ in 0..<10 { group.addTask { threadName() } }
-        return await group.reduce(into: names) { $0.append($1) }
-      }
-    }.value
-    #expect(names == [String](repeating: "a-task", count: 14))
-    await loop.stop()
+    try await withThread { (loop, thread) async throws in
+      let threads = await Task(executorPreference: loop) {
+        async let child = TestThread.current
+        var threads = [TestThread.current, await child, await currentThreadConcurrently()]
+        await Task.yield()
+        threads.append(TestThread.current)
+        return await withTaskGroup(of: TestThread.ID.self) { group in
+          for _ in 0..<10 { group.addTask { TestThread.current } }
+          return await group.reduce(into: threads) { $0.append($1) }
+        }
+      }.value
+      #expect(threads == [TestThread.ID](repeating: thread, count: 14))
+    }
   }
 
   @Test("a call from one loop's actor to another loop's comes back to its own thread")
   func twoLoops() async throws {
-    let (first, second) = (try EventLoop(name: "loop-1"), try EventLoop(name: "loop-2"))
-    first.start()
-    second.start()
-    let (here, there) = (Room(loop: first), Room(loop: second))
-    for _ in 0..<1000 { #expect(await here.visit(there) == ["loop-1", "loop-2", "loop-1"]) }
-    await first.stop()
-    await second.stop()
+    try await withThread { (first, firstThread) async throws in
+      try await withThread { (second, secondThread) async throws in
+        #expect(firstThread != secondThread)
+        let (here, there) = (Room(loop: first), Room(loop: second))
+        for _ in 0..<1000 { #expect(await here.visit(there) == [firstThread, secondThread, firstThread]) }
+      }
+    }
   }
 
   @Test("code on the loop may assume the isolation of the loop's actors")
@@ -67,11 +65,12 @@ struct ExecutorTests {
   @Test("what eight threads enqueue all runs, in the order of each thread", arguments: Handover.allCases)
   func orderPerThread(_ handover: Handover) async throws {
     let (threads, each) = (8, 10_000)
-    let loop = try EventLoop(name: "order")
+    let loop = try EventLoop()
     loop.start()
+    let loopThread = await thread(of: loop)
     let log = Log(threads: threads)
     let started = (0..<threads).map { thread in
-      startThread {
+      TestThread {
         for number in 0..<each {
           switch handover {
           case .bodies: loop.execute { log.add(number, of: thread) }
@@ -80,13 +79,13 @@ struct ExecutorTests {
         }
       }
     }
-    for thread in started { join(thread) }
+    for thread in started { await thread.end() }
     await loop.stop()
     for thread in 0..<threads {
       #expect(log.count(of: thread) == each)
       #expect(log.firstOutOfOrder(of: thread) == nil)
     }
-    #expect(log.runners == ["order"])
+    #expect(log.runners == [loopThread])
   }
 
   @Test("what is executed on the loop runs in order, soon, but not within the call")
@@ -139,17 +138,20 @@ private actor Room {
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
   init(loop: EventLoop) { self.loop = loop }
 
-  func here() -> String { threadName() }
-  func visit(_ other: Room) async -> [String] { [threadName(), await other.here(), threadName()] }
+  func here() -> TestThread.ID { TestThread.current }
 
-  func aroundWaits() async throws -> [String] {
-    var names = [threadName()]
+  func visit(_ other: Room) async -> [TestThread.ID] {
+    [TestThread.current, await other.here(), TestThread.current]
+  }
+
+  func aroundWaits() async throws -> [TestThread.ID] {
+    var threads = [TestThread.current]
     await Task.yield()
-    names.append(threadName())
+    threads.append(TestThread.current)
     try await loop.sleep(for: .milliseconds(1))
-    names.append(threadName())
+    threads.append(TestThread.current)
     try await Task.sleep(for: .milliseconds(1))
-    return names + [threadName()]
+    return threads + [TestThread.current]
   }
 }
 
@@ -170,14 +172,13 @@ private final class Treadmill: @unchecked Sendable {
 
 /// The numbers that ran, by the thread that enqueued them, and the threads that ran them.
 final class Log: Sendable {
-  private let state: Mutex<(numbers: [[Int]], runners: Set<String>)>
+  private let state: Mutex<(numbers: [[Int]], runners: Set<TestThread.ID>)>
   init(threads: Int) { state = Mutex(([[Int]](repeating: [], count: threads), [])) }
 
   func add(_ number: Int, of thread: Int) {
     state.withLock {
       $0.numbers[thread].append(number)
-      // To look at each is slow.
-      if number % 1000 == 0 { $0.runners.insert(threadName()) }
+      $0.runners.insert(TestThread.current)
     }
   }
 
@@ -185,35 +186,59 @@ final class Log: Sendable {
   func count(of thread: Int) -> Int { state.withLock { $0.numbers[thread].count } }
   /// The first place where they are not 0, 1, 2, …
   func firstOutOfOrder(of thread: Int) -> Int? { numbers(of: thread).enumerated().first { $0 != $1 }?.offset }
-  var runners: Set<String> { state.withLock { $0.runners } }
+  var runners: Set<TestThread.ID> { state.withLock { $0.runners } }
 }
-
-/// The name that the system has for the calling thread (proc(5), `/proc/thread-self/comm`).
-func threadName() -> String {
-  guard let file = fopen("/proc/thread-self/comm", "r") else { return "" }
-  defer { fclose(file) }
-  var name = [CChar](repeating: 0, count: 32)
-  guard fgets(&name, Int32(name.count), file) != nil else { return "" }
-  return String(decoding: name.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}
-
-@concurrent private func threadNameConcurrently() async -> String { threadName() }
 
 /// A thread that Swift's concurrency knows nothing of.
-func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t {
-  final class Box {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+final class TestThread: Sendable {
+  /// As the system tells the threads of the process apart, as long as they live (pthread_self(3)).
+  typealias ID = pthread_t
+  static var current: ID { pthread_self() }
+
+  private enum State {
+    case running(waiting: [CheckedContinuation<Void, Never>])
+    case ended
   }
-  var thread = pthread_t()
-  let error = pthread_create(
-    &thread, nil,
-    { argument in
-      Unmanaged<Box>.fromOpaque(argument!).takeRetainedValue().body()
-      return nil
-    }, Unmanaged.passRetained(Box(body)).toOpaque())
-  precondition(error == 0, "cannot create a thread: \(error)")
-  return thread
+  private let state = Mutex<State>(.running(waiting: []))
+
+  init(_ body: @escaping @Sendable () -> Void) {
+    Thread.detachNewThread { [self] in
+      body()
+      let waiting = state.withLock { state -> [CheckedContinuation<Void, Never>] in
+        guard case .running(let waiting) = state else { return [] }
+        state = .ended
+        return waiting
+      }
+      for continuation in waiting { continuation.resume() }
+    }
+  }
+
+  /// Waits until its body has returned, without holding a thread of the shared pool.
+  func end() async {
+    await withCheckedContinuation { continuation in
+      let hasEnded = state.withLock { state in
+        guard case .running(let waiting) = state else { return true }
+        state = .running(waiting: waiting + [continuation])
+        return false
+      }
+      if hasEnded { continuation.resume() }
+    }
+  }
 }
 
-func join(_ thread: pthread_t) { pthread_join(thread, nil) }
+@concurrent private func currentThreadConcurrently() async -> TestThread.ID { TestThread.current }
+
+/// The thread that a loop runs on.
+func thread(of loop: EventLoop) async -> TestThread.ID {
+  await withCheckedContinuation { continuation in
+    loop.execute { continuation.resume(returning: TestThread.current) }
+  }
+}
+
+/// Runs a body beside a loop, with the thread that it runs on; not on the loop.
+private func withThread(_ body: (EventLoop, TestThread.ID) async throws -> Void) async throws {
+  let loop = try EventLoop()
+  loop.start()
+  try await body(loop, await thread(of: loop))
+  await loop.stop()
+}

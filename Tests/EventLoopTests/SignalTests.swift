@@ -36,7 +36,7 @@ struct SignalTests {
     try await withLoop { loop in
       var delivered = 0
       let source = try SignalSource(SIGUSR1, on: loop) { delivered += 1 }
-      join(startThread { kill(getpid(), SIGUSR1) })
+      await TestThread { kill(getpid(), SIGUSR1) }.end()
       #expect(await eventually { delivered == 1 })
       let child = try ChildProcess.spawn(.shell("kill -USR1 $PPID"), on: loop)
       #expect(await child.exit().code == 0)

@@ -6,7 +6,7 @@ import Testing
 // How a loop ends: after what was enqueued, once, and with nothing of it left. What must end the process, or counts
 // the whole process's threads and descriptors, runs in a process of its own.
 
-@Suite("Stopping the loop", .timeLimit(.minutes(1)))
+@Suite("Stopping the loop", .timeLimit(.minutes(5)))
 struct StoppingTests {
   @Test("stopping runs what was enqueued before, and drops what comes later")
   func dropping() async throws {
@@ -74,7 +74,7 @@ struct StoppingTests {
       let (log, attempts) = (Log(threads: 3), Log(threads: 3))
       let isOver = Shared(false)
       let started = (0..<3).map { thread in
-        startThread {
+        TestThread {
           var number = 0
           while !isOver.value {
             for next in number..<number + 10 { loop.execute { log.add(next, of: thread) } }
@@ -93,7 +93,7 @@ struct StoppingTests {
         #expect(await eventually { attempts.count(of: thread) > before + 1 })
       }
       isOver.value = true
-      for thread in started { join(thread) }
+      for thread in started { await thread.end() }
       for thread in 0..<3 {
         #expect(log.count(of: thread) == atEnd[thread])
         #expect(log.firstOutOfOrder(of: thread) == nil)
@@ -103,17 +103,19 @@ struct StoppingTests {
 
   @Test("a loop may run on a thread that is there already, until it is stopped")
   func callersThread() async throws {
-    let loop = try EventLoop(name: "unused")
+    let loop = try EventLoop()
     let isOver = Shared(false)
-    let thread = startThread {
+    let own = Mutex<TestThread.ID?>(nil)
+    let thread = TestThread {
+      own.withLock { $0 = TestThread.current }
       loop.run()
       isOver.value = true
     }
-    let name = await Task(executorPreference: loop) { (threadName(), loop.isCurrent) }.value
-    #expect(name.0 != "unused" && name.1)
+    let (runner, isCurrent) = await Task(executorPreference: loop) { (TestThread.current, loop.isCurrent) }.value
+    #expect(runner == own.withLock { $0 } && isCurrent)
     #expect(!isOver.value)
     await loop.stop()
-    join(thread)
+    await thread.end()
     #expect(isOver.value)
   }
 

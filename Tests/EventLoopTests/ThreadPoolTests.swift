@@ -13,14 +13,15 @@ struct ThreadPoolTests {
 
   @Test("work runs off the loop, its value comes back on the caller's thread", arguments: [true, false])
   func value(isOnLoop: Bool) async throws {
-    let loop = try EventLoop(name: "pool-owner")
+    let loop = try EventLoop()
     loop.start()
+    let loopThread = await thread(of: loop)
     let (worker, caller) = try await Task(executorPreference: isOnLoop ? loop : globalConcurrentExecutor) {
-      let worker = try await loop.blocking { (threadName(), loop.isCurrent) }
-      return (worker, (threadName(), loop.isCurrent))
+      let worker = try await loop.blocking { (TestThread.current, loop.isCurrent) }
+      return (worker, (TestThread.current, loop.isCurrent))
     }.value
-    #expect(!worker.1 && worker.0 != "pool-owner")
-    #expect(caller.1 == isOnLoop && (caller.0 == "pool-owner") == isOnLoop)
+    #expect(!worker.1 && worker.0 != loopThread)
+    #expect(caller.1 == isOnLoop && (caller.0 == loopThread) == isOnLoop)
     await loop.stop()
   }
 
