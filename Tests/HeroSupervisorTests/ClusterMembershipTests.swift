@@ -72,7 +72,7 @@ struct ClusterMembershipTests {
       for name in names { #expect(await scene.terminate(name) == 0) }
       for name in names { try await scene.start(name, atNewPort: name == "n2", wait: false, knowsOthers: false) }
       for name in names { try await scene.ready(name) }
-      for name in names { try await scene.sees(name, ["n1": "alive", "n2": "alive", "n3": "alive"], within: 30) }
+      for name in names { try await scene.sees(name, ["n1": "alive", "n2": "alive", "n3": "alive"]) }
       try await scene.agree(names)
       #expect(try await scene.run("job", on: "r", "echo ok", at: "n1") == ["success": "ok\n"])
     }

@@ -233,7 +233,7 @@ actor ClusterScene {
   // MARK: Views
 
   /// Waits until a node sees these members in these states.
-  func sees(_ name: String, _ states: [String: String], within seconds: Int = 15) async throws {
+  func sees(_ name: String, _ states: [String: String], within seconds: Int = patience) async throws {
     try await eventually("\(name) sees \(states)", within: seconds) {
       let members = try await self.call(name, "cluster.members").arrayValue ?? []
       return states.allSatisfy { member, state in
@@ -254,7 +254,7 @@ actor ClusterScene {
   }
 
   /// Waits until all these nodes see the same owners, none of them gone, and no job is on its way.
-  func agree(_ names: [String], within seconds: Int = 20) async throws {
+  func agree(_ names: [String], within seconds: Int = patience) async throws {
     try await eventually("\(names) agree", within: seconds) {
       var views: [[String: String]] = []
       for name in names {
@@ -265,9 +265,12 @@ actor ClusterScene {
     }
   }
 
+  /// For how many seconds a wait goes on: long, since the machine may be busy with something else.
+  static let patience = 120
+
   /// Waits for a condition that no event announces to the test.
   nonisolated func eventually(
-    _ what: String, within seconds: Int = 15, _ condition: @Sendable () async throws -> Bool
+    _ what: String, within seconds: Int = patience, _ condition: @Sendable () async throws -> Bool
   ) async throws {
     let deadline = ContinuousClock.now + .seconds(seconds)
     while true {

@@ -53,7 +53,7 @@ final class FakeNode: Sendable {
   var calls: [Call] { recorded.calls.withLock { $0 } }
 
   /// Waits until a method was called.
-  func called(_ method: String, within limit: Duration = .seconds(20)) async -> Bool {
+  func called(_ method: String, within limit: Duration = .seconds(120)) async -> Bool {
     let clock = ContinuousClock()
     let deadline = clock.now + limit
     while clock.now < deadline {

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Holds whoever waits until it is opened, for good.
+/// Holds whoever waits until it is opened, for good, or until the waiting task is cancelled, which opens it as well.
 final class Gate: Sendable {
   private enum State {
     case closed([CheckedContinuation<Void, Never>])
@@ -10,13 +10,17 @@ final class Gate: Sendable {
   private let state = Mutex<State>(.closed([]))
 
   func wait() async {
-    await withCheckedContinuation { continuation in
-      let isOpen = state.withLock { state in
-        guard case .closed(let waiting) = state else { return true }
-        state = .closed(waiting + [continuation])
-        return false
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let isOpen = state.withLock { state in
+          guard case .closed(let waiting) = state else { return true }
+          state = .closed(waiting + [continuation])
+          return false
+        }
+        if isOpen { continuation.resume() }
       }
-      if isOpen { continuation.resume() }
+    } onCancel: {
+      open()
     }
   }
 

@@ -4,7 +4,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("The commands of jobs")
+@Suite("The commands of jobs", .timeLimit(.minutes(5)))
 struct JobCommandTests {
   /// A node whose jobs end in one way.
   private func node(result: JSON, status: JSON = "completed") async throws -> FakeNode {
@@ -170,7 +170,8 @@ struct JobCommandTests {
   @Test("stop waiting on Ctrl-C with 130, and say how to go on")
   func interrupt() async throws {
     let node = try await FakeNode { call throws(JSONRPCError) in
-      try? await Task.sleep(for: .seconds(60))
+      // Until the node is stopped.
+      try? await Task.sleep(for: .seconds(3600))
       return .null
     }
     let tool = try CommandLineTool(["job", "run", "--endpoint", node.endpoint, "-r", "r", "--id", "j1", "sleep 60"])

@@ -49,10 +49,16 @@ final class NodeProcess: @unchecked Sendable {
   /// Where its API listens, once it has said so.
   private var endpoint: String? { log.firstMatch(of: /api=http:\/\/([0-9.:]+)/).map { String($0.1) } }
 
+  /// How long a start or an end may take on a busy machine; whoever waits longer waits for ever.
+  private static let patience = Duration.seconds(120)
+
   /// Waits until it says that it is ready.
-  /// - Returns: its endpoint; `nil` when it ended before.
+  /// - Returns: its endpoint; `nil` when it ended before, or was not ready in time.
   func ready() async -> String? {
     if endpoint != nil || hasEnded { return endpoint }
+    let limit = Timer(on: loop)
+    limit.schedule(after: Self.patience) { [self] in resumeReady(nil) }
+    defer { limit.close() }
     return await withCheckedContinuation { readyWaiter = $0 }
   }
 
@@ -61,9 +67,15 @@ final class NodeProcess: @unchecked Sendable {
     readyWaiter = nil
   }
 
-  /// Waits for its end.
+  /// Waits for its end. One that does not end is killed after a while, which its signal shows.
   /// - Returns: what it passed to exit(3), and the signal that ended it, or 0.
   func exit() async -> (code: Int64, signal: Int32) {
+    let limit = Timer(on: loop)
+    limit.schedule(after: Self.patience) { [self] in
+      kill(pid, SIGKILL)
+      if let guardian { kill(guardian, SIGKILL) }
+    }
+    defer { limit.close() }
     let status = await child.exit()
     // What it said last, and what its guard says.
     if !hasEnded { await withCheckedContinuation { endWaiter = $0 } }

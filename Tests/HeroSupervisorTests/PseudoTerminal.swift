@@ -32,9 +32,9 @@ final class PseudoTerminal {
     close(master)
   }
 
-  /// Reads until a text has appeared, at most 20 seconds.
+  /// Reads until a text has appeared, at most two minutes, so long since the machine may be busy with something else.
   func reads(_ wanted: String) async -> Bool {
-    let deadline = ContinuousClock.now + .seconds(20)
+    let deadline = ContinuousClock.now + .seconds(120)
     while ContinuousClock.now < deadline {
       drain()
       if text.contains(wanted) { return true }

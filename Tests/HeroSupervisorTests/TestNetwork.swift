@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import Synchronization
 
 /// Network namespaces (network_namespaces(7)), one a node, on one switch, with the test's own namespace on it as well so that
@@ -67,6 +67,16 @@ final class TestNetwork: Sendable {
   private func inside(_ name: String, _ words: [String]) -> [String] { wrapper(name) + words }
 
   // MARK: Disturbances; they stay until `heal`
+
+  /// Changes the network on a thread of its own, since its commands block theirs.
+  func aside(_ change: @escaping @Sendable (TestNetwork) -> Void) async {
+    await withCheckedContinuation { continuation in
+      Thread.detachNewThread { [self] in
+        change(self)
+        continuation.resume()
+      }
+    }
+  }
 
   /// `receiver` gets nothing of what `sender` sends.
   func cut(from sender: String, to receiver: String) {
