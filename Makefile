@@ -1,9 +1,9 @@
-# The two commands of the README are `make run` and `make test`; `make help` lists the rest.
+# The commands of the README are `make run`, `make check`, `make test` and `make test-long`; `make help` lists the rest.
 BUILD ?= .build
 NODES ?= 1
 PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev libpq-dev pkg-config
 
-.PHONY: help run cluster test build release deps lint format bench bench-cluster bench-store install clean
+.PHONY: help run cluster check test test-long build release deps lint format bench bench-cluster bench-store install clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -15,8 +15,14 @@ cluster: NODES = 3
 cluster: deps release  ## the same with three nodes: one is killed and comes back (also NODES=5 …; STORE=postgres: with a shared store)
 	@scripts/cluster $(BUILD)/release/hero-supervisor $(NODES)
 
-test: deps  ## install, build, lint, and pass every test
+check: deps  ## install, lint, build, and pass the unit tests (about a minute after a small change)
+	@scripts/check
+
+test: deps  ## the same, and pass every test (about ten minutes)
 	@scripts/test
+
+test-long: deps  ## what takes hours, again and again, with and without load; can be stopped and goes on (ONLY=name: one of it)
+	@scripts/test-long $(ONLY)
 
 deps:  ## install the Debian packages that the build needs, if any is missing
 	@scripts/deps $(PACKAGES)
