@@ -97,12 +97,13 @@ actor CrashScene {
   // MARK: Clients
 
   /// Calls one method after another until the node is gone.
-  func client(_ endpoint: String) async {
+  func client(_ endpoint: String, _ generator: SeededGenerator) async {
+    var dice = generator
     let client = SupervisorClient(endpoints: [try! Endpoint(parsing: endpoint)], secret: secret, loop: loop)
     do throws(ClientError) {
       var mine: [String] = []
       while true {
-        switch Int.random(in: 0..<10) {
+        switch Int.random(in: 0..<10, using: &dice) {
         case 0...3: mine.append(try await echo(client))
         case 4...5: mine.append(try await run(client, on: "quick", payload: "echo $HERO_JOB_ID >>$RUNS; echo done"))
         case 6: try await run(client, on: "once", payload: "echo $HERO_JOB_ID >>$RUNS; sleep 0.02; echo done")
@@ -110,7 +111,7 @@ actor CrashScene {
           // Deaf to SIGTERM, and with a descendant in a session of its own.
           let payload = "trap '' TERM; echo $HERO_JOB_ID >>$RUNS; setsid sleep 300 & sleep 300"
           let id = try await start(client, on: "long", payload: payload)
-          if Bool.random() {
+          if Bool.random(using: &dice) {
             ledger[id].stopAsked = true
             _ = try await client.call("job.stop", ["params": ["job_id": .string(id), "secret": .string(secret)]])
           }

@@ -3,12 +3,14 @@ import Glibc
 import Testing
 
 /// The promise that everything else rests on: what was acknowledged is on disk, and nothing outlives its node.
-@Suite("A node that is killed")
+@Suite("A node that is killed", .timeLimit(.minutes(15)))
 struct CrashTests {
   @Test(
     "200 times under load loses nothing that it acknowledged, runs nothing twice that must not, leaves no child",
-    .timeLimit(.minutes(15)))
+    .chaos)
   func killed() async throws {
+    let chaos = Chaos.current
+    var dice = chaos.generator("killer")
     let loop = try EventLoop()
     loop.start()
     let scene = CrashScene(loop: loop)
@@ -16,13 +18,17 @@ struct CrashTests {
     for round in 1...200 {
       if round.isMultiple(of: 5) {
         // In the middle of its start, at the latest soon after.
-        try await loop.sleep(for: .milliseconds(Int64.random(in: 0...150)))
+        try await loop.sleep(for: .milliseconds(Int64.random(in: 0...150, using: &dice)))
       } else {
         let endpoint = try await scene.ready()
         try await scene.check(endpoint, all: round.isMultiple(of: 20))
         await withDiscardingTaskGroup { group in
-          for _ in 0..<4 { group.addTask { await scene.client(endpoint) } }
-          try? await loop.sleep(for: .milliseconds(Int64.random(in: 1...120)))
+          for client in 0..<4 {
+            group.addTask { await scene.client(endpoint, chaos.generator("round \(round), client \(client)")) }
+          }
+          let pause = Int64.random(in: 1...120, using: &dice)
+          try? await loop.sleep(for: .milliseconds(pause))
+          chaos.note("round \(round): killed after \(pause) ms")
           await scene.kill(withGuard: round % 4 == 1)
         }
         try await scene.start()
