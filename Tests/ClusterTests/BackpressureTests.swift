@@ -5,7 +5,7 @@ import Testing
 @testable import Cluster
 
 /// A peer that does not read, or does so slowly, neither fills the memory nor keeps others waiting.
-@Suite struct BackpressureTests {
+@Suite(.timeLimit(.minutes(5))) struct BackpressureTests {
   private let big = [UInt8](repeating: 1, count: 64 << 20)
 
   @Test func `a call that is made later than a big one overtakes it`() async throws {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Cluster
 
-@Suite struct CallTests {
+@Suite(.timeLimit(.minutes(5))) struct CallTests {
   @Test func `a call on an actor of another node answers as a local one`() async throws {
     try await withCluster(["a", "b"]) { nodes, _ in
       let remote = try nodes[0].greeter(of: nodes[1])

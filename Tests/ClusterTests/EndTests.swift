@@ -5,7 +5,7 @@ import Testing
 @testable import Cluster
 
 /// Nothing is left of a node that was closed: `EventLoop.stop` ends the program when a handle is open.
-@Suite struct EndTests {
+@Suite(.timeLimit(.minutes(5))) struct EndTests {
   @Test func `a node may be closed at any moment of its connections`() async throws {
     try await withDirectory { directory in
       let a = try await TestNode("a", directory: directory)
@@ -79,7 +79,10 @@ import Testing
   }
 
   @Test func `closing does not wait for a peer that reads nothing`() async throws {
-    try await withStrangers { node, connect in
+    // All that would end the link by itself takes an hour: that closing returns at all shows that it does not wait.
+    let hour = Duration.seconds(3600)
+    let limits = LinkLimits.with(\.silence, hour).with(\.rest, hour).with(\.stall, hour)
+    try await withStrangers(limits: limits) { node, connect in
       let peer = try await connect()
       try await peer.shakeHands(as: "x")
       await peer.stopReading()
@@ -88,9 +91,7 @@ import Testing
       }
       let link = try #require(await node.cluster.links!.link(to: MemberName("x")))
       try await eventually { await link.waitingBytes > Frame.pieceBytes }
-      let start = ContinuousClock.now
       await node.cluster.close()
-      #expect(ContinuousClock.now - start < .seconds(2))
       #expect(await call.value == nil)
     }
   }

@@ -6,7 +6,7 @@ import Testing
 @testable import Cluster
 
 /// How a node finds the others.
-@Suite struct JoiningTests {
+@Suite(.timeLimit(.minutes(5))) struct JoiningTests {
   /// A port that takes connections and never says anything.
   private func withBlackHole(_ body: (String) async throws -> Void) async throws {
     let loop = try EventLoop()
@@ -56,10 +56,12 @@ import Testing
   @Test func `a seed that says nothing is not waited for when another answers`() async throws {
     try await withBlackHole { hole in
       try await withCluster(["a"]) { nodes, directory in
-        let b = try await TestNode("b", join: [hole, nodes[0].address], directory: directory)
-        let start = ContinuousClock.now
+        // The handshake with the other one, and joining in vain, take an hour to fail.
+        let b = try await TestNode("b", join: [hole, nodes[0].address], directory: directory) {
+          $0.links.handshakeTime = .seconds(3600)
+          $0.joinTimeout = .seconds(3600)
+        }
         #expect(await b.cluster.join())
-        #expect(ContinuousClock.now - start < .seconds(2), "the handshake with the other one takes 5 s to fail")
         await b.stop()
       }
     }
@@ -68,13 +70,15 @@ import Testing
   @Test func `joining takes no longer than it may`() async throws {
     try await withBlackHole { hole in
       try await withDirectory { directory in
-        let node = try await TestNode("a", join: [hole], directory: directory) { $0.joinTimeout = .milliseconds(200) }
+        let node = try await TestNode("a", join: [hole], directory: directory) {
+          $0.links.handshakeTime = .seconds(3600)
+          $0.joinTimeout = .milliseconds(200)
+        }
         let start = ContinuousClock.now
         #expect(await !node.cluster.join())
-        #expect((.milliseconds(200)..<Duration.seconds(3)).contains(ContinuousClock.now - start))
-        // Nor does the end wait for it.
+        #expect(ContinuousClock.now - start >= .milliseconds(200))
+        // Nor does the end wait for the handshake.
         await node.stop()
-        #expect(ContinuousClock.now - start < .seconds(4))
       }
     }
   }
@@ -82,13 +86,14 @@ import Testing
   @Test func `a cancelled task joins no longer`() async throws {
     try await withBlackHole { hole in
       try await withDirectory { directory in
-        let node = try await TestNode("a", join: [hole], directory: directory) { $0.joinTimeout = .seconds(60) }
-        let start = ContinuousClock.now
+        let node = try await TestNode("a", join: [hole], directory: directory) {
+          $0.links.handshakeTime = .seconds(3600)
+          $0.joinTimeout = .seconds(3600)
+        }
         let join = Task { await node.cluster.join() }
         try await eventually { await !node.cluster.links!.dialling.isEmpty }
         join.cancel()
         #expect(await !join.value)
-        #expect(ContinuousClock.now - start < .seconds(4))
         await node.stop()
       }
     }
@@ -102,16 +107,14 @@ import Testing
       let port = probe.port
       await probe.stop()
       let node = try await TestNode("a", directory: directory) {
-        $0.joinTimeout = .seconds(60)
+        $0.joinTimeout = .seconds(3600)
         $0.listen = try! SocketAddress(host: number == 2 ? "0.0.0.0" : "127.0.0.1", port: port)
         if number > 0 { $0.seeds = [(host: "127.0.0.1", port: port)] }
         // Another address of its own: only whoever answers at the seed can tell.
         if number == 2 { $0.advertise = try! SocketAddress(host: "127.0.0.2", port: port) }
       }
       #expect(node.address == "127.0.0.\(number == 2 ? 2 : 1):\(port)")
-      let start = ContinuousClock.now
       #expect(await !node.cluster.join())
-      #expect(ContinuousClock.now - start < .seconds(4))
       #expect(node.stops.isEmpty)
       await node.stop()
     }

@@ -6,7 +6,7 @@ import Testing
 @testable import Cluster
 
 /// Two nodes have one link, whoever dialled, and no call is lost on the way there.
-@Suite struct LinkChoiceTests {
+@Suite(.timeLimit(.minutes(5))) struct LinkChoiceTests {
   /// Both ends of all links between two nodes, as pairs of ports.
   private func connections(of node: TestNode) async -> Set<[UInt16]> {
     await withCheckedContinuation { done in

@@ -11,7 +11,7 @@ extension FrameCipher {
 }
 
 /// The parts of a link that are values.
-@Suite struct PartsTests {
+@Suite(.timeLimit(.minutes(5))) struct PartsTests {
   // MARK: Frames
 
   private func ciphers() -> (sealing: FrameCipher, opening: FrameCipher) {

@@ -5,7 +5,7 @@ import Testing
 @testable import Cluster
 
 /// A peer that has the key and breaks the rules loses its link, and nothing else happens.
-@Suite struct PeerRulesTests {
+@Suite(.timeLimit(.minutes(5))) struct PeerRulesTests {
   /// A peer that the node knows, with whom frames can be exchanged.
   private func peer(_ name: String, _ connect: () async throws -> Stranger) async throws -> Stranger {
     let peer = try await connect()

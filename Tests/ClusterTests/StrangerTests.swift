@@ -5,7 +5,7 @@ import Testing
 @testable import Cluster
 
 /// Who does not have the key learns nothing and can do nothing.
-@Suite struct StrangerTests {
+@Suite(.timeLimit(.minutes(5))) struct StrangerTests {
   /// Nothing is left of those who came.
   private func nothingIsLeft(at node: TestNode, of handles: [String]) async throws {
     try await eventually { await node.handles == handles }

@@ -97,7 +97,7 @@ final class TestNode: Sendable {
       name: MemberName(name), cluster: "test", listen: try SocketAddress(host: "127.0.0.1", port: 0),
       keys: [testKey(1)], memory: "\(directory)/\(name).peers")
     configuration.settings = .local
-    configuration.joinTimeout = .seconds(5)
+    configuration.joinTimeout = .seconds(60)
     configuration.seeds = try seeds.map {
       let address = try SocketAddress(parsing: $0)
       return (host: address.host, port: address.port)
@@ -195,7 +195,7 @@ final class TestNode: Sendable {
 
   /// Waits until a member has a state, as this node sees it.
   func sees(
-    _ other: MemberName, _ states: MemberState..., within seconds: Int = 10,
+    _ other: MemberName, _ states: MemberState..., within seconds: Int = 60,
     sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     try await eventually(within: seconds, sourceLocation: sourceLocation) {
@@ -218,9 +218,9 @@ extension LinkLimits {
 
 func testKey(_ byte: UInt8) -> [UInt8] { [UInt8](repeating: byte, count: 32) }
 
-/// Waits for a condition that no event announces to the test.
+/// Waits for a condition that no event announces to the test; long, since the machine may be busy with something else.
 func eventually(
-  within seconds: Int = 10, sourceLocation: SourceLocation = #_sourceLocation,
+  within seconds: Int = 60, sourceLocation: SourceLocation = #_sourceLocation,
   _ condition: @Sendable () async throws -> Bool
 ) async throws {
   let deadline = ContinuousClock.now + .seconds(seconds)

@@ -1,7 +1,7 @@
 import Cluster
 import Testing
 
-@Suite struct WireTests {
+@Suite(.timeLimit(.minutes(5))) struct WireTests {
   @Test func `values come back as they were`() throws {
     var writer = WireWriter()
     writer.add("é\u{0}x")

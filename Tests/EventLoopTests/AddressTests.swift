@@ -1,7 +1,7 @@
 import EventLoop
 import Testing
 
-@Suite("SocketAddress")
+@Suite("SocketAddress", .timeLimit(.minutes(5)))
 struct AddressTests {
   @Test(
     "addresses are read and written alike", arguments: ["127.0.0.1:8082", "[::1]:80", "0.0.0.0:0", "[fe80::1]:65535"])

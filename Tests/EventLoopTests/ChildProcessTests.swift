@@ -5,7 +5,7 @@ import Testing
 // Children: how they end, what they are connected to, and what they find around them. Their signals and process groups
 // are in ChildSignalTests, what cannot be started in ChildRefusalTests.
 
-@Suite("ChildProcess", .timeLimit(.minutes(1)))
+@Suite("ChildProcess", .timeLimit(.minutes(5)))
 struct ChildProcessTests {
   @Test("the exit status is what the program passed to exit", arguments: [0, 1, 7, 255])
   func exitStatus(code: Int64) async throws {

@@ -4,7 +4,7 @@ import Testing
 
 // Programs that cannot be started: the error names them, and neither a handle nor a descriptor is left.
 
-@Suite("Children that cannot start", .timeLimit(.minutes(1)))
+@Suite("Children that cannot start", .timeLimit(.minutes(5)))
 struct ChildRefusalTests {
   @Test("a program that does not exist is an error that names it, and leaves no handle")
   func noProgram() async throws {

@@ -4,7 +4,7 @@ import Testing
 
 // Signals to children: to one process, to its whole group, and how the child's own signals are set at its start.
 
-@Suite("Signals of a ChildProcess", .timeLimit(.minutes(1)))
+@Suite("Signals of a ChildProcess", .timeLimit(.minutes(5)))
 struct ChildSignalTests {
   @Test("a child that a signal ended says which", arguments: [SIGTERM, SIGKILL, SIGINT, SIGUSR1])
   func death(signal: Int32) async throws {

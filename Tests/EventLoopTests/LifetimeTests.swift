@@ -5,7 +5,7 @@ import Testing
 // Every handle closes exactly once. Each scenario uses handles in a way of its own; afterwards libuv knows none of them,
 // their memory is free (a reference too many would keep it, one too few would crash), and no descriptor is left.
 
-@Suite("The life of handles", .serialized, .timeLimit(.minutes(1)))
+@Suite("The life of handles", .serialized, .timeLimit(.minutes(5)))
 struct LifetimeTests {
   @Test("after each scenario no handle is live and none is held", arguments: Scenario.all)
   func nothingLeft(scenario: Scenario) async throws {

@@ -2,7 +2,7 @@ import EventLoop
 import Glibc
 import Testing
 
-@Suite("TCPListener")
+@Suite("TCPListener", .timeLimit(.minutes(5)))
 struct ListenerTests {
   @Test("a paused listener leaves clients in the backlog until it resumes")
   func pausing() async throws {

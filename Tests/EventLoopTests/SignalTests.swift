@@ -6,7 +6,7 @@ import Testing
 // signal is sent only while a source takes it. It goes to the process as kill(2) does, not to a thread as raise(3) does:
 // a thread may block signals. SIGUSR1, SIGUSR2 and SIGWINCH are this suite's; LifetimeTests has SIGURG.
 
-@Suite("SignalSource", .serialized, .timeLimit(.minutes(1)))
+@Suite("SignalSource", .serialized, .timeLimit(.minutes(5)))
 struct SignalTests {
   @Test("each signal is delivered to its own source, on the loop", arguments: [SIGUSR1, SIGUSR2])
   func delivery(signal: Int32) async throws {

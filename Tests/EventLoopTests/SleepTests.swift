@@ -3,7 +3,7 @@ import Testing
 
 // `sleep(for:)`: a timer that an asynchronous function waits for, and that a cancelled task does not.
 
-@Suite("Sleeping", .timeLimit(.minutes(1)))
+@Suite("Sleeping", .timeLimit(.minutes(5)))
 struct SleepTests {
   private static let anHour = Duration.seconds(3600)
 

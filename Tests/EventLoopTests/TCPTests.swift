@@ -2,7 +2,7 @@ import EventLoop
 import Glibc
 import Testing
 
-@Suite("TCP")
+@Suite("TCP", .timeLimit(.minutes(5)))
 struct TCPTests {
   @Test("bytes come back from an echo server")
   func echo() async throws {

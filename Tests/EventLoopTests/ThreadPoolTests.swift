@@ -5,7 +5,7 @@ import Testing
 // Blocking work beside the loop. That the loop goes on meanwhile is shown by work that only the loop can end: it reads
 // from a pipe into which the loop writes.
 
-@Suite("The thread pool", .timeLimit(.minutes(1)))
+@Suite("The thread pool", .timeLimit(.minutes(5)))
 struct ThreadPoolTests {
   struct Failure: Error, Equatable {
     let number: Int

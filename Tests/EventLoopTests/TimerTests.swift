@@ -4,7 +4,7 @@ import Testing
 // Timers and sleeping. A test that shows that something does not fire waits for a later timer, not for a while: libuv
 // calls timers in the order of their times.
 
-@Suite("Timers", .timeLimit(.minutes(1)))
+@Suite("Timers", .timeLimit(.minutes(5)))
 struct TimerTests {
   @Test("a timer fires once, not before its time, and not within the call")
   func once() async throws {

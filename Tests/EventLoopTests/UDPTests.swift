@@ -1,7 +1,7 @@
 import EventLoop
 import Testing
 
-@Suite("UDP")
+@Suite("UDP", .timeLimit(.minutes(5)))
 struct UDPTests {
   @Test("datagrams come back with their borders, also an empty one and the biggest")
   func echo() async throws {

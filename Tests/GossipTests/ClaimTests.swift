@@ -4,7 +4,7 @@ import Testing
 @testable import Gossip
 
 /// Who owns which runner, as members tell each other.
-@SimulationThread @Suite("Claims on runners")
+@SimulationThread @Suite("Claims on runners", .timeLimit(.minutes(5)))
 struct ClaimTests {
   private let seed = Seed()
 

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Gossip
 
-@SimulationThread @Suite("Keys")
+@SimulationThread @Suite("Keys", .timeLimit(.minutes(5)))
 struct KeyringTests {
   private let old = Keyring.makeKey()
   private let new = Keyring.makeKey()

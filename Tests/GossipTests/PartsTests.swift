@@ -2,7 +2,7 @@ import Testing
 
 @testable import Gossip
 
-@SimulationThread @Suite("Parts of the protocol")
+@SimulationThread @Suite("Parts of the protocol", .timeLimit(.minutes(5)))
 struct PartsTests {
   private func news(_ name: String, zone: String = "") -> News {
     News(

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Gossip
 
-@Suite("Packets that were opened before")
+@Suite("Packets that were opened before", .timeLimit(.minutes(5)))
 struct ReplayFilterTests {
   @Test("a nonce is new once, as long as it is remembered, and memory is bounded")
   func bounded() {

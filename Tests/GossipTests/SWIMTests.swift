@@ -3,7 +3,7 @@ import Testing
 @testable import Gossip
 
 /// Feed, then compare directives: one member alone with its time.
-@SimulationThread @Suite("SWIM")
+@SimulationThread @Suite("SWIM", .timeLimit(.minutes(5)))
 struct SWIMTests {
   private func member(_ names: String..., settings: GossipSettings = .lan) -> SWIM {
     var swim = SWIM(

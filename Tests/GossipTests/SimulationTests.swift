@@ -4,7 +4,7 @@ import Testing
 @testable import Gossip
 
 /// The protocol's promises, in clusters of virtual members. Each test prints its seed with what went wrong.
-@SimulationThread @Suite("A simulated cluster", .timeLimit(.minutes(5)))
+@SimulationThread @Suite("A simulated cluster", .timeLimit(.minutes(15)))
 struct SimulationTests {
   private let seed = Seed()
 

@@ -3,7 +3,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("The commands of clusters")
+@Suite("The commands of clusters", .timeLimit(.minutes(5)))
 struct ClusterCommandTests {
   private static let members: JSON = [
     [

@@ -3,7 +3,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("The cluster part of a configuration")
+@Suite("The cluster part of a configuration", .timeLimit(.minutes(5)))
 struct ClusterConfigurationTests {
   private func load(
     _ json: String = "{}", environment: [String: String] = [:], flags: [String] = []

@@ -2,7 +2,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("The keys of a cluster")
+@Suite("The keys of a cluster", .timeLimit(.minutes(5)))
 struct ClusterKeyTests {
   private static let one = String(repeating: "1a", count: 32)
   private static let two = String(repeating: "2B", count: 32)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("The command line")
+@Suite("The command line", .timeLimit(.minutes(5)))
 struct CommandLineTests {
   @Test("ends with 0 for --help and --version")
   func help() async throws {

@@ -3,7 +3,7 @@ import Testing
 @testable import hero_supervisor
 
 /// Every class of mistake, as an operator sees it.
-@Suite("A wrong configuration")
+@Suite("A wrong configuration", .timeLimit(.minutes(5)))
 struct ConfigurationErrorTests {
   private func problems(_ json: String, environment: [String: String] = [:], flags: [FlagSetting] = []) -> [String] {
     let directory = TemporaryDirectory()

@@ -4,7 +4,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("The layers of a configuration")
+@Suite("The layers of a configuration", .timeLimit(.minutes(5)))
 struct ConfigurationLayerTests {
   private func load(
     _ json: String? = nil, environment: [String: String] = [:], flags: [FlagSetting] = []

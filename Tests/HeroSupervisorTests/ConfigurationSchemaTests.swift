@@ -3,7 +3,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("The schema of the configuration")
+@Suite("The schema of the configuration", .timeLimit(.minutes(5)))
 struct ConfigurationSchemaTests {
   private static let root = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined()
 

@@ -2,7 +2,8 @@ import Glibc
 import Testing
 
 /// A node whose disk is full, as its users see it: a tmpfs of 3 MB, which only root may mount.
-@Suite("A node on a full disk", .enabled(if: geteuid() == 0, "only root may mount a small disk"))
+@Suite(
+  "A node on a full disk", .enabled(if: geteuid() == 0, "only root may mount a small disk"), .timeLimit(.minutes(5)))
 struct FullDiskTests {
   @Test("refuses new jobs with the reason, lets running ones end, and goes on by itself once there is room")
   func full() async throws {

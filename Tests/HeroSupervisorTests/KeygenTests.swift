@@ -3,7 +3,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("cluster keygen")
+@Suite("cluster keygen", .timeLimit(.minutes(5)))
 struct KeygenTests {
   @Test("prints a key and nothing else, without any node")
   func prints() async throws {

@@ -6,7 +6,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("A log line")
+@Suite("A log line", .timeLimit(.minutes(5)))
 struct LogLineTests {
   private let time = Timestamp(milliseconds: 1_795_485_739_123)
 

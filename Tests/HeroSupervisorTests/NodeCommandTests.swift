@@ -5,7 +5,7 @@ import Testing
 @testable import hero_supervisor
 
 /// The program as people use it: a node of its own, and the commands that talk to it.
-@Suite("A node and the commands")
+@Suite("A node and the commands", .timeLimit(.minutes(5)))
 struct NodeCommandTests {
   /// Starts a node on a free port and waits until it says that it is ready.
   private func startNode(_ arguments: String...) async throws -> (node: CommandLineTool, environment: [String: String])

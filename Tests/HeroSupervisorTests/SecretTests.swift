@@ -3,7 +3,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("A secret")
+@Suite("A secret", .timeLimit(.minutes(5)))
 struct SecretTests {
   private static let word = "correct-horse-battery"
 

@@ -7,7 +7,7 @@ import Testing
 
 // Exports that are not as they were written, or not written to their end.
 
-@Suite("An export that is damaged or broken off")
+@Suite("An export that is damaged or broken off", .timeLimit(.minutes(5)))
 struct StoreDamageTests {
   private func export(_ store: MovedStore) async throws -> [String] {
     let outcome = try await store.run("export")

@@ -8,7 +8,7 @@ import Testing
 
 // From one store to another and back, by the built program.
 
-@Suite("store export and store import")
+@Suite("store export and store import", .timeLimit(.minutes(5)))
 struct StoreMovingTests {
   private static func database() throws -> String { try PostgresServer.shared.get().makeDatabase() }
   /// With a database or without.

@@ -2,7 +2,7 @@ import Testing
 
 @testable import hero_supervisor
 
-@Suite("A table")
+@Suite("A table", .timeLimit(.minutes(5)))
 struct TableTests {
   @Test("aligns its columns and leaves nothing at the ends of lines")
   func alignment() {

@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("Dispatcher: batches", .timeLimit(.minutes(1)))
+@Suite("Dispatcher: batches", .timeLimit(.minutes(5)))
 struct BatchTests {
   /// Opens once, for all who wait and who will wait.
   private actor Gate {

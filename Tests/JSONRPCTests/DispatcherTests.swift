@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("Dispatcher: the examples of the specification", .timeLimit(.minutes(1)))
+@Suite("Dispatcher: the examples of the specification", .timeLimit(.minutes(5)))
 struct DispatcherTests {
   private let dispatcher = Dispatcher<Void>.calculator
 

@@ -4,7 +4,7 @@ import JSONRPC
 import Synchronization
 import Testing
 
-@Suite("Dispatcher: the envelope", .timeLimit(.minutes(1)))
+@Suite("Dispatcher: the envelope", .timeLimit(.minutes(5)))
 struct EnvelopeTests {
   private let dispatcher = Dispatcher<Void>.calculator
 

@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("JSON object")
+@Suite("JSON object", .timeLimit(.minutes(5)))
 struct JSONObjectTests {
   @Test(
     "members are found, replaced, appended and removed, in small objects and large ones", arguments: [3, 16, 17, 40])

@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("JSON parser")
+@Suite("JSON parser", .timeLimit(.minutes(5)))
 struct JSONParserTests {
   @Test(
     "a text becomes the value that it says",

@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("JSON writer")
+@Suite("JSON writer", .timeLimit(.minutes(5)))
 struct JSONWriterTests {
   @Test(
     "a value is written in its shortest form",

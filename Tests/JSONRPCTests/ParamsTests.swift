@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("Dispatcher: parameters", .timeLimit(.minutes(1)))
+@Suite("Dispatcher: parameters", .timeLimit(.minutes(5)))
 struct ParamsTests {
   /// Answers what it was given, read by the accessors.
   private let dispatcher = Dispatcher<Void>(

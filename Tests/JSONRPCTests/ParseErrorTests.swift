@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("Dispatcher: hostile texts", .timeLimit(.minutes(1)))
+@Suite("Dispatcher: hostile texts", .timeLimit(.minutes(5)))
 struct ParseErrorTests {
   private let dispatcher = Dispatcher<Void>.calculator
 

@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("Keys and scopes", .timeLimit(.minutes(2)))
+@Suite("Keys and scopes", .timeLimit(.minutes(5)))
 struct AuthenticationTests {
   /// Methods that take a secret, with otherwise good parameters.
   private static let secretMethods: [(method: String, scope: String, params: JSON)] = [

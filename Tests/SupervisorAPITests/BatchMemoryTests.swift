@@ -4,7 +4,7 @@ import Glibc
 import JSONRPC
 import Testing
 
-@Suite("Memory of batches", .timeLimit(.minutes(2)))
+@Suite("Memory of batches", .timeLimit(.minutes(5)))
 struct BatchMemoryTests {
   @Test("a thousand calls in a batch for a large result do not write a thousand large answers")
   func results() async throws {

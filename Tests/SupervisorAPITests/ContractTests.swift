@@ -6,7 +6,7 @@ import JSONRPC
 import SupervisorAPI
 import Testing
 
-@Suite("The contract", .timeLimit(.minutes(2)))
+@Suite("The contract", .timeLimit(.minutes(5)))
 struct ContractTests {
   private let seed: OpenRPCSchema
 

@@ -8,7 +8,7 @@ import Testing
 
 @testable import SQLiteJobStore
 
-@Suite("Error codes", .timeLimit(.minutes(2)))
+@Suite("Error codes", .timeLimit(.minutes(5)))
 struct ErrorCodeTests {
   /// The error of an answer to raw text; its data has just the members that the contract documents for that code.
   private func error(

@@ -4,7 +4,7 @@ import JSONRPC
 import Supervisor
 import Testing
 
-@Suite("Wrong parameters", .timeLimit(.minutes(2)))
+@Suite("Wrong parameters", .timeLimit(.minutes(5)))
 struct FieldErrorTests {
   private func expect(
     _ node: TestNode, _ method: String, _ params: JSON, refuses field: String,

@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("The HTTP endpoint", .timeLimit(.minutes(2)))
+@Suite("The HTTP endpoint", .timeLimit(.minutes(5)))
 struct HTTPEndpointTests {
   private let call = #"{"jsonrpc":"2.0","id":"x","method":"list_runners"}"#
 

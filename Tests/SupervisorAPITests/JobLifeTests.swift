@@ -4,7 +4,7 @@ import JSONRPC
 import Supervisor
 import Testing
 
-@Suite("A job's life", .timeLimit(.minutes(2)))
+@Suite("A job's life", .timeLimit(.minutes(5)))
 struct JobLifeTests {
   @Test("a created job waits until it is started, and answers all its fields and its times")
   func createAndStart() async throws {

@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("Stopping and deleting jobs", .timeLimit(.minutes(2)))
+@Suite("Stopping and deleting jobs", .timeLimit(.minutes(5)))
 struct JobStopTests {
   /// Puts jobs into all states: `created`, `queued` behind `running`, and the three ends.
   private func withAllStates(_ scenario: (TestNode) async throws -> Void) async throws {

@@ -3,7 +3,7 @@ import Testing
 
 // What clients write into a job comes back as they wrote it, or is refused with the field's name; nothing is cut.
 
-@Suite("The texts of a job")
+@Suite("The texts of a job", .timeLimit(.minutes(5)))
 struct JobTextTests {
   @Test("echo answers a payload with NUL, as do job.result, job.logs and the lists")
   func payloadWithNUL() async throws {

@@ -6,7 +6,7 @@ import JSONRPC
 import SupervisorClient
 import Testing
 
-@Suite("What jobs leave behind", .timeLimit(.minutes(2)))
+@Suite("What jobs leave behind", .timeLimit(.minutes(5)))
 struct LeftoverTests {
   /// Starts daemons that ignore SIGTERM and write their process ids: a child of the group, one in a session of its own,
   /// one whose parent is gone as well, and one that hides its environment. All but the last hold the job's output.

@@ -38,7 +38,7 @@ private struct Exposition {
   }
 }
 
-@Suite("Metrics", .timeLimit(.minutes(2)))
+@Suite("Metrics", .timeLimit(.minutes(5)))
 struct MetricsTests {
   @Test("parse as Prometheus' text format and count what happened, whatever the names")
   func exposition() async throws {

@@ -4,7 +4,7 @@ import JSONRPC
 import Supervisor
 import Testing
 
-@Suite("Payloads and executors", .timeLimit(.minutes(2)))
+@Suite("Payloads and executors", .timeLimit(.minutes(5)))
 struct PayloadTests {
   private static func executor(
     _ name: String, _ command: [String], _ payload: PayloadPassing, wrapper: [String] = [],

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Supervisor
 
-@Suite("Removing runners", .timeLimit(.minutes(2)))
+@Suite("Removing runners", .timeLimit(.minutes(5)))
 struct RunnerRemovalTests {
   @Test("remove_runner fails the unfinished jobs with that reason, and forgets the runner but not its ended jobs")
   func remove() async throws {

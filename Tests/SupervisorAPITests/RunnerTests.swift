@@ -3,7 +3,7 @@
 import JSONRPC
 import Testing
 
-@Suite("Runners over the API", .timeLimit(.minutes(2)))
+@Suite("Runners over the API", .timeLimit(.minutes(5)))
 struct RunnerTests {
   @Test("a registered runner starts by itself; registering it again changes nothing, another queue is a conflict")
   func register() async throws {

@@ -2,6 +2,7 @@ import Testing
 
 @testable import SupervisorClient
 
+@Suite(.timeLimit(.minutes(5)))
 struct AnswerParserTests {
   @Test(
     "an answer is read the same however its bytes are cut",

@@ -1,6 +1,7 @@
 import SupervisorClient
 import Testing
 
+@Suite(.timeLimit(.minutes(5)))
 struct EndpointTests {
   @Test(
     "an endpoint is read as people write it",

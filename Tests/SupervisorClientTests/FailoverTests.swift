@@ -7,6 +7,7 @@ import Testing
 
 @testable import SupervisorClient
 
+@Suite(.timeLimit(.minutes(5)))
 struct FailoverTests {
   @Test("a refused connection moves the call to the next endpoint, which is asked first from then on")
   func refused() async throws {
@@ -31,20 +32,13 @@ struct FailoverTests {
     } _: { fixture in
       var limits = SupervisorClient.Limits()
       limits.connectTimeout = .seconds(3600)
-      var times: [Duration] = []
       for _ in 0..<20 {
         let dead = try await fixture.closedEndpoint()
         let client = SupervisorClient(endpoints: [dead, fixture.endpoint], loop: fixture.loop, limits: limits)
         // The only time that a call knows is an hour: that it is answered at all is the work of the refusal.
-        let start = ContinuousClock.now
-        let result = try await client.call("job.stop")
-        times.append(ContinuousClock.now - start)
-        #expect(result == "served")
+        #expect(try await client.call("job.stop") == "served")
         await client.close()
       }
-      let fastest = try #require(times.min())
-      #expect(fastest < .milliseconds(100))
-      print("answered by the second endpoint within \(fastest) to \(times.max()!)")
     }
   }
 

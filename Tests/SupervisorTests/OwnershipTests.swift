@@ -4,7 +4,7 @@ import Testing
 @testable import Supervisor
 
 /// Who shall own what: the rules alone, without a cluster.
-@Suite struct OwnershipTests {
+@Suite(.timeLimit(.minutes(5))) struct OwnershipTests {
   private func member(_ name: String, _ state: MemberState = .alive, isDraining: Bool = false) -> Member {
     var profile = MemberProfile(address: MemberAddress("127.0.0.1:1"))
     profile.isDraining = isDraining

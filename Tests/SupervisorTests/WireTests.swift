@@ -4,7 +4,7 @@ import Testing
 @testable import Supervisor
 
 /// What distributed calls carry comes back as it was.
-@Suite struct WireTests {
+@Suite(.timeLimit(.minutes(5))) struct WireTests {
   private func comesBack<Value: WireValue & Equatable>(_ value: Value) throws {
     #expect(try Value(wireBytes: value.wireBytes) == value)
     // Cut short anywhere, it is refused.
