@@ -94,7 +94,10 @@ let package = Package(
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),
-    .testTarget(name: "SupervisorTests", dependencies: ["Supervisor", "Gossip", "EventLoop"], swiftSettings: swift),
+    .testTarget(
+      name: "SupervisorTests",
+      dependencies: ["Supervisor", "Gossip", "EventLoop", .product(name: "Logging", package: "swift-log")],
+      swiftSettings: swift),
     // What every store must do, for the tests of each.
     .target(
       name: "JobStoreConformance", dependencies: ["Supervisor", "EventLoop"], path: "Tests/JobStoreConformance",

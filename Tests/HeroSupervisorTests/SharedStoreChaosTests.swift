@@ -23,6 +23,7 @@ private struct Call {
 private actor History {
   private let scene: ClusterScene
   private let runners: [String]
+  private let chaos = Chaos.current
   private(set) var calls: [String: Call] = [:]
   private(set) var repetitions = 0
   private var isStopped = false
@@ -37,6 +38,7 @@ private actor History {
   /// Three jobs after another until `stop`: each created at one node, started at another, and, once all three are in line,
   /// waited for at a third. A call that fails is made again elsewhere, with the same id.
   func work(client: Int) async {
+    var dice = chaos.generator("client \(client)")
     var number = 0
     while !isStopped {
       let runner = runners[client % runners.count]
@@ -44,17 +46,21 @@ private actor History {
       for id in ids {
         number += 1
         calls[id] = Call(job: id, place: number, client: client, runner: runner)
-        let payload =
-          "echo \"$HERO_JOB_ID $HERO_NODE $HERO_RUNNER\" >>$RUNS; sleep 0.0\(Int.random(in: 0...3)); echo done-$HERO_JOB_ID"
-        await insist { node in try await self.scene.create(id, on: runner, payload, at: node) }
-        await insist { node in
+        let payload = """
+          echo "$HERO_JOB_ID begins at $HERO_NODE" >>$RUNS; sleep 0.0\(Int.random(in: 0...3, using: &dice))
+          echo "$HERO_JOB_ID ends at $HERO_NODE" >>$RUNS; echo done-$HERO_JOB_ID
+          """
+        await insist("\(id) is created", &dice) { node in
+          try await self.scene.create(id, on: runner, payload, at: node)
+        }
+        await insist("\(id) is started", &dice) { node in
           do { try await self.scene.start(id, at: node) } catch let error as ClientError where error.code == -32003 {
             // Ended already: the start that was not answered was done.
           }
         }
       }
       for id in ids {
-        await insist { node in
+        await insist("\(id) has ended", &dice) { node in
           let answer = try await self.scene.call(node, "job.result", [.string(id)], timeout: .seconds(10))
           await self.note(id, answer)
         }
@@ -65,13 +71,21 @@ private actor History {
   private func note(_ id: String, _ answer: JSON) { calls[id]!.answer = answer }
 
   /// Until it is answered, or the test ends.
-  private func insist(_ body: @escaping @Sendable (String) async throws -> Void) async {
+  private func insist(
+    _ what: String, _ dice: inout SeededGenerator, _ body: @escaping @Sendable (String) async throws -> Void
+  ) async {
     while !isStopped {
-      guard let node = await scene.running.randomElement() else { continue }
-      do { return try await body(node) } catch {
-        repetitions += 1
-        try? await scene.loop.sleep(for: .milliseconds(30))
+      let choice = dice.next()
+      let running = await scene.running
+      if !running.isEmpty {
+        let node = running[Int(choice % UInt64(running.count))]
+        do {
+          try await body(node)
+          return chaos.note("\(what), says \(node)")
+        } catch { chaos.note("not yet: \(what), says \(node): \(error)") }
       }
+      repetitions += 1
+      try? await scene.loop.sleep(for: .milliseconds(30))
     }
   }
 
@@ -90,9 +104,8 @@ private actor History {
       }
       cursor = page["next"]
     } while cursor != .null
-    let lines = ((try? String(contentsOfFile: scene.runs, encoding: .utf8)) ?? "").split(separator: "\n")
-    var runs: [String: [Int]] = [:]
-    for (place, line) in lines.enumerated() { runs[String(line.prefix { $0 != " " }), default: []].append(place) }
+    let runs = Runs(of: (try? String(contentsOfFile: scene.runs, encoding: .utf8)) ?? "")
+    for line in runs.lines { chaos.note("ran: \(line)") }
 
     var acknowledged = 0
     var repeated = 0
@@ -106,7 +119,7 @@ private actor History {
       // One final result, the one that was told.
       if job["result"] != answer { Issue.record("\(call.job) had the answer \(answer.text): \(job.text)") }
       let attempts = Int(job["attempt"]?.intValue ?? 0)
-      let count = runs[call.job]?.count ?? 0
+      let count = runs.begins[call.job]?.count ?? 0
       // It ran, and more than once only where its attempts say so.
       if job["status"] == "completed", count == 0 { Issue.record("\(call.job) did not run: \(job.text)") }
       if count > attempts { Issue.record("\(call.job) ran \(count) times: \(job.text)") }
@@ -115,17 +128,58 @@ private actor History {
         Issue.record("\(call.job) has another's result: \(answer.text)")
       }
     }
-    // Order of a queue at concurrency 1: a job whose start was answered before that of another was asked for runs first.
+    // Order of a queue at concurrency 1: all of a job whose start was answered before that of another was asked for comes
+    // before the other begins, and no two runs of one runner overlap.
     for call in calls.values where call.answer != nil {
-      guard let before = calls["c\(call.client)-\(call.place - 1)"], let mine = runs[call.job]?.first,
-        let other = runs[before.job]?.first
+      guard let before = calls["c\(call.client)-\(call.place - 1)"], let mine = runs.begins[call.job]?.first,
+        let other = runs.begins[before.job]?.last
       else { continue }
       if other > mine { Issue.record("\(call.job) ran before \(before.job)") }
     }
+    for runner in runners {
+      let ids = Set(calls.values.filter { $0.runner == runner }.map(\.job))
+      for overlap in runs.overlaps(of: ids) { Issue.record("on \(runner) at concurrency 1: \(overlap)") }
+    }
     print(
-      "\(acknowledged) jobs answered, \(repetitions) calls repeated, \(repeated) jobs with more attempts, \(lines.count) runs"
+      "\(acknowledged) jobs answered, \(repetitions) calls repeated, \(repeated) jobs with more attempts, \(runs.begins.values.reduce(0) { $0 + $1.count }) runs"
     )
     #expect(acknowledged > 50)
+  }
+}
+
+/// What the jobs themselves wrote: when each began and, unless it was killed, ended.
+struct Runs {
+  let lines: [Substring]
+  /// The lines in which each job began.
+  private(set) var begins: [String: [Int]] = [:]
+
+  init(of text: String) {
+    lines = text.split(separator: "\n")
+    for (place, line) in lines.enumerated() where line.contains(" begins ") {
+      begins[Self.job(line), default: []].append(place)
+    }
+  }
+
+  private static func job(_ line: Substring) -> String { String(line.prefix { $0 != " " }) }
+
+  /// Jobs of one runner that began between the beginning and the end of another; one that was killed ended nowhere.
+  func overlaps(of jobs: Set<String>) -> [String] {
+    var overlaps: [String] = []
+    // Runs that have begun, in order; the next line of the same node and job tells how one went on.
+    var begun: [(job: String, node: Substring, others: [String])] = []
+    for line in lines {
+      let (job, node) = (Self.job(line), line.split(separator: " ").last ?? "")
+      guard jobs.contains(job) else { continue }
+      if line.contains(" begins ") {
+        for place in begun.indices { begun[place].others.append(job) }
+        begun.removeAll { $0.job == job && $0.node == node }
+        begun.append((job, node, []))
+      } else if let place = begun.firstIndex(where: { $0.job == job && $0.node == node }) {
+        let run = begun.remove(at: place)
+        if !run.others.isEmpty { overlaps.append("\(job) ended at \(node) after \(run.others) had begun") }
+      }
+    }
+    return overlaps
   }
 }
 
@@ -135,12 +189,15 @@ private actor History {
 struct SharedStoreChaosTests {
   private let names = ["n1", "n2", "n3"]
 
-  @Test("every acknowledged job has one result, whatever happens to nodes and database, and runs again only by attempt")
+  @Test(
+    "every acknowledged job has one result, runs in order and runs again only by attempt, whatever happens to nodes and database",
+    .chaos)
   func history() async throws {
     let seconds = ProcessInfo.processInfo.environment["HERO_CHAOS_SECONDS"].flatMap(Double.init) ?? 60
     let server = try PostgresServer(settings: [])
     defer { server.remove() }
-    let store = #"{"postgres": {"url": "\#(try server.makeDatabase())", "lease_seconds": 5}}"#
+    let url = try server.makeDatabase()
+    let store = #"{"postgres": {"url": "\#(url)", "lease_seconds": 5}}"#
     try await ClusterScene.run(store: store) { scene async throws in
       try await scene.start(names)
       let runners = (0..<4).map { "runner-\($0)" }
@@ -150,7 +207,7 @@ struct SharedStoreChaosTests {
       try await withThrowingDiscardingTaskGroup { group in
         for client in 0..<6 { group.addTask { await history.work(client: client) } }
         group.addTask {
-          do { try await disturb(scene, server, until: end) } catch {
+          do { try await disturb(scene, server, String(url.split(separator: "/").last!), until: end) } catch {
             await history.stop()
             throw error
           }
@@ -172,39 +229,60 @@ struct SharedStoreChaosTests {
   }
 
   private func disturb(
-    _ scene: ClusterScene, _ server: PostgresServer, until end: ContinuousClock.Instant
+    _ scene: ClusterScene, _ server: PostgresServer, _ database: String, until end: ContinuousClock.Instant
   ) async throws {
+    let chaos = Chaos.current
+    var dice = chaos.generator("disturbances")
+    func pause(_ milliseconds: ClosedRange<Int64>) async throws {
+      try await scene.loop.sleep(for: .milliseconds(Int64.random(in: milliseconds, using: &dice)))
+    }
     var down: [String] = []
     while ContinuousClock.now < end {
-      try await scene.loop.sleep(for: .milliseconds(Int64.random(in: 200...1500)))
-      if down.count == 2 || (!down.isEmpty && Bool.random()) {
-        try await scene.start(down.removeFirst(), atNewPort: Bool.random())
+      try await pause(200...1500)
+      if down.count == 2 || (!down.isEmpty && Bool.random(using: &dice)) {
+        let isAtNewPort = Bool.random(using: &dice)
+        chaos.note("\(down[0]) is started\(isAtNewPort ? " at a new port" : "")")
+        try await scene.start(down.removeFirst(), atNewPort: isAtNewPort)
         continue
       }
-      let name = await scene.running.randomElement()!
-      switch Int.random(in: 0..<9) {
+      let running = names.filter { !down.contains($0) }
+      let name = running.randomElement(using: &dice)!
+      switch Int.random(in: 0..<10, using: &dice) {
       case 0...2:
+        chaos.note("\(name) is killed")
         await scene.kill(name)
         down.append(name)
       case 3:
+        chaos.note("\(name) is told to stop")
         #expect(await scene.terminate(name) == 0)
         down.append(name)
       case 4:
         // Sometimes for longer than its lease.
+        chaos.note("\(name) is paused")
         await scene.pause(name)
-        try await scene.loop.sleep(for: .milliseconds(Int64.random(in: 100...8000)))
+        try await pause(100...8000)
+        chaos.note("\(name) goes on")
         await scene.resume(name)
-      case 5: try server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+      case 5:
+        chaos.note("the database's sessions are ended")
+        try server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
       case 6:
+        chaos.note("the database is restarted")
         try server.stop()
-        try await scene.loop.sleep(for: .milliseconds(Int64.random(in: 0...1500)))
+        try await pause(0...1500)
         try server.start()
       case 7:
+        chaos.note("the database is killed and started")
         try server.kill()
         try server.start()
+      case 8:
+        chaos.note("the lease of \(name) is ended")
+        try server.sql(
+          "UPDATE hero_nodes SET lease_until = least(lease_until, now()) WHERE name = '\(name)'", database: database)
       default:
-        _ = try? await scene.admin(
-          "runner.move", ["name": .string("runner-\(Int.random(in: 0..<4))"), "node": .string(name)], at: name)
+        let runner = "runner-\(Int.random(in: 0..<4, using: &dice))"
+        chaos.note("\(runner) is moved to \(name)")
+        _ = try? await scene.admin("runner.move", ["name": .string(runner), "node": .string(name)], at: name)
       }
     }
     for name in down { try await scene.start(name) }

@@ -97,6 +97,88 @@ struct SharedStoreTests {
     }
   }
 
+  /// Jobs that note when they begin and end, the first of which takes as long as the test wants.
+  private func startInOrder(_ scene: ClusterScene, _ count: Int, on runner: String, at node: String) async throws {
+    for number in 0..<count {
+      let wait = number == 0 ? "until [ -e \(scene.runs).gate ]; do sleep 0.02; done;" : ""
+      try await scene.start(
+        job: "job-\(number)", on: runner,
+        "echo $HERO_JOB_ID begins at $HERO_NODE >>$RUNS; \(wait) echo $HERO_JOB_ID ends at $HERO_NODE >>$RUNS", at: node
+      )
+    }
+    try await scene.eventually("the first one runs") {
+      try String(contentsOfFile: scene.runs, encoding: .utf8).contains("job-0 begins")
+    }
+  }
+
+  private func runs(_ scene: ClusterScene) throws -> [String] {
+    try String(contentsOfFile: scene.runs, encoding: .utf8).split(separator: "\n").map(String.init)
+  }
+
+  @Test("a runner that is moved starts nothing at its new node while a job of it still runs at the old one")
+  func moveWhileRunning() async throws {
+    try await withCluster { scene, _ in
+      try await scene.start(["n1", "n2"])
+      try await scene.register("r", at: "n1")
+      try await startInOrder(scene, 3, on: "r", at: "n1")
+      _ = try await scene.admin("runner.move", ["name": "r", "node": "n2"], at: "n1")
+      // What is accepted now stands behind, and goes through the new owner from its arrival to its end.
+      try await scene.start(job: "job-3", on: "r", "echo job-3 begins at $HERO_NODE >>$RUNS", at: "n2")
+      #expect(try runs(scene) == ["job-0 begins at n1"])
+      _ = scene.write("", to: "runs.gate")
+      _ = try await scene.call("n2", "job.result", ["job-3"])
+      #expect(
+        try runs(scene) == [
+          "job-0 begins at n1", "job-0 ends at n1", "job-1 begins at n2", "job-1 ends at n2", "job-2 begins at n2",
+          "job-2 ends at n2", "job-3 begins at n2",
+        ])
+    }
+  }
+
+  @Test("a job that ran at a runner's former owner runs again before those that were queued after it")
+  func killAfterMove() async throws {
+    try await withCluster { scene, _ in
+      try await scene.start(["n1", "n2", "n3"])
+      try await scene.register("r", at: "n1")
+      try await startInOrder(scene, 4, on: "r", at: "n3")
+      _ = try await scene.admin("runner.move", ["name": "r", "node": "n2"], at: "n1")
+      #expect(try runs(scene) == ["job-0 begins at n1"])
+      await scene.kill("n1")
+      try await scene.eventually("it runs again") { try runs(scene).contains("job-0 begins at n2") }
+      _ = scene.write("", to: "runs.gate")
+      _ = try await scene.call("n2", "job.result", ["job-3"])
+      #expect(
+        try runs(scene) == ["job-0 begins at n1"]
+          + (0..<4).flatMap { ["job-\($0) begins at n2", "job-\($0) ends at n2"] })
+    }
+  }
+
+  @Test("a node that loses its lease and has it again runs what it killed before what was queued after it")
+  func leaseEndedFromOutside() async throws {
+    let server = try PostgresServer(settings: [])
+    defer { server.remove() }
+    try await withCluster(leaseSeconds: 3, server: server) { scene, server in
+      try await scene.start(["n1"])
+      try await scene.register("r", at: "n1")
+      // A descendant in a session of its own holds the killed job's output, so that its end takes some time.
+      try await scene.start(
+        job: "job-0", on: "r",
+        "echo $HERO_JOB_ID begins >>$RUNS; setsid sleep 20 & until [ -e \(scene.runs).gate ]; do sleep 0.02; done",
+        at: "n1")
+      for number in 1...3 {
+        try await scene.start(job: "job-\(number)", on: "r", "echo $HERO_JOB_ID begins >>$RUNS", at: "n1")
+      }
+      try await scene.eventually("it runs") { try runs(scene) == ["job-0 begins"] }
+      let database = try server.sql(
+        "SELECT datname FROM pg_stat_activity WHERE application_name LIKE 'hero-supervisor%' LIMIT 1")
+      try server.sql("UPDATE hero_nodes SET lease_until = now()", database: database)
+      try await scene.eventually("it runs again", within: 30) { try runs(scene).count == 2 }
+      _ = scene.write("", to: "runs.gate")
+      _ = try await scene.call("n1", "job.result", ["job-3"])
+      #expect(try runs(scene) == ["job-0 begins", "job-0 begins", "job-1 begins", "job-2 begins", "job-3 begins"])
+    }
+  }
+
   @Test("lets running jobs end while the database is restarted or its sessions are cut, and keeps their results")
   func restart() async throws {
     let server = try PostgresServer(settings: [])

@@ -1,5 +1,6 @@
 import EventLoop
 import JobStoreConformance
+import PostgresServer
 import Supervisor
 import Testing
 
@@ -119,6 +120,112 @@ struct OwnershipTests {
     }
   }
 
+  @Test("a lease that is over is not ended once more: nobody finds a job not lost that was lost a moment ago")
+  func endedTwice() async throws {
+    try await StoreFixture.with { fixture in
+      let a = try await fixture.open(fixture.options(node: "a"))
+      let b = try await fixture.open(fixture.options(node: "b"))
+      let database = String(fixture.url.split(separator: "/").last!)
+      func end() throws -> String {
+        try PostgresServer.shared.get().sql(
+          "SELECT lease_until FROM hero_nodes WHERE session = \(a.session)", database: database)
+      }
+      try await b.end([NodeLease(session: a.session)])
+      let first = try end()
+      try await b.end([NodeLease(session: a.session)])
+      #expect(try end() == first)
+    }
+  }
+
+  @Test("what runs is read with what waits, at one instant, and says whose it is")
+  func backlog() async throws {
+    try await StoreFixture.with { fixture in
+      let a = try await fixture.open(fixture.options(node: "a"))
+      let b = try await fixture.open(fixture.options(node: "b"))
+      let name = RunnerName(trusted: "runner")
+      _ = try await a.claim([runner("runner")], consented: false)
+      for number in 0..<3 { try await a.make(.sample("waits-\(number)"), .queued) }
+      try await a.make(.sample("runs"), .running)
+      try await a.make(.sample("ended"), .completed)
+      var found = try await a.backlog(of: [name], limit: 2)
+      #expect(found.waiting.map(\.id.rawValue) == ["waits-0", "waits-1"])
+      #expect(
+        found.running == [
+          RunningJob(id: JobID(trusted: "runs"), runner: name, attempt: 1, isMine: true, isLost: false)
+        ])
+      _ = try await b.claim([runner("runner", epoch: 2)], consented: true)
+      found = try await b.backlog(of: [name], limit: 9)
+      #expect(found.waiting.count == 3)
+      #expect(found.running.map(\.isMine) == [false] && found.running.map(\.isLost) == [false])
+      try await b.end([NodeLease(session: a.session)])
+      #expect(try await b.backlog(of: [name], limit: 9).running.map(\.isLost) == [true])
+      #expect(try await b.check().lost == [name])
+      // A process does not take its own jobs for lost while somebody has ended its lease.
+      try await b.recoverRunning([RunnerSettings(name: name, queue: QueueName(trusted: "q"))], abandoned: [])
+      #expect(try await b.transition(JobID(trusted: "runs"), .start(at: .at(7))).attempt == 2)
+      try await a.end([NodeLease(session: b.session)])
+      #expect(try await b.backlog(of: [name], limit: 9).running.map(\.isLost) == [false])
+      #expect(try await b.check().lost == [])
+    }
+  }
+
+  @Test("a job of this process of which nobody knows any more is queued again, if it is the same attempt")
+  func abandoned() async throws {
+    try await StoreFixture.with { fixture in
+      let a = try await fixture.open(fixture.options(node: "a"))
+      let settings = RunnerSettings(name: RunnerName(trusted: "runner"), queue: QueueName(trusted: "q"))
+      _ = try await a.claim([runner("runner")], consented: false)
+      let id = JobID(trusted: "job")
+      let position = try await a.make(.sample("job"), .running).position
+      func recover(attempt: Int) async throws -> JobRecord {
+        let job = RunningJob(id: id, runner: settings.name, attempt: attempt, isMine: true, isLost: false)
+        try await a.recoverRunning([settings], abandoned: [job])
+        return try await a.record(id)
+      }
+      #expect(try await recover(attempt: 2).status == .running)
+      let again = try await recover(attempt: 1)
+      #expect(again.status == .queued && again.position == position)
+    }
+  }
+
+  @Test("steps that were asked for before a claim are written, or refused, before it")
+  func claimAfterSteps() async throws {
+    try await StoreFixture.with { fixture in
+      let a = try await fixture.open(fixture.options(node: "a"))
+      let b = try await fixture.open(fixture.options(node: "b"))
+      var epoch: UInt64 = 1
+      for round in 0..<20 {
+        _ = try await a.claim([runner("runner", epoch: epoch)], consented: true)
+        let job = try await a.make(.sample("job-\(round)"), .queued).job
+        epoch += 1
+        _ = try await b.claim([runner("runner", epoch: epoch)], consented: true)
+        epoch += 1
+        let again = runner("runner", epoch: epoch)
+        // As by a runner that has just been lost, and one that is about to come back.
+        let (start, claim) = await a.startThenClaim(job.id, again)
+        #expect(start == .failure(.fenced(job.id)))
+        #expect(try claim.get() == [again])
+        #expect(try await a.record(job.id).status == .queued)
+      }
+    }
+  }
+
+  @Test("positions are in the order in which steps are asked for, also of many kinds in one transaction")
+  func positions() async throws {
+    try await StoreFixture.with { fixture in
+      let a = try await fixture.open(fixture.options(node: "a"))
+      for round in 0..<5 {
+        let ids = (0..<200).map { JobID(trusted: "job-\(round)-\($0)") }
+        for number in ids.indices where number.isMultiple(of: 3) {
+          _ = try await a.create(.created(.sample(ids[number].rawValue)))
+        }
+        let positions = try await a.queue(ids)
+        #expect(positions == positions.sorted())
+        #expect(Set(positions).count == ids.count)
+      }
+    }
+  }
+
   @Test("a line is read in pages, in the order of queueing, whoever queued")
   func line() async throws {
     try await StoreFixture.with { fixture in
@@ -171,5 +278,34 @@ struct OwnershipTests {
       try await b.end([NodeLease(session: a.session)])
       #expect(try await b.leaseholders() == [NodeName(trusted: "b")])
     }
+  }
+}
+
+extension PostgresJobStore {
+  /// Both asked for in one step of the loop, in this order.
+  fileprivate func startThenClaim(
+    _ id: JobID, _ runner: RegisteredRunner
+  ) async -> (Result<JobRecord, JobStoreError>, Result<[RegisteredRunner], JobStoreError>) {
+    let start = Task(executorPreference: loop) {
+      await attempt { () async throws(JobStoreError) in try await self.transition(id, .start(at: .at(4))) }
+    }
+    let claim = Task(executorPreference: loop) {
+      await attempt { () async throws(JobStoreError) in try await self.claim([runner], consented: true) }
+    }
+    return (await start.value, await claim.value)
+  }
+
+  /// Queues jobs in one step of the loop, in this order: those that exist, and those that are created queued.
+  fileprivate func queue(_ ids: [JobID]) async throws -> [Int64] {
+    let tasks = ids.enumerated().map { number, id in
+      Task(executorPreference: loop) { () async throws(JobStoreError) -> Int64 in
+        if number.isMultiple(of: 3) { return try await self.transition(id, .enqueue(at: .at(1))).position! }
+        guard case .created(let record) = try await self.create(.queued(.sample(id.rawValue))) else { return -1 }
+        return record.position!
+      }
+    }
+    var positions: [Int64] = []
+    for task in tasks { positions.append(try await task.value) }
+    return positions
   }
 }
