@@ -174,7 +174,7 @@ struct ClusterChaosTests {
     "loses and repeats nothing while the network splits, is deaf in one direction, and loses every fifth packet",
     .chaos, .enabled(if: TestNetwork.isPermitted, "network namespaces need root, ip(8) and nft(8)"))
   func network() async throws {
-    let network = TestNetwork(names)
+    let network = await TestNetwork.make(names)
     try await whileWorking(network: network) { scene, chaos async throws in
       try await scene.loop.sleep(for: .seconds(1))
       chaos.note("n1 and n2 are cut off")
@@ -212,7 +212,7 @@ struct ClusterChaosTests {
     "notices that a host is silent",
     .enabled(if: TestNetwork.isPermitted, "network namespaces need root, ip(8) and nft(8)"))
   func silentHost() async throws {
-    let network = TestNetwork(names)
+    let network = await TestNetwork.make(names)
     try await ClusterScene.run(network: network) { scene async throws in
       try await scene.start(names)
       let others = ["n1", "n2", "n4", "n5"]

@@ -10,7 +10,9 @@ import Testing
 
 @Suite("store export and store import", .timeLimit(.minutes(5)))
 struct StoreMovingTests {
-  private static func database() throws -> String { try PostgresServer.shared.get().makeDatabase() }
+  private static func database() async throws -> String {
+    try await PostgresServer.aside { try PostgresServer.shared.get().makeDatabase() }
+  }
   /// With a database or without.
   private static let both = PostgresServer.isInstalled ? [false, true] : [false]
 
@@ -19,7 +21,7 @@ struct StoreMovingTests {
     let origin = MovedStore()
     try await origin.fill(40)
     var stores = [origin]
-    if throughDatabase { stores.append(MovedStore(database: try Self.database())) }
+    if throughDatabase { stores.append(MovedStore(database: try await Self.database())) }
     stores.append(MovedStore())
     for (from, to) in zip(stores, stores.dropFirst()) {
       let file = "\(from.directory.path)/jobs.jsonl"
@@ -46,7 +48,7 @@ struct StoreMovingTests {
     #expect(line.count == ids.count)
     let exported = try await origin.run("export")
     #expect(exported.status == 0 && exported.error == "exported 2500 jobs and 0 runners\n")
-    let target = MovedStore(database: isDatabase ? try Self.database() : nil)
+    let target = MovedStore(database: isDatabase ? try await Self.database() : nil)
     let imported = try await target.run("import", "-", input: exported.output)
     #expect(imported.status == 0, "\(imported)")
     #expect(try await target.contents().line == line)
@@ -56,7 +58,7 @@ struct StoreMovingTests {
     "importing again leaves all as it is; jobs and runners that are others are named, and nothing of them changed",
     arguments: both)
   func again(isDatabase: Bool) async throws {
-    let (origin, target) = (MovedStore(), MovedStore(database: isDatabase ? try Self.database() : nil))
+    let (origin, target) = (MovedStore(), MovedStore(database: isDatabase ? try await Self.database() : nil))
     try await origin.fill()
     let file = "\(origin.directory.path)/jobs.jsonl"
     #expect(try await origin.run("export", "--output", file).status == 0)
@@ -102,7 +104,7 @@ struct StoreMovingTests {
     "jobs that are imported beside the node that owns their runner run there, in order",
     .enabled(if: PostgresServer.isInstalled))
   func besideAnOwner() async throws {
-    let target = MovedStore(database: try Self.database())
+    let target = MovedStore(database: try await Self.database())
     let node = try CommandLineTool(
       ["node", "--api", "127.0.0.1:0", "--cluster", "127.0.0.1:0", "--name", "n1"], environment: target.environment)
     try node.start()

@@ -68,7 +68,14 @@ final class TestNetwork: Sendable {
 
   // MARK: Disturbances; they stay until `heal`
 
-  /// Changes the network on a thread of its own, since its commands block theirs.
+  /// Makes one on a thread of its own, since its commands block theirs.
+  static func make(_ names: [String]) async -> TestNetwork {
+    await withCheckedContinuation { continuation in
+      Thread.detachNewThread { continuation.resume(returning: TestNetwork(names)) }
+    }
+  }
+
+  /// Changes it on a thread of its own.
   func aside(_ change: @escaping @Sendable (TestNetwork) -> Void) async {
     await withCheckedContinuation { continuation in
       Thread.detachNewThread { [self] in

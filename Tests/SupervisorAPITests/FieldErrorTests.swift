@@ -98,17 +98,6 @@ struct FieldErrorTests {
     }
   }
 
-  @Test("a NUL in a caller's or context's id is refused whatever the executor: the store could not give it back")
-  func identifiersWithNUL() async throws {
-    try await TestNode.run { node async throws in
-      for name in ["caller_id", "context_id"] {
-        let given = job("j", executor: "echo").with(name, value: "a\u{0}b")
-        let params: JSON = ["secret": .string(Key.user), "job": given]
-        try await expect(node, "job.run", params, refuses: "params.job.\(name)")
-      }
-    }
-  }
-
   @Test("names of jobs and runners are checked wherever they are parameters")
   func names() async throws {
     let wrong: [JSON] = ["", "a\nb", "\u{0}", .string(String(repeating: "x", count: 300)), 1, .null, ["r"]]

@@ -22,12 +22,12 @@ struct JobTextTests {
     }
   }
 
-  @Test("NUL in caller_id or context_id is refused", arguments: ["caller_id", "context_id"])
+  @Test("NUL in caller_id or context_id is refused, whatever the executor", arguments: ["caller_id", "context_id"])
   func refused(_ field: String) async throws {
     try await TestNode.run { node in
-      for executor in ["echo", "shell"] {
+      for (method, executor) in [("jobs.create", "echo"), ("jobs.create", "shell"), ("job.run", "echo")] {
         let job = job("job", executor: executor).with(field, value: "a\u{0}b")
-        let error = try await node.error("jobs.create", ["secret": .string(Key.user), "job": job])
+        let error = try await node.error(method, ["secret": .string(Key.user), "job": job])
         #expect(error.code == -32602)
         #expect(error.data["field"]?.stringValue?.hasSuffix("job.\(field)") == true)
         #expect(try await node.error("job.status", ["job"]).code == -32002)
