@@ -2,13 +2,14 @@
 import random
 import time
 
-from measure import row
+from measuring.figures import row
+from measuring.node import until
 
-from .hero import Cluster, until
+from .hero import Cluster
 from .serf import Agents
 
 
-def measure(options, hosts, stack, home):
+def measure(options, hosts, stack, home, figures):
     cluster = Cluster(options.binary, home, hosts.make(5), stack)
     agents = Agents(hosts.make(5), stack)
     generator = random.Random(options.seed)
@@ -27,7 +28,7 @@ def measure(options, hosts, stack, home):
     row(f"serf, kill -9, {serf_kills} times, failed at every survivor after", theirs, "-", " s")
 
 
-def measure_silence(options, hosts, stack, home):
+def measure_silence(options, hosts, stack, home, figures):
     places = hosts.make(5)
     if not places[0].can_be_silent:
         return print("a silent host: not measured, network namespaces are not permitted here")

@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 
-from . import processes
+from measuring import processes
 
 SILENCE = """table inet silence {
   chain in { type filter hook input priority 0; policy drop; }

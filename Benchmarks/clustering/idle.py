@@ -1,22 +1,28 @@
 """What a node costs that has nothing to do, beside an agent of serf in the same seconds."""
 import time
 
-from measure import row
+from measuring.figures import row
+from measuring.node import resident_mib
+from measuring.processor_time import total
 
-from . import processes
 from .hero import Cluster
 from .serf import Agents
 
 
-def measure(options, hosts, stack, home):
-    cluster = Cluster(options.binary, home, hosts.make(5), stack)
+def measure(options, hosts, stack, home, figures):
+    clusters = {
+        build.name: Cluster(build.binary, f"{home}-{build.name}", hosts.make(5), stack) for build in options.builds}
     agents = Agents(hosts.make(5), stack)
     time.sleep(2 if options.quick else 10)  # what starting and meeting costs is no part of it
-    observe("", options, {"node": cluster.nodes, "serf": agents.agents})
+    used = observe("", options, {**{name: each.nodes for name, each in clusters.items()}, "serf": agents.agents})
+    for build in options.builds:
+        for share in used[build.name]:
+            figures.add_time("idle, in a cluster of five", build.name, share)
 
 
 def observe(when, options, groups):
-    """Watches all processes of all groups in the same seconds."""
+    """Watches all processes of all groups in the same seconds; answers the share of a core that each used."""
+    shares = {}
     seconds = 5 if options.quick else 30
     everyone = [each for group in groups.values() for each in group]
     # Asking costs as well: it comes before the first look and after the last one.
@@ -30,7 +36,8 @@ def observe(when, options, groups):
             return [
                 (value(after[each]) - value(before[each])) / (after[each].moment - before[each].moment) for each in group]
 
-        row(f"{name}, idle{when}, share of a core", [rate * 100 for rate in rates(lambda costs: costs.cpu)],
+        shares[name] = [rate * 100 for rate in rates(lambda costs: costs.cpu)]
+        row(f"{name}, idle{when}, share of a core", shares[name],
             aim(name, "at most 0.5"), " %")
         if group[0].host.traffic():
             for index, words in enumerate(("sent", "received")):
@@ -40,10 +47,11 @@ def observe(when, options, groups):
             row(f"{name}, idle{when}, sent, datagrams alone",
                 [(gossip(each) - gossip_before[each]) / 1000 / seconds for each in group], "-", " kB/s")
         row(f"{name}, idle{when}, resident", [after[each].resident for each in group], "-", " MiB")
+    return shares
 
 
 def aim(name, words):
-    return words if name == "node" else "-"
+    return "-" if name == "serf" else words
 
 
 def gossip(of):
@@ -54,7 +62,7 @@ class Costs:
     """What a process and its children have used until now, and the traffic of their host, with its Ethernet headers."""
 
     def __init__(self, of):
-        self.cpu = sum(processes.cpu_seconds(pid) for pid in processes.family(of.pid))
-        self.resident = processes.resident_mib(of.pid)
+        self.cpu = total(of.pid).seconds
+        self.resident = resident_mib(of.pid)
         self.traffic = of.host.traffic()
         self.moment = time.monotonic()

@@ -2,15 +2,16 @@
 costs to keep them known."""
 import time
 
-from measure import row
+from measuring.figures import row
+from measuring.node import until
 
-from .hero import SECRET, Cluster, until
+from .hero import SECRET, Cluster
 from .idle import observe
 
 BATCH = 500
 
 
-def measure(options, hosts, stack, home):
+def measure(options, hosts, stack, home, figures):
     each, rounds = (100, 3) if options.quick else (1000, 20)
     cluster = Cluster(options.binary, home, hosts.make(5), stack)
     total = each * len(cluster.nodes)

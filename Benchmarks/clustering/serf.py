@@ -2,9 +2,8 @@
 import subprocess
 import time
 
-from measure import free_port
-
-from . import processes
+from measuring import processes
+from measuring.node import free_port
 
 
 class Agent:

@@ -10,7 +10,9 @@ import random
 import statistics
 import time
 
-from measure import job, row
+from measuring.figures import row
+from measuring.load import job
+from measuring.node import call
 
 from . import filling, nodes, plans
 
@@ -80,11 +82,10 @@ def measure(run, stack, sizes, name, start_statement):
         print(f"  {name}: {size} finished jobs written in {time.monotonic() - started:.0f} s", flush=True)
     for size, (_, store) in sizes.items():
         node = nodes.start(run.binary, store)
-        with contextlib.closing(nodes.Connection(node)) as connection:
-            for n in range(1000):
-                ask(connection, "job.status", [f"f-{random.randint(1, size)}"])
-            for filter in filters(now).values():
-                ask(connection, "jobs.query", {"params": {**filter, "limit": LIMIT}})
+        for n in range(1000):
+            ask(node, "job.status", [f"f-{random.randint(1, size)}"])
+        for filter in filters(now).values():
+            ask(node, "jobs.query", {"params": {**filter, "limit": LIMIT}})
         row(f"{name}: resident with {size} finished jobs", [node.resident_mib()], "-", " MiB")
         node.stop()
     for size, (filler, _) in sizes.items():
@@ -96,28 +97,27 @@ def measure(run, stack, sizes, name, start_statement):
         starts[size] = time.monotonic() - started
         print(f"  {name}: {running[size].rpc('get_runner_status', ['parked'])['queued']} queued; exec to ready "
               f"{starts[size] * 1000:.0f} ms, resident {running[size].resident_mib():.0f} MiB", flush=True)
-    connections = {size: stack.enter_context(contextlib.closing(nodes.Connection(n))) for size, n in running.items()}
 
     def status(size, n):
-        return ask(connections[size], "job.status", [f"f-{random.randint(1, size)}"])
+        return ask(running[size], "job.status", [f"f-{random.randint(1, size)}"])
     compare(run, name, "job.status", status)
     for words, filter in filters(now).items():
         compare(run, name, f"jobs.query {words}", lambda size, n: ask(
-            connections[size], "jobs.query", {"params": {**filter, "limit": LIMIT}}))
+            running[size], "jobs.query", {"params": {**filter, "limit": LIMIT}}))
     for executor in ("echo", "true"):
         compare(run, name, f"job.run {executor}, an empty queue", lambda size, n: ask(
-            connections[size], "job.run",
+            running[size], "job.run",
             {"secret": running[size].secret, "job": job(f"run-{executor}-{n}-{time.time_ns()}", executor)}))
     with contextlib.ExitStack() as databases:
         start = {size: start_statement(databases.enter_context(filler.open()), size)
                  for size, (filler, _) in sizes.items()}
         compare(run, name, "start, the statement alone", lambda size, n: start[size](n))
     for node in running.values():
-        nodes.stop(node)
+        node.stop()
 
 
-def ask(connection, method, params):
-    seconds, answer = connection.call(method, params)
+def ask(node, method, params):
+    seconds, answer = node.connection.post(call(method, params))
     if "error" in answer:
         raise SystemExit(f"{method} {params}: {answer['error']}")
     return seconds

@@ -3,8 +3,8 @@ import os
 import subprocess
 
 import psycopg
-from clustering import processes
-from measure import free_port, wait_for
+from measuring import processes
+from measuring.node import free_port, wait_for
 
 
 class Postgres:
@@ -17,6 +17,8 @@ class Postgres:
         environment = {**os.environ, "POSTGRES_OWNER": str(os.getpid())}
         subprocess.run(["scripts/postgres", "start", self._directory, str(self.port)], check=True, env=environment)
         stack.callback(subprocess.run, ["scripts/postgres", "stop", self._directory], check=True)
+        with open(os.path.join(self._directory, "data", "postmaster.pid")) as f:
+            self.pid = int(f.readline())
 
     def create(self, database):
         """An empty database; answers its URL."""
@@ -36,7 +38,7 @@ class Postgres:
 
 
 def redis(home, libraries, stack):
-    """Debian's defaults: snapshots now and then, no fsync a write. Answers the URL."""
+    """Debian's defaults: snapshots now and then, no fsync a write. Answers the URL, and the process."""
     port = free_port()
     directory = os.path.join(home, "redis")
     os.makedirs(directory)
@@ -45,11 +47,11 @@ def redis(home, libraries, stack):
         stdout=subprocess.DEVNULL, env={**os.environ, "LD_LIBRARY_PATH": libraries})
     stack.callback(processes.end, process)
     wait_for(port, process)
-    return f"redis://127.0.0.1:{port}/0"
+    return f"redis://127.0.0.1:{port}/0", process.pid
 
 
 def beanstalkd(home, stack):
-    """With a log of which every write is on disk before it is answered. Answers the port."""
+    """With a log of which every write is on disk before it is answered. Answers the port, and the process."""
     port = free_port()
     directory = os.path.join(home, "beanstalkd")
     os.makedirs(directory)
@@ -58,4 +60,4 @@ def beanstalkd(home, stack):
         ["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", directory, "-f", "0"], stderr=subprocess.DEVNULL)
     stack.callback(processes.end, process)
     wait_for(port, process)
-    return port
+    return port, process.pid

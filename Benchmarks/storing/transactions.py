@@ -8,7 +8,9 @@ import os
 import re
 import subprocess
 
-from measure import lua_run, row, wrk
+from measuring.figures import row
+from measuring.load import Load, Target, job_run, load_in_turn
+from measuring.processor_time import Stopwatch
 
 from . import nodes
 
@@ -41,6 +43,7 @@ SELECT name FROM hero_runners WHERE name = ANY('{{bench}}'::text[]) OR name IN (
   SELECT runner FROM hero_jobs WHERE id = ANY('{{}}'::text[])) ORDER BY name FOR SHARE;
 {INSERT}COMMIT;
 """
+ECHO = "job.run echo, PostgreSQL, 64 connections"
 SET = "\\set job random(1, 9223372036854775807)\n\\set step random(1, 9223372036854775807)\n"
 SCRIPTS = {
     "pgbench": SET + TRANSACTION,
@@ -60,29 +63,38 @@ def measure(run, stack):
         connection.execute("INSERT INTO hero_nodes (session, name, instance, writer, lease_until)"
             " VALUES (1, 'pgbench', 'pgbench', 1, 'infinity')")
         connection.execute("UPDATE hero_runners SET session = 1")
-    node = nodes.start(run.binary, nodes.postgres(server.create("transactions")), stack)
+    targets = {}
+    for build in run.builds:
+        node = nodes.start(build.binary, nodes.postgres(server.create(f"transactions_{build.name}")), stack)
+        targets[build.name] = Target(node.port, job_run(node.secret, "echo"), [node.pid], [server.pid], node)
     scripts = {}
     for name, text in SCRIPTS.items():
         scripts[name] = os.path.join(run.home, f"{name}.sql")
         with open(scripts[name], "w") as f:
             f.write(text)
-    rounds = []
     for n in range(run.rounds):
-        figures = {name: pgbench(url, script, run.seconds) for name, script in scripts.items()}
-        figures["node"] = wrk(node.port, lua_run(node.secret, "echo", f"e{n}"), run.seconds, 64).rate
-        rounds.append(figures)
+        for name, script in scripts.items():
+            run.figures.add(ECHO, name, pgbench(url, script, 20 if run.is_quick else 100, server.pid))
+        for build, found in load_in_turn(
+                targets, '"result":', 10_000 // (10 if run.is_quick else 1), 64, f"e{n}", n,
+                is_coarse=run.is_quick).items():
+            run.figures.add(ECHO, build, found)
+    # Of pgbench, which is a client, only the server's time counts, and so it is all apart.
+    run.figures.show(ECHO)
     for name in scripts:
-        row(f"{name}, transactions/s of 64 clients", [r[name] for r in rounds], "-")
-    row("job.run echo, jobs/s at 64 connections", [r["node"] for r in rounds], "-")
-    for name in scripts:
-        row(f"job.run echo / {name}", [r["node"] / r[name] for r in rounds], "0.5" if name == "pgbench" else "-")
+        row(f"job.run echo / {name}", [a / b for a, b in zip(
+            run.figures.of(ECHO, "node", "rate"), run.figures.of(ECHO, name, "rate"))], "0.5" if name == "pgbench" else "-")
 
 
-def pgbench(url, script, seconds):
+def pgbench(url, script, count, server):
+    """So many transactions of each client."""
+    stopwatch = Stopwatch(server)
+    stopwatch.start()
     out = subprocess.run(
-        ["pgbench", "-M", "prepared", "-n", "-c", "64", "-j", "1", "-T", str(seconds), "-f", script, url],
+        ["pgbench", "-M", "prepared", "-n", "-c", "64", "-j", "1", "-t", str(count), "-f", script, url],
         capture_output=True, text=True)
+    stopwatch.stop()
     found = re.search(r"tps = ([\d.]+)", out.stdout)
     if out.returncode or not found or "number of failed transactions: 0 " not in out.stdout:
         raise SystemExit(f"{script}: {out.stdout}{out.stderr}")
-    return float(found.group(1))
+    return Load(float(found.group(1)), None, None, None, stopwatch.per_call(64 * count, is_coarse=True))

@@ -1,7 +1,7 @@
-"""Processes that end with this one, whatever ends it, and what they cost."""
-import os
-import re
+"""Processes that end with this one, whatever ends it."""
+import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -17,24 +17,10 @@ def end(process):
     process.wait()
 
 
-def cpu_seconds(pid):
-    """What a process has used, with all its threads, to the nanosecond (clock_getcpuclockid(3))."""
-    return time.clock_gettime((~pid << 3) | 2)
-
-
-def family(pid):
-    """A process and its children."""
-    found = [pid]
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children") as f:
-            for child in f.read().split():
-                found += family(int(child))
-    return found
-
-
-def resident_mib(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) / 1024
+def end_tidily():
+    """A signal ends this process as an exception does: what must be cleaned up is."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 class Lines:

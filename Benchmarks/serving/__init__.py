@@ -1,0 +1,1 @@
+"""The benchmark of a single node; see Benchmarks/run."""
