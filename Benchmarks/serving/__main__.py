@@ -18,6 +18,8 @@ from measuring.load import PROGRAMS, Load, Target, in_turn, job, job_run, load_i
 from measuring.node import LoneNode, call, free_port, wait_for
 from measuring.processor_time import Stopwatch
 
+from . import self_check
+
 IN_FLIGHT = 16
 CEILING = "fixed answer, 32 connections"
 LISTING, STATUS = "list_runners, 32 connections", "job.status, 32 connections"
@@ -30,9 +32,12 @@ START = "start with a new data directory"
 def main():
     parser = argparse.ArgumentParser(prog="Benchmarks/run")
     add_options(parser)
+    parser.add_argument("--self-check", action="store_true", help="shows that the measurement notices what it must")
     options = parser.parse_args()
     finish_options(parser, options)
     processes.end_tidily()
+    if options.self_check:
+        return self_check.run()
     print(f"{os.cpu_count()} processors; load of this machine: {os.getloadavg()[0]:.1f}; figures are: median (lowest to "
           "highest of the rounds); us: of processor time a call", flush=True)
     figures = Figures(options)
