@@ -39,14 +39,14 @@ lint:  ## the checks that .ci/run fails on
 format:  ## rewrite the sources in the repository's format
 	swift format format --in-place --recursive --configuration .swift-format Package.swift Sources Tests Benchmarks Fuzz
 
-bench: deps  ## ratios against the ceilings of this machine
-	@Benchmarks/run
+bench: deps  ## processor time a call, and ratios against the ceilings of this machine (AGAINST=BINARY: beside an earlier build)
+	@Benchmarks/run $(if $(AGAINST),--against $(AGAINST))
 
-bench-cluster: deps  ## clusters beside clusters of serf: forwarding, idle, many runners, detection (about 20 minutes)
-	@Benchmarks/cluster
+bench-cluster: deps  ## clusters beside clusters of serf: forwarding, idle, many runners, detection (about 20 minutes; also AGAINST=)
+	@Benchmarks/cluster $(if $(AGAINST),--against $(AGAINST))
 
-bench-store: deps  ## the stores beside pgbench, Celery, procrastinate and beanstalkd, and with a million jobs (about 15 minutes)
-	@Benchmarks/store
+bench-store: deps  ## the stores beside pgbench, Celery, procrastinate and beanstalkd, and with a million jobs (about 15 minutes; also AGAINST=)
+	@Benchmarks/store $(if $(AGAINST),--against $(AGAINST))
 
 install: release  ## install the binary and the systemd unit below $(DESTDIR)
 	install -D -m 755 $(BUILD)/release/hero-supervisor $(DESTDIR)/usr/local/bin/hero-supervisor
