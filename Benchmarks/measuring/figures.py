@@ -63,7 +63,7 @@ class Figures:
             cells = [f"{figure + ': ' + who:<62}"]
             for field, words, unit in (
                     ("cpu", "", "us"), ("apart", "apart ", "us"), ("rate", "", "/s"), ("p50", "p50 ", "ms"),
-                    ("p99", "p99 ", "ms")):
+                    ("p99", "p99 ", "ms"), ("generator", "load generator ", "%")):
                 values = [getattr(load, field) for load in loads]
                 if None not in values:
                     cells.append(f"{words + spread(values, unit):<32}")

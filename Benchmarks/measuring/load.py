@@ -12,7 +12,7 @@ from .processor_time import Stopwatch
 PROGRAMS = os.path.join(".build", "ceilings")
 # A round goes round its targets so often, with a part of its calls each time: a machine that others use changes its pace
 # within seconds.
-SLICES = 5
+SLICES = 10
 
 
 def in_turn(things, n):
@@ -23,12 +23,14 @@ def in_turn(things, n):
 
 class Load(typing.NamedTuple):
     """What the clients saw, latencies in milliseconds (`None` if nobody waited for single calls); and microseconds of
-    processor time a call: of the processes that answered, and of others apart (`None` if there are no such processes)."""
+    processor time a call: of the processes that answered, and of others apart (`None` if there are no such processes). The
+    load generator's share of a core tells whether it was what limited the rate."""
     rate: float
     p50: float | None
     p99: float | None
     cpu: float | None
     apart: float | None = None
+    generator: float | None = None
 
 
 class Target(typing.NamedTuple):
@@ -61,7 +63,7 @@ class _Round:
     def __init__(self, target):
         self._target = target
         self._own, self._apart = Stopwatch(*target.of), Stopwatch(*target.apart)
-        self._seconds = 0.0
+        self._seconds = self._busy = 0.0
         self._latencies = array.array("f")
 
     def slice(self, expected, calls, connections, tag):
@@ -80,16 +82,16 @@ class _Round:
         head, _, latencies = run.stdout.partition(b"\n")
         seen = json.loads(head)
         self._seconds += seen["seconds"]
+        self._busy += seen["busy"] * seen["seconds"]
         self._latencies.frombytes(latencies)
-        if seen["busy"] > 0.9:
-            print(f"  the load generator used {seen['busy']:.0%} of a core: it limits this rate", flush=True)
 
     def result(self, is_coarse):
         ordered = sorted(self._latencies)
         count = len(ordered)
         return Load(
             count / self._seconds, ordered[count // 2] * 1e3, ordered[count * 99 // 100] * 1e3,
-            self._own.per_call(count, is_coarse), self._apart.per_call(count, True) if self._target.apart else None)
+            self._own.per_call(count, is_coarse), self._apart.per_call(count, True) if self._target.apart else None,
+            self._busy / self._seconds * 100)
 
 
 # What is asked
