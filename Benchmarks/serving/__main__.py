@@ -42,14 +42,7 @@ def main():
     print(f"{os.cpu_count()} processors; load of this machine: {os.getloadavg()[0]:.1f}; figures are: median (lowest to "
           "highest of the rounds); us: of processor time a call", flush=True)
     figures = Figures(options)
-    with contextlib.ExitStack() as stack:
-        nodes = {}
-        for build in options.builds:
-            nodes[build.name] = LoneNode(build.binary)
-            stack.callback(nodes[build.name].stop)
-        time.sleep(0.5)
-        idle = {name: [node.resident_mib()] for name, node in nodes.items()}
-        measure_calls(options, figures, nodes, stack)
+    idle = measure_calls(options, figures)
     starts = measure_starts(options, figures)
     for figure in (CEILING, LISTING, STATUS, ECHO, ECHO_ALONE, TRUE, TRUE_ALONE, BACKLOG):
         figures.show(figure)
@@ -62,42 +55,56 @@ def main():
     sys.exit(figures.compare())
 
 
-def measure_calls(options, figures, nodes, stack):
+def measure_calls(options, figures):
+    """Answers the idle memory of each build as well."""
+    idle = {build.name: [] for build in options.builds}
+    for n in range(options.rounds):
+        print(f"  round {n + 1} of {options.rounds}", flush=True)
+        with contextlib.ExitStack() as stack:
+            # Each round has processes of its own: one can be a few percent faster than another of the same build for as
+            # long as it runs, which would be taken for a difference of the builds.
+            nodes = {}
+            for build in options.builds:
+                nodes[build.name] = LoneNode(build.binary)
+                stack.callback(nodes[build.name].stop)
+            time.sleep(0.5)
+            for name, node in nodes.items():
+                idle[name].append(node.resident_mib())
+                node.rpc("job.run", {"secret": node.secret, "job": job("known", "echo", "hello")})
+            measure_round(options, figures, nodes, n, stack)
+    return idle
+
+
+def measure_round(options, figures, nodes, n, stack):
     part = 10 if options.quick else 1
     port = free_port()
     limit = processes.start([os.path.join(PROGRAMS, "http_limit"), str(port)])
     stack.callback(processes.end, limit)
     wait_for(port, limit)
     listing, status = call("list_runners", []), call("job.status", ["known"])
-    for node in nodes.values():
-        node.rpc("job.run", {"secret": node.secret, "job": job("known", "echo", "hello")})
 
-    def ask(n, figure, calls, connections, expected, body, are_jobs=False):
-        targets = {name: Target(node.port, body(node), [node.pid], jobs_at=node if are_jobs else None)
-                   for name, node in nodes.items()}
-        add(n, figure, load_in_turn(
-            targets, expected, calls // part, connections, f"{figure}-{n}", n, is_coarse=options.quick))
+    def add(figure, targets, expected, calls, connections):
+        # What was never done before takes longer: a tenth comes before what counts.
+        load_in_turn(targets, expected, calls // part // 10, connections, f"{figure}-{n}-warm", n, is_coarse=True)
+        for name, found in load_in_turn(
+                targets, expected, calls // part, connections, f"{figure}-{n}", n, is_coarse=options.quick).items():
+            figures.add(figure, name, found)
 
-    def add(n, figure, loads):
-        for name, found in loads.items():
-            # The first round warms up.
-            if n > 0:
-                figures.add(figure, name, found)
+    def ask(figure, calls, connections, expected, body, are_jobs=False):
+        add(figure, {
+            name: Target(node.port, body(node), [node.pid], jobs_at=node if are_jobs else None)
+            for name, node in nodes.items()}, expected, calls, connections)
 
-    for n in range(options.rounds + 1):
-        print(f"  {f'round {n} of {options.rounds}' if n else 'warming up'}", flush=True)
-        add(n, CEILING, load_in_turn(
-            {"ceiling (C)": Target(port, listing, [limit.pid])}, '"runner-44"]', 100_000 // part, 32, ""))
-        ask(n, LISTING, 50_000, 32, '"runner-44"]', lambda _: listing)
-        ask(n, STATUS, 50_000, 32, '"completed"', lambda _: status)
-        for figure, calls, connections, executor in (
-                (ECHO, 10_000, 64, "echo"), (ECHO_ALONE, 4_000, 1, "echo"),
-                (TRUE, 4_000, 64, "true"), (TRUE_ALONE, 2_500, 1, "true")):
-            ask(n, figure, calls, connections, '"result":', lambda node: job_run(node.secret, executor), are_jobs=True)
-        if n > 0:
-            figures.add(BACKLOG, "ceiling (C)", spawned(3000 // part))
-            for build in in_turn(options.builds, n):
-                figures.add(BACKLOG, build.name, ran_backlog(build.binary, 4000 // part, options.quick))
+    add(CEILING, {"ceiling (C)": Target(port, listing, [limit.pid])}, '"runner-44"]', 100_000, 32)
+    ask(LISTING, 50_000, 32, '"runner-44"]', lambda _: listing)
+    ask(STATUS, 50_000, 32, '"completed"', lambda _: status)
+    for figure, calls, connections, executor in (
+            (ECHO, 10_000, 64, "echo"), (ECHO_ALONE, 4_000, 1, "echo"),
+            (TRUE, 4_000, 64, "true"), (TRUE_ALONE, 2_500, 1, "true")):
+        ask(figure, calls, connections, '"result":', lambda node: job_run(node.secret, executor), are_jobs=True)
+    figures.add(BACKLOG, "ceiling (C)", spawned(3000 // part))
+    for build in in_turn(options.builds, n):
+        figures.add(BACKLOG, build.name, ran_backlog(build.binary, 4000 // part, options.quick))
 
 
 def spawned(total):
