@@ -44,6 +44,9 @@ public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable 
   private let thread = Atomic<UInt>(0)
 
   private var ready = Deque<Work>()
+  /// The job in `run`, by its address, and whether it has enqueued itself.
+  private var running: UInt?
+  private var isSwitching = false
   /// Processes that `ChildProcess` started and has not reaped yet.
   var children: Set<Int32> = []
   /// In a libuv callback or in a job: what is enqueued now is run before libuv is called again.
@@ -214,7 +217,10 @@ public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable 
 
   // MARK: Executor
 
-  public func enqueue(_ job: consuming ExecutorJob) { enqueue(.job(UnownedJob(job))) }
+  public func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    if isCurrent && running == Self.address(job) { isSwitching = true } else { enqueue(.job(job)) }
+  }
 
   /// Runs a body on the loop, soon, but not within the call. From any thread.
   public func execute(_ body: @escaping @Sendable () -> Void) { enqueue(.body(body)) }
@@ -257,18 +263,48 @@ public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable 
   }
 
   private func runReady() {
-    let serial = asUnownedSerialExecutor()
-    let preferred = asUnownedTaskExecutor()
     var count = 0
     while count < Self.jobsInARow, let work = ready.popFirst() {
       count += 1
       switch work {
-      case .job(let job): job.runSynchronously(isolatedTo: serial, taskExecutor: preferred)
+      case .job(let job): run(job)
       case .body(let body): body()
       }
     }
     setIdling(!ready.isEmpty)
   }
+
+  /// Runs a job until it suspends.
+  ///
+  /// At each call of an actor and each return from one, the runtime compares the executors that it was told here with the
+  /// actor's and with the task's preference, and if one differs, enqueues the task again (`mustSwitchToRun` in Swift's
+  /// Actor.cpp). Which preference a task has cannot be asked, and every task arrives by the same ways. Measured with Swift
+  /// 6.3.1, enqueued again per call of another actor of the loop:
+  ///
+  ///                                       with preference   without
+  ///     runSynchronously(isolatedTo:…)                  0         2
+  ///     runSynchronously(on:)                           2         0
+  ///
+  /// A task that enqueues itself while it runs here does so for this reason only: what was called before has not suspended
+  /// it. So it goes on at once, in the other way. It pays once for each resumption instead of twice for each call, and
+  /// nothing else runs between two calls, or between a check and the suspension that follows it, of any task.
+  private func run(_ job: UnownedJob) {
+    running = Self.address(job)
+    var hasPreference = true
+    repeat {
+      isSwitching = false
+      if hasPreference {
+        job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
+      } else {
+        job.runSynchronously(on: asUnownedSerialExecutor())
+      }
+      hasPreference.toggle()
+    } while isSwitching
+    running = nil
+  }
+
+  /// `UnownedJob` is one pointer and has no identity in public.
+  private static func address(_ job: UnownedJob) -> UInt { unsafeBitCast(job, to: UInt.self) }
 
   /// While it idles, libuv does not wait for events, and jobs that are left over run in its next turn.
   private func setIdling(_ isIdling: Bool) {

@@ -28,10 +28,10 @@ struct WaitersTests {
     try await withGate { gate in
       let pass = starter.start(on: gate) { await $0.pass() }
       for _ in 0..<3 {
-        await gate.untilWaiting(1)
+        try await gate.untilWaiting(1)
         await gate.resumeAll()
       }
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       #expect(!pass.hasEnded)
       await gate.open()
       await pass.expect(true)
@@ -42,11 +42,12 @@ struct WaitersTests {
   func exclusion(_ starter: Starter) async throws {
     try await withGate { gate in
       let passes = (0..<50).map { _ in starter.start(on: gate) { await $0.passAndShut() } }
-      await gate.untilWaiting(50)
+      try await gate.untilWaiting(50)
       for passed in 1...50 {
         await gate.open()
-        await eventually { await gate.passed == passed }
-        await gate.untilWaiting(50 - passed)
+        try #require(await eventually { await gate.passed >= passed })
+        #expect(await gate.passed == passed)
+        try await gate.untilWaiting(50 - passed)
       }
       for pass in passes { await pass.expect(true) }
     }
@@ -62,7 +63,7 @@ struct WaitersTests {
           order.add(number, of: 0)
           return true
         }
-        await gate.untilWaiting(number + 1)
+        try await gate.untilWaiting(number + 1)
       }
       await gate.open()
       await eventually { order.count(of: 0) == 5 }
@@ -79,7 +80,7 @@ struct WaitersTests {
       }
       await before.expect(false)
       let during = starter.start(on: gate) { await $0.passUnlessCancelled() }
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       during.cancel()
       await during.expect(false)
       #expect(await gate.isEmpty)
@@ -90,13 +91,13 @@ struct WaitersTests {
   func lateCancellation(_ starter: Starter) async throws {
     try await withGate { gate in
       let pass = starter.start(on: gate) { await $0.passUnlessCancelled() }
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       await gate.open { pass.cancel() }
       await pass.expect(true)
       // Of that cancellation nothing is left for the next wait.
       await gate.shut()
       let next = starter.start(on: gate) { await $0.passUnlessCancelled() }
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       pass.cancel()
       await gate.open()
       await next.expect(true)
@@ -107,7 +108,7 @@ struct WaitersTests {
   func cancellationRace(_ starter: Starter) async throws {
     try await withGate { gate in
       let other = starter.start(on: gate) { await $0.passUnlessCancelled() }
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       for _ in 0..<500 {
         let wait = starter.start(on: gate) { await $0.passUnlessCancelled() }
         await Task.detached { wait.cancel() }.value
@@ -123,10 +124,10 @@ struct WaitersTests {
   func noCancellation(_ starter: Starter) async throws {
     try await withGate { gate in
       let pass = starter.start(on: gate) { await $0.pass() }
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       pass.cancel()
       await gate.resumeAll()
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       #expect(!pass.hasEnded)
       await gate.open()
       await pass.expect(true)
@@ -152,9 +153,9 @@ struct WaitersTests {
   func noTimerLeft(_ starter: Starter) async throws {
     try await withGate { gate in
       let pass = starter.start(on: gate) { await $0.passUnlessCancelled(atMost: .seconds(3600)) }
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       await gate.resumeAll()
-      await gate.untilWaiting(1)
+      try await gate.untilWaiting(1)
       await gate.open()
       await pass.expect(true)
       // `withLoop` finds it otherwise.
@@ -213,13 +214,15 @@ enum Starter: CaseIterable {
     on gate: Gate, _ body: @escaping @Sendable (Gate) async -> Value
   ) -> Started<Value> {
     let started = Started<Value>()
-    let task =
-      switch self {
-      case .withPreference: Task(executorPreference: gate.loop) { started.end(await body(gate)) }
-      case .withoutPreference: Task.detached { started.end(await body(gate)) }
-      }
-    started.use(task)
+    started.use(task(on: gate.loop) { started.end(await body(gate)) })
     return started
+  }
+
+  func task<Value: Sendable>(on loop: EventLoop, _ body: @escaping @Sendable () async -> Value) -> Task<Value, Never> {
+    switch self {
+    case .withPreference: Task(executorPreference: loop) { await body() }
+    case .withoutPreference: Task.detached { await body() }
+    }
   }
 }
 
@@ -279,7 +282,9 @@ private actor Gate {
 
   var isEmpty: Bool { waiters.isEmpty }
 
-  func untilWaiting(_ count: Int) async { await eventually { waiting == count } }
+  func untilWaiting(_ count: Int) async throws {
+    try #require(await eventually { waiting == count }, "\(waiting) tasks wait instead of \(count)")
+  }
 
   /// A wait evaluates its condition twice before it suspends its task, the second time in the same step.
   private func evaluate(_ evaluations: inout Int) -> Bool {
