@@ -13,42 +13,34 @@ actor HandshakeExchange {
     let rest: [UInt8]
   }
 
-  private enum State {
-    case ready
-    case running(CheckedContinuation<Result<Outcome, LinkRefusal>, Never>)
-    case ended
-  }
-
   nonisolated let stream: TCPStream
   private var handshake: Handshake
-  private var state = State.ready
+  private let result: Promise<Result<Outcome, LinkRefusal>>
 
   init(_ stream: TCPStream, _ handshake: Handshake, on loop: EventLoop) {
     self.stream = stream
     self.handshake = handshake
     self.loop = loop
+    result = Promise(on: loop)
   }
 
   /// - Returns: how it ended. After a success reading has stopped, and the stream is the caller's; otherwise it is closed.
   func run(within limit: Duration) async -> Result<Outcome, LinkRefusal> {
-    guard case .ready = state else { return .failure(.closed) }
-    let timer = Timer(on: loop)
-    defer { timer.close() }
-    timer.schedule(after: limit) { self.assumeIsolated { $0.end(.failure(.timedOut)) } }
-    return await withCheckedContinuation { continuation in
-      state = .running(continuation)
-      if !handshake.opening.isEmpty { stream.write(handshake.opening) }
-      stream.startReading { event in
-        self.assumeIsolated { me in
-          switch event {
-          case .bytes(let bytes): me.received(bytes)
-          // A listener that does not know the key closes without a word.
-          case .end: me.end(.failure(.notOfThisCluster))
-          case .failed(let error): me.end(.failure(.connection(error.message)))
-          }
+    if let result = result.current { return result }
+    if !handshake.opening.isEmpty { stream.write(handshake.opening) }
+    stream.startReading { event in
+      self.assumeIsolated { me in
+        switch event {
+        case .bytes(let bytes): me.received(bytes)
+        // A listener that does not know the key closes without a word.
+        case .end: me.end(.failure(.notOfThisCluster))
+        case .failed(let error): me.end(.failure(.connection(error.message)))
         }
       }
     }
+    if let result = await result.valueUnlessCancelled(atMost: limit) { return result }
+    end(.failure(.timedOut))
+    return .failure(.timedOut)
   }
 
   /// The node is stopping, or others need the place.
@@ -56,7 +48,7 @@ actor HandshakeExchange {
 
   private func received(_ bytes: UnsafeRawBufferPointer) {
     var step = handshake.receive(bytes)
-    while case .running = state {
+    while result.current == nil {
       switch step {
       case .needsMore: return
       case .send(let answer): stream.write(answer)
@@ -70,10 +62,7 @@ actor HandshakeExchange {
   }
 
   private func end(_ result: Result<Outcome, LinkRefusal>) {
-    let before = state
-    if case .ended = before { return }
-    state = .ended
+    guard self.result.resolve(result) else { return }
     if case .failure = result { stream.close() } else { stream.stopReading() }
-    if case .running(let continuation) = before { continuation.resume(returning: result) }
   }
 }

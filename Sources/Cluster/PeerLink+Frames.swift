@@ -43,7 +43,7 @@ extension PeerLink {
     case .refusal: refused(frame.call, frame.payload.first.flatMap(Frame.Refusal.init(rawValue:)))
     case .cancel: cancelled(frame.call)
     case .ping: post(.pong, call: frame.call)
-    case .pong: pings.removeValue(forKey: frame.call)?.resume(returning: true)
+    case .pong: pings.removeValue(forKey: frame.call)?.resolve(true)
     case .retire: peerRetired()
     case .goodbye: end(.closed)
     }

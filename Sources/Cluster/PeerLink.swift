@@ -35,7 +35,7 @@ actor PeerLink {
 
   /// A request that waits for its answer.
   struct Call {
-    let continuation: CheckedContinuation<Result<[UInt8], ClusterError>, Never>
+    let result: Promise<Result<[UInt8], ClusterError>>
     let deadline: Duration?
     var answer: Assembly?
   }
@@ -57,7 +57,7 @@ actor PeerLink {
 
   var calls: [UInt64: Call] = [:]
   private var lastCall: UInt64 = 0
-  var pings: [UInt64: CheckedContinuation<Bool, Never>] = [:]
+  var pings: [UInt64: Promise<Bool>] = [:]
 
   /// Requests of the peer that are being carried out, and whose answers are wanted.
   var serving: [UInt64: Task<Void, Never>] = [:]
@@ -78,7 +78,7 @@ actor PeerLink {
   private var peerIsRetiring = false
   /// Runs from the end until nothing is left; who waits for that.
   private var closing: Timer?
-  private var closingWaiters: [CheckedContinuation<Void, Never>] = []
+  private let closingWaiters: Waiters
 
   let clock: Timer
   var clockDeadline: Duration?
@@ -100,6 +100,7 @@ actor PeerLink {
     self.limits = limits
     self.server = server
     self.onEnd = onEnd
+    closingWaiters = Waiters(on: loop)
     clock = Timer(on: loop)
     watch = LinkWatch(limits, at: MonotonicClock.now)
   }
@@ -119,20 +120,15 @@ actor PeerLink {
       throw .invalidAnswer(name, reason: "a call of \(body.count) bytes is too big for a link")
     }
     if Task.isCancelled { throw .cancelled }
-    lastCall += 1
-    let call = lastCall
-    return try await withTaskCancellationHandler {
-      await withCheckedContinuation { (continuation: CheckedContinuation<Result<[UInt8], ClusterError>, Never>) in
-        // The handler may have been called, and have found no call, before this begins.
-        if Task.isCancelled { return continuation.resume(returning: .failure(.cancelled)) }
-        calls[call] = Call(continuation: continuation, deadline: deadline)
-        send(.request(call), channel: channel, body)
-        planClock(deadline)
-        planClock()
-      }
-    } onCancel: {
-      loop.execute { self.assumeIsolated { $0.giveUp(call, .cancelled) } }
-    }.get()
+    let call = takeNumber()
+    let result = Promise<Result<[UInt8], ClusterError>>(on: loop)
+    calls[call] = Call(result: result, deadline: deadline)
+    send(.request(call), channel: channel, body)
+    planClock(deadline)
+    planClock()
+    if let result = await result.valueUnlessCancelled() { return try result.get() }
+    giveUp(call, .cancelled)
+    throw .cancelled
   }
 
   /// The caller waits no longer; the peer may stop working on it.
@@ -145,7 +141,7 @@ actor PeerLink {
 
   func finish(_ number: UInt64, _ result: Result<[UInt8], ClusterError>) {
     guard let call = calls.removeValue(forKey: number) else { return }
-    call.continuation.resume(returning: result)
+    call.result.resolve(result)
     progressRetirement()
   }
 
@@ -153,11 +149,12 @@ actor PeerLink {
   func ping() async -> Bool {
     guard !hasEnded else { return false }
     let call = takeNumber()
+    let pong = Promise<Bool>(on: loop)
+    // Registered first: a link that cannot send it ends, and with it the wait.
+    pings[call] = pong
     post(.ping, call: call)
-    return await withCheckedContinuation {
-      pings[call] = $0
-      planClock()
-    }
+    planClock()
+    return await pong.value()
   }
 
   func takeNumber() -> UInt64 {
@@ -214,8 +211,8 @@ actor PeerLink {
     clock.close()
     let (calls, pings, tasks) = (calls, pings, serving)
     (self.calls, self.pings, serving, arriving, outbox, outgoing) = ([:], [:], [:], [:], Outbox(), [])
-    for call in calls.values { call.continuation.resume(returning: .failure(.nodeLost(name))) }
-    for ping in pings.values { ping.resume(returning: false) }
+    for call in calls.values { call.result.resolve(.failure(.nodeLost(name))) }
+    for ping in pings.values { ping.resolve(false) }
     for task in tasks.values { task.cancel() }
     closing = Timer(on: loop)
     limitClosing(to: time ?? limits.goodbyeTime)
@@ -250,14 +247,9 @@ actor PeerLink {
     stream.close()
     closing?.close()
     closing = nil
-    let waiters = closingWaiters
-    closingWaiters = []
-    for waiter in waiters { waiter.resume() }
+    closingWaiters.resumeAll()
   }
 
   /// Returns when nothing of it is left on the loop. After its end.
-  func closed() async {
-    guard closing != nil else { return }
-    await withCheckedContinuation { closingWaiters.append($0) }
-  }
+  func closed() async { await closingWaiters.wait(while: { closing != nil }) }
 }

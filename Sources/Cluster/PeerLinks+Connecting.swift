@@ -4,23 +4,13 @@ import Gossip
 // How connections are made, and how those that others make are received.
 
 extension PeerLinks {
-  /// A connection under way, and who waits for it.
+  /// A connection under way.
   struct Dial {
+    /// How it ends; others may wait for it too.
+    let link: Promise<Result<PeerLink, LinkRefusal>>
     /// Until it is connected, and from then on.
     var attempt: Task<Result<TCPStream, UVError>, Never>?
     var exchange: HandshakeExchange?
-    var waiters: [UInt64: Waiter] = [:]
-
-    struct Waiter {
-      let continuation: CheckedContinuation<Result<PeerLink, LinkRefusal>, Never>
-      /// Until when, if not as long as it takes.
-      let timer: Timer?
-
-      func resume(_ result: Result<PeerLink, LinkRefusal>) {
-        timer?.close()
-        continuation.resume(returning: result)
-      }
-    }
   }
 
   // MARK: Dialling
@@ -48,35 +38,19 @@ extension PeerLinks {
     to address: MemberAddress, until deadline: Duration?
   ) async -> Result<PeerLink, LinkRefusal> {
     guard !isClosed else { return .failure(.closed) }
-    let number = takeNumber()
-    return await withTaskCancellationHandler {
-      await withCheckedContinuation {
-        // The handler may have been called, and have found no waiter, before this begins.
-        if Task.isCancelled { return $0.resume(returning: .failure(.timedOut)) }
-        if dialling[address] == nil {
-          dialling[address] = Dial()
-          begin { await $0.connect(address) }
-        }
-        let timer = deadline.map { deadline in
-          let timer = Timer(on: loop)
-          timer.schedule(after: deadline - MonotonicClock.now) { self.assumeIsolated { $0.giveUp(address, number) } }
-          return timer
-        }
-        dialling[address]!.waiters[number] = Dial.Waiter(continuation: $0, timer: timer)
-      }
-    } onCancel: {
-      loop.execute { self.assumeIsolated { $0.giveUp(address, number) } }
+    guard !Task.isCancelled else { return .failure(.timedOut) }
+    if dialling[address] == nil {
+      dialling[address] = Dial(link: Promise(on: loop))
+      begin { await $0.connect(address) }
     }
-  }
-
-  private func giveUp(_ address: MemberAddress, _ number: UInt64) {
-    dialling[address]?.waiters.removeValue(forKey: number)?.resume(.failure(.timedOut))
+    let time = deadline.map { $0 - MonotonicClock.now }
+    return await dialling[address]!.link.valueUnlessCancelled(atMost: time) ?? .failure(.timedOut)
   }
 
   private func connect(_ address: MemberAddress) async {
     let result = await link(at: address)
     if case .failure(let refusal) = result, refusal != .timedOut { tell(refusal, address.rawValue) }
-    for waiter in dialling.removeValue(forKey: address)!.waiters.values { waiter.resume(result) }
+    dialling.removeValue(forKey: address)!.link.resolve(result)
   }
 
   private func link(at address: MemberAddress) async -> Result<PeerLink, LinkRefusal> {

@@ -18,16 +18,12 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
     case failed(UVError)
   }
 
-  private struct Waiter {
-    let limit: Int
-    let continuation: CheckedContinuation<UVError?, Never>
-  }
-
   private var handler: ((ReadEvent) -> Void)?
   private var isReading = false
   /// Why nothing can be written any more.
   private var failure: UVError?
-  private var waiters: [Waiter] = []
+  /// Writers that wait in `drained`.
+  private lazy var writers = Waiters(on: loop)
   private var shutdownWaiter: CheckedContinuation<UVError?, Never>?
 
   /// `drained()` returns when at most this many bytes are queued.
@@ -66,7 +62,7 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
     } else {
       let error = UVError(code: Int32(count), operation: "read")
       if failure == nil { failure = error }
-      resumeWaiters()
+      writers.resumeAll()
       handler?(.failed(error))
     }
   }
@@ -133,13 +129,13 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
 
   private func wrote(_ status: Int32) {
     if status < 0 && !isClosed { return fail(UVError(code: status, operation: "write")) }
-    resumeWaiters()
+    writers.resumeAll()
   }
 
   private func fail(_ error: UVError) {
     guard failure == nil else { return }
     failure = error
-    resumeWaiters()
+    writers.resumeAll()
     // Not from within `write`: its caller does not expect to be called.
     loop.execute { self.deliverFailure() }
   }
@@ -163,32 +159,12 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
   public func drained() async throws(UVError) { try await drained(to: Self.lowWater) }
 
   func drained(to limit: Int) async throws(UVError) {
-    loop.preconditionCurrent()
-    if queuedBytes > limit && currentError == nil {
-      let error = await withCheckedContinuation { waiters.append(Waiter(limit: limit, continuation: $0)) }
-      if let error { throw error }
-    } else if let error = currentError {
-      throw error
-    }
+    await writers.wait(while: { queuedBytes > limit && currentError == nil })
+    if let error = currentError { throw error }
   }
 
   private var currentError: UVError? {
     failure ?? (isClosed ? UVError(code: UVError.cancelled, operation: "write") : nil)
-  }
-
-  private func resumeWaiters() {
-    guard !waiters.isEmpty else { return }
-    let error = currentError
-    let queued = queuedBytes
-    let all = waiters
-    waiters = []
-    for waiter in all {
-      if error != nil || queued <= waiter.limit {
-        waiter.continuation.resume(returning: error)
-      } else {
-        waiters.append(waiter)
-      }
-    }
   }
 
   /// Tells the peer, after what is queued, that nothing more comes. Reading goes on. At most once.
@@ -222,7 +198,7 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
   override func willClose() {
     isReading = false
     handler = nil
-    resumeWaiters()
+    writers.resumeAll()
   }
 }
 

@@ -62,13 +62,14 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
   public private(set) var stderr: PipeStream?
   private let descriptor: Int32
   private let leadsGroup: Bool
-  private var status: ExitStatus?
-  private var waiters: [CheckedContinuation<ExitStatus, Never>] = []
+  private let end: Promise<ExitStatus>
+  private var status: ExitStatus? { end.current }
 
   private init(pid: Int32, descriptor: Int32, leadsGroup: Bool, on loop: EventLoop) {
     self.pid = pid
     self.descriptor = descriptor
     self.leadsGroup = leadsGroup
+    end = Promise(on: loop)
     super.init(uv_poll_t.self, kind: "process", on: loop)
   }
 
@@ -155,20 +156,12 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
     uv_poll_stop(pointer())
     // wait(2), WIFSIGNALED and its like.
     let signal = information & 0x7F
-    let status = ExitStatus(code: signal == 0 ? Int64(information >> 8 & 0xFF) : 0, signal: signal)
-    self.status = status
-    let waiters = self.waiters
-    self.waiters = []
-    for waiter in waiters { waiter.resume(returning: status) }
+    end.resolve(ExitStatus(code: signal == 0 ? Int64(information >> 8 & 0xFF) : 0, signal: signal))
     if isClosed { closeHandle() }
   }
 
   /// Waits for the end. Any number of tasks may wait, also after `close`.
-  public func exit() async -> ExitStatus {
-    loop.preconditionCurrent()
-    if let status { return status }
-    return await withCheckedContinuation { waiters.append($0) }
-  }
+  public func exit() async -> ExitStatus { await end.value() }
 
   /// Sends a signal to the process, unless it has ended.
   public func kill(_ signal: Int32) {

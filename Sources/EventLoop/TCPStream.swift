@@ -5,13 +5,6 @@ import Glibc
 public final class TCPStream: ByteStream, @unchecked Sendable {
   // @unchecked: as LoopHandle.
 
-  private enum Connecting {
-    case not
-    case waiting(CheckedContinuation<Int32, Never>)
-    case ended
-  }
-  private var connecting = Connecting.not
-
   private init(on loop: EventLoop) throws(UVError) {
     super.init(uv_tcp_t.self, kind: "tcp", on: loop)
     try UVError.check(uv_tcp_init(loop.uv, pointer()), "create a socket")
@@ -32,11 +25,7 @@ public final class TCPStream: ByteStream, @unchecked Sendable {
   /// - Throws: what connect(2) failed with; `UVError.cancelled` when the task is cancelled. No handle is left then.
   public static func connect(to address: SocketAddress, on loop: EventLoop) async throws(UVError) -> TCPStream {
     let stream = try TCPStream(on: loop)
-    let status = await withTaskCancellationHandler {
-      await withCheckedContinuation { stream.connect(to: address, $0) }
-    } onCancel: {
-      loop.execute { stream.cancelConnecting() }
-    }
+    let status = await stream.connect(to: address)
     guard status == 0 else {
       stream.close()
       throw UVError(code: status, operation: "connect to \(address)")
@@ -45,32 +34,30 @@ public final class TCPStream: ByteStream, @unchecked Sendable {
     return stream
   }
 
-  private func connect(to address: SocketAddress, _ continuation: CheckedContinuation<Int32, Never>) {
-    if Task.isCancelled || isClosed { return continuation.resume(returning: UVError.cancelled) }
-    connecting = .waiting(continuation)
+  /// - Returns: libuv's status. When the task is cancelled, the caller has to close the stream.
+  private func connect(to address: SocketAddress) async -> Int32 {
+    if Task.isCancelled { return UVError.cancelled }
+    let end = Promise<Int32>(on: loop)
     let request = UnsafeMutablePointer<uv_connect_t>.allocate(capacity: 1)
+    request.initialize(to: uv_connect_t())
+    request.pointee.data = Unmanaged.passRetained(end).toOpaque()
     let code = address.withSockaddr {
       uv_tcp_connect(request, pointer(), $0) { request, status in
-        let stream = TCPStream.of(request!.pointee.handle)
-        request!.deallocate()
-        stream.loop.inside { _ in stream.connected(status) }
+        let loop = EventLoop.of(request!.pointee.handle.pointee.loop)
+        let end = TCPStream.end(of: request!)
+        loop.inside { _ in end.resolve(status) }
       }
     }
     if code < 0 {
-      request.deallocate()
-      connected(code)
+      _ = Self.end(of: request)
+      return code
     }
+    return await end.valueUnlessCancelled() ?? UVError.cancelled
   }
 
-  private func connected(_ status: Int32) {
-    guard case .waiting(let continuation) = connecting else { return }
-    connecting = .ended
-    continuation.resume(returning: status)
-  }
-
-  /// A cancellation that comes too late changes nothing: the stream belongs to the caller then.
-  private func cancelConnecting() {
-    if case .waiting = connecting { close() }
+  private static func end(of request: UnsafeMutablePointer<uv_connect_t>) -> Promise<Int32> {
+    defer { request.deallocate() }
+    return Unmanaged<Promise<Int32>>.fromOpaque(request.pointee.data).takeRetainedValue()
   }
 
   /// The other end, `nil` when the connection is already gone.

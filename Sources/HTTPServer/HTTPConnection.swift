@@ -42,7 +42,8 @@ actor HTTPConnection {
   private var discardedBytes = 0
 
   private var queue = RequestQueue()
-  private var waiter: UnsafeContinuation<Void, Never>?
+  /// `serve`, while it waits for the next request.
+  private let idleServer: Waiters
   private var isHandling = false
 
   private var output: [UInt8] = []
@@ -60,6 +61,7 @@ actor HTTPConnection {
     self.server = server
     self.setup = setup
     self.peer = peer
+    idleServer = Waiters(on: setup.loop)
     admission = Admission(hosts: setup.hosts)
     parser = RequestParser(limits: setup.configuration, wantsOrigin: !setup.crossOrigin.isOff)
   }
@@ -120,7 +122,7 @@ actor HTTPConnection {
       if isLingering { return close() }
       if !stopsParsing, parser.phase != .boundary { refuse(Refusal(400, "the request ended too early")) }
       deadlines.halfClosed(at: setup.loop.nowMilliseconds + setup.timeouts.halfCloseGrace)
-      wake()
+      idleServer.resumeAll()
     case .failed:
       close()
     }
@@ -170,7 +172,7 @@ actor HTTPConnection {
 
   private func enqueue(_ work: RequestQueue.Work) {
     queue.append(work)
-    wake()
+    idleServer.resumeAll()
   }
 
   /// Answers a refusal in its turn, and nothing after it.
@@ -246,17 +248,9 @@ actor HTTPConnection {
         wantsContinue = false
         writeContinue()
       }
-      // Unsafe only in that nobody checks for one resume: `wake` takes the continuation out before it resumes it.
-      // A checked one costs an allocation for every request.
-      await withUnsafeContinuation { waiter = $0 }
+      await idleServer.wait(while: { queue.isEmpty && !isClosed && !peerEnded })
     }
     return queue.removeFirst()
-  }
-
-  private func wake() {
-    guard let waiter else { return }
-    self.waiter = nil
-    waiter.resume()
   }
 
   private func awaitNextRequest() {
@@ -352,7 +346,7 @@ actor HTTPConnection {
     queue = RequestQueue()
     output = []
     unparsed = nil
-    wake()
+    idleServer.resumeAll()
     server.assumeIsolated { [counters] in $0.remove(self, counters) }
   }
 }

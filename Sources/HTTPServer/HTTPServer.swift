@@ -28,7 +28,7 @@ public actor HTTPServer {
   private var sweeper: Timer?
   private var shutdownDeadline = UInt64.max
   private var isShutDown = false
-  private var awaitingLastClose: [CheckedContinuation<Void, Never>] = []
+  private let awaitingLastClose: Waiters
   private var totals = HTTPServerStatistics()
 
   public init(
@@ -38,6 +38,7 @@ public actor HTTPServer {
     self.loop = loop
     self.configuration = configuration
     timeouts = TimeoutsInMilliseconds(configuration)
+    awaitingLastClose = Waiters(on: loop)
     self.logger = logger
     self.handler = handler
   }
@@ -71,7 +72,7 @@ public actor HTTPServer {
     stopAccepting(until: loop.nowMilliseconds + grace.milliseconds)
     if !connections.isEmpty {
       startSweeping(every: 10)
-      await withCheckedContinuation { awaitingLastClose.append($0) }
+      await awaitingLastClose.wait(while: { !connections.isEmpty })
     }
     sweeper?.close()
     sweeper = nil
@@ -110,9 +111,7 @@ public actor HTTPServer {
     totals.add(counters)
     guard connections.isEmpty else { return }
     if rejections.isEmpty { sweeper?.cancel() }
-    let waiting = awaitingLastClose
-    awaitingLastClose = []
-    for continuation in waiting { continuation.resume() }
+    awaitingLastClose.resumeAll()
   }
 
   func noteRefusal(_ status: Int) {

@@ -13,11 +13,9 @@ actor HTTPClientConnection {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
   private let stream: TCPStream
-  private let timer: Timer
   private let parser: HTTPAnswerParser
-  private var waiter: CheckedContinuation<Result<HTTPAnswer, HTTPClientFailure>, Never>?
-  /// Counts exchanges, so that a cancellation that comes late does not end the next one.
-  private var exchanges = 0
+  /// Of the exchange under way.
+  private var outcome: Promise<Result<HTTPAnswer, HTTPClientFailure>>?
   /// An answer that came without a request: a node that is full refuses a connection before it reads.
   private var early: HTTPAnswer?
   /// Whether one more request may be sent.
@@ -26,7 +24,6 @@ actor HTTPClientConnection {
   init(_ stream: TCPStream, on loop: EventLoop, maxAnswerBytes: Int) {
     self.loop = loop
     self.stream = stream
-    timer = Timer(on: loop)
     parser = HTTPAnswerParser(maxBodyBytes: maxAnswerBytes)
   }
 
@@ -42,26 +39,18 @@ actor HTTPClientConnection {
       return .success(early)
     }
     guard isUsable else { return .failure(.lost(reason: "the node closed it")) }
-    exchanges += 1
-    let number = exchanges
-    return await withTaskCancellationHandler {
-      await withCheckedContinuation { continuation in
-        // The handler may have been called, and have found no waiter, before this begins.
-        if Task.isCancelled { return continuation.resume(returning: .failure(.cancelled)) }
-        waiter = continuation
-        if let timeout {
-          timer.schedule(after: timeout) { [self] in assumeIsolated { $0.fail(.timedOut) } }
-        }
-        stream.write(request)
-      }
-    } onCancel: {
-      loop.execute { [self] in assumeIsolated { if $0.exchanges == number { $0.fail(.cancelled) } } }
-    }
+    if Task.isCancelled { return .failure(.cancelled) }
+    let outcome = Promise<Result<HTTPAnswer, HTTPClientFailure>>(on: loop)
+    self.outcome = outcome
+    stream.write(request)
+    if let outcome = await outcome.valueUnlessCancelled(atMost: timeout) { return outcome }
+    let failure: HTTPClientFailure = Task.isCancelled ? .cancelled : .timedOut
+    fail(failure)
+    return .failure(failure)
   }
 
   func close() {
     isUsable = false
-    timer.close()
     stream.close()
   }
 
@@ -81,7 +70,7 @@ actor HTTPClientConnection {
     case .needsMore: return
     case .malformed(let reason): fail(.malformed(reason: reason))
     case .answer(let answer):
-      if waiter == nil {
+      if outcome == nil {
         early = answer
         isUsable = false
       } else {
@@ -97,10 +86,8 @@ actor HTTPClientConnection {
     close()
   }
 
-  private func finish(_ outcome: Result<HTTPAnswer, HTTPClientFailure>) {
-    guard let waiter else { return }
-    self.waiter = nil
-    timer.cancel()
-    waiter.resume(returning: outcome)
+  private func finish(_ result: Result<HTTPAnswer, HTTPClientFailure>) {
+    outcome?.resolve(result)
+    outcome = nil
   }
 }

@@ -69,8 +69,7 @@ extension Node {
     guard failure == nil else { return }
     logger.critical("the node stops", metadata: ["reason": "\(reason)"])
     failure = CommandFailure(message: reason, status: .failed)
-    stopRequested?.resume()
-    stopRequested = nil
+    untilStop.resumeAll()
   }
 
   /// SIGHUP: the keys of the cluster are read again.

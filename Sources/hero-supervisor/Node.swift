@@ -17,7 +17,8 @@ actor Node {
   let logger: Logger
   private var signals: [SignalSource] = []
   private var stopRequests = 0
-  var stopRequested: CheckedContinuation<Void, Never>?
+  /// `live`, while the node does its work.
+  let untilStop: Waiters
   private(set) var server: HTTPServer?
   var cluster: ClusterNode?
   /// Why the node stops by itself.
@@ -48,6 +49,7 @@ actor Node {
     self.configuration = configuration
     self.loop = loop
     self.logger = logger
+    untilStop = Waiters(on: loop)
   }
 
   private func live() async throws {
@@ -63,7 +65,7 @@ actor Node {
         try watchSignals()
         if let system { try await join(registry, system, api: address) }
         announceReady(address)
-        if stopRequests == 0 && failure == nil { await withCheckedContinuation { stopRequested = $0 } }
+        await untilStop.wait(while: { stopRequests == 0 && failure == nil })
         await stop(server, registry)
       } catch {
         await registry.drain(for: .zero)
@@ -221,18 +223,16 @@ actor Node {
 
   private func requestStop() {
     stopRequests += 1
-    if let cluster, stopRequested == nil, stopRequests == 1 {
-      // Not waiting for seeds any longer.
-      Task(executorPreference: loop) { await cluster.close() }
-    }
-    if let stopRequested {
-      self.stopRequested = nil
-      stopRequested.resume()
-    } else if stopRequests > 1 {
+    if stopRequests > 1 {
       // Asked twice: not waiting any longer. The guard ends the jobs, and the next start brings them back.
       logger.warning("stopped at once, running jobs are killed")
       _exit(1)
     }
+    if let cluster, untilStop.isEmpty {
+      // Not waiting for seeds any longer.
+      Task(executorPreference: loop) { await cluster.close() }
+    }
+    untilStop.resumeAll()
   }
 
   private func stop(_ server: HTTPServer, _ registry: RunnerRegistry) async {
