@@ -12,6 +12,8 @@ extension SQLiteJobStore {
   public func importJobs(_ jobs: [ExportedJob]) async -> [Result<JobCreation, JobStoreError>] {
     precondition(active.isEmpty && loads.isEmpty, "an import has the store to itself")
     guard !isClosed else { return jobs.map { _ in .failure(Self.closed) } }
+    uses += 1
+    defer { uses -= 1 }
     let first = takeOrders(jobs.count)
     return await withCheckedContinuation { continuation in
       pool.asyncWriteWithoutTransaction { database in

@@ -13,6 +13,7 @@ struct Load {
 
 extension SQLiteJobStore {
   public func record(_ id: JobID) async throws(JobStoreError) -> JobRecord {
+    guard !isClosed else { throw Self.closed }
     if let record = cache[id] { return record }
     guard let record = try await load(id) else { throw .notFound(id) }
     return record
@@ -28,9 +29,9 @@ extension SQLiteJobStore {
   /// Calls `body` with the record on disk: at once when memory has it, else when it was read. Nothing else runs on this
   /// actor between the finding and the call, so that a step is never checked against the past.
   func whenLoaded(_ id: JobID, _ body: @escaping (LoadResult) -> Void) {
+    guard !isClosed else { return body(.failure(Self.closed)) }
     if let active = active[id] { return body(.success(active.onDisk)) }
     if let record = cache[id] { return body(.success(record)) }
-    guard !isClosed else { return body(.failure(Self.closed)) }
     if loads[id] != nil { return loads[id]!.waiters.append(body) }
     nextLoad += 1
     let number = nextLoad
@@ -150,9 +151,9 @@ extension SQLiteJobStore {
   func reading<Value: Sendable>(
     _ body: @escaping @Sendable (Database) throws -> Value
   ) async throws(JobStoreError) -> Value {
-    guard !isClosed else { throw Self.closed }
-    return try await withCheckedContinuation {
+    try await withCheckedContinuation {
       (continuation: CheckedContinuation<Result<Value, JobStoreError>, Never>) in
+      guard !isClosed else { return continuation.resume(returning: .failure(Self.closed)) }
       read(body) { _, result in continuation.resume(returning: result) }
     }.get()
   }
@@ -162,12 +163,18 @@ extension SQLiteJobStore {
     _ body: @escaping @Sendable (Database) throws -> Value,
     _ answer: @escaping @Sendable (isolated SQLiteJobStore, Result<Value, JobStoreError>) -> Void
   ) {
+    uses += 1
     pool.asyncRead { [self] access in
       let result: Result<Value, JobStoreError>
       do { result = .success(try body(try access.get())) } catch {
         result = .failure(.unavailable(Self.reason(error), retryAfterMilliseconds: 1000))
       }
-      loop.execute { self.assumeIsolated { answer($0, result) } }
+      loop.execute {
+        self.assumeIsolated {
+          answer($0, result)
+          $0.uses -= 1
+        }
+      }
     }
   }
 }

@@ -53,15 +53,19 @@ public actor SQLiteJobStore: JobStore {
   private(set) var isClosed = false
   /// Why the last commit failed.
   private var outage: String?
-  private var idleWaiters: [CheckedContinuation<Void, Never>] = []
+  /// Who waits for the end of commits, retention and other uses of the file.
+  private let progress: Waiters
+  /// Uses of the file that are under way besides commits and retention; the file is closed after them.
+  var uses = 0 {
+    didSet { if uses == 0 { progress.resumeAll() } }
+  }
   /// The next attempt of an outage, at most one.
   private var retry: Task<Void, Never>?
   private var nextOrder: Int64
   /// Reads under way, by job. No step of such a job is under way: steps wait for the read.
   var loads: [JobID: Load] = [:]
   var nextLoad: UInt64 = 0
-  var finishWaiters: [JobID: [UInt64: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>]] = [:]
-  var nextWaiter: UInt64 = 0
+  var finishWaiters: [JobID: [Promise<Result<JobRecord, JobStoreError>>]] = [:]
   /// Rows of finished jobs, once `retain` has counted them.
   var finishedCount = 0
   var isCounted = false
@@ -92,21 +96,21 @@ public actor SQLiteJobStore: JobStore {
     instance = opened.instance
     nextOrder = opened.nextOrder
     cache = RecordCache(maximumBytes: options.cacheBytes)
+    progress = Waiters(on: loop)
   }
 
-  /// Writes what is pending, and lets go of the file. Nobody uses the store any more.
+  /// Writes what is pending, waits for reads and retention that are under way, and lets go of the file. Whoever calls
+  /// from now on, or still waits for a job's end, gets `closed`.
   public func close() async {
     isClosed = true
     retaining?.cancel()
     await retaining?.value
-    while isCommitting || isRetaining || isCommitScheduled {
-      await withCheckedContinuation { idleWaiters.append($0) }
-    }
+    await progress.wait(while: { isCommitting || isCommitScheduled || isRetaining || uses > 0 })
     retry?.cancel()
     await retry?.value
     // The last chance for what an outage holds back.
     commit()
-    while isCommitting { await withCheckedContinuation { idleWaiters.append($0) } }
+    await progress.wait(while: { isCommitting })
     let error = Self.closed
     for step in pending { step.continuation.resume(returning: .failure(error)) }
     pending = []
@@ -149,13 +153,17 @@ public actor SQLiteJobStore: JobStore {
   /// The record of a job that was created before, as it is on disk; `nil` when another creation of this id was under
   /// way, or its deletion, so that the caller should try again.
   private func present(_ job: Job) async throws(JobStoreError) -> JobRecord? {
-    if let active = active[job.id], active.onDisk?.job != active.newest?.job {
-      await withCheckedContinuation { idleWaiters.append($0) }
+    if isReplacing(job.id) {
+      await progress.wait(while: { isReplacing(job.id) })
       return nil
     }
     guard let present = try await load(job.id) else { return nil }
     guard present.job == job else { throw .conflict(job.id) }
     return present
+  }
+
+  private func isReplacing(_ id: JobID) -> Bool {
+    active[id].map { $0.onDisk?.job != $0.newest?.job } ?? false
   }
 
   public func transition(
@@ -220,7 +228,7 @@ public actor SQLiteJobStore: JobStore {
 
   private func commit() {
     isCommitScheduled = false
-    guard !isCommitting, !pending.isEmpty || !pendingRunners.isEmpty else { return resumeIdleWaiters() }
+    guard !isCommitting, !pending.isEmpty || !pendingRunners.isEmpty else { return progress.resumeAll() }
     isCommitting = true
     let steps = pending
     let runners = pendingRunners
@@ -303,7 +311,7 @@ public actor SQLiteJobStore: JobStore {
       publish(steps, commit)
       for runner in runners { runner.continuation.resume(returning: nil) }
     }
-    resumeIdleWaiters()
+    progress.resumeAll()
     if outage == nil && (!pending.isEmpty || !pendingRunners.isEmpty) { self.commit() }
   }
 
@@ -393,25 +401,21 @@ public actor SQLiteJobStore: JobStore {
     if isDue && !isCommitting { commit() }
   }
 
-  private func resumeIdleWaiters() {
-    let waiters = idleWaiters
-    idleWaiters = []
-    for waiter in waiters { waiter.resume() }
-  }
-
   func retentionEnded() {
     isRetaining = false
     if isRetentionDue {
       isRetentionDue = false
       retain()
     }
-    resumeIdleWaiters()
+    progress.resumeAll()
   }
 
   /// Whether the last write was refused. A store that is asked while it is out tries by itself.
   public func unavailability() async -> String? {
     if outage != nil && !isCommitting && !isClosed {
       let pool = self.pool
+      uses += 1
+      defer { uses -= 1 }
       let reason: String? =
         (try? await loop.blocking {
           do {

@@ -134,6 +134,55 @@ struct OpeningTests {
     }
   }
 
+  @Test("closing waits for reads that are under way or in line, and refuses all that come later")
+  func closeWithReadsUnderWay() async throws {
+    try await StoreFixture.with { fixture in
+      let store = try await fixture.open()
+      _ = try await store.create(.queued(.sample("job")))
+      // Both reader connections are busy until the gate opens, so that the next reads are in line.
+      let gate = DispatchSemaphore(value: 0)
+      let busy = (0..<2).map { number in
+        Task {
+          await attempt { () async throws(JobStoreError) in
+            try await store.reading { _ in
+              gate.wait()
+              return number
+            }
+          }
+        }
+      }
+      let inLine = Task { await attempt { () async throws(JobStoreError) in try await store.unfinished().count } }
+      let unknown = Task {
+        await attempt { () async throws(JobStoreError) in try await store.record(JobID(trusted: "unknown")) }
+      }
+      let creation = Task {
+        await attempt { () async throws(JobStoreError) in try await store.create(.queued(.sample("new"))) }
+      }
+      #expect(await eventually { await store.uses == 5 })
+      let closing = Task { await fixture.close(store) }
+      #expect(await eventually { await store.isClosed })
+      await expect(SQLiteJobStore.closed) { _ = try await store.record(JobID(trusted: "job")) }
+      await expect(SQLiteJobStore.closed) { _ = try await store.finished(JobID(trusted: "job")) }
+      await expect(SQLiteJobStore.closed) { _ = try await store.output(JobID(trusted: "job")) }
+      await expect(SQLiteJobStore.closed) { _ = try await store.query(JobQuery()) }
+      await expect(SQLiteJobStore.closed) { _ = try await store.create(.queued(.sample("other"))) }
+      // The first thing that closing does to the file is to take its mark away; by then no read is under way.
+      let beside = try DatabaseQueue(path: fixture.path)
+      var marks = 0
+      for _ in 0..<100 {
+        marks += try await beside.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM meta WHERE key = 'is_open'")! }
+      }
+      #expect(marks == 100)
+      try beside.close()
+      for _ in busy { gate.signal() }
+      await closing.value
+      for (number, read) in busy.enumerated() { #expect(await read.value == .success(number)) }
+      #expect(await inLine.value == .success(1))
+      #expect(await unknown.value == .failure(.notFound(JobID(trusted: "unknown"))))
+      #expect(await creation.value == .failure(SQLiteJobStore.closed))
+    }
+  }
+
   @Test("a closed store refuses all calls, and whoever waits is told")
   func callsAfterClose() async throws {
     try await StoreFixture.with { fixture in
@@ -148,6 +197,7 @@ struct OpeningTests {
       await expect(SQLiteJobStore.closed) { _ = try await store.transition(id, .start(at: .at(1))) }
       await expect(SQLiteJobStore.closed) { try await store.delete(id) }
       await expect(SQLiteJobStore.closed) { _ = try await store.finished(id) }
+      await expect(SQLiteJobStore.closed) { _ = try await store.record(id) }
       await expect(SQLiteJobStore.closed) { _ = try await store.unfinished() }
       await expect(SQLiteJobStore.closed) { _ = try await store.query(JobQuery()) }
       await expect(SQLiteJobStore.closed) { try await store.forget(RunnerName(trusted: "runner")) }
