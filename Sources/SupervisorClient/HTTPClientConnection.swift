@@ -49,7 +49,9 @@ actor HTTPClientConnection {
     return .failure(failure)
   }
 
+  /// Ends the exchange under way, if there is one, as cancelled.
   func close() {
+    finish(.failure(.cancelled))
     isUsable = false
     stream.close()
   }
