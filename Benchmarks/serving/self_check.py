@@ -59,7 +59,8 @@ def children(stack):
     used = stopwatch.per_call(1, True) / 1e6
     return check(
         f"five processes, living, dead and reaped, that use {5 * SHARE_S} s together: measured {used:.3f} s",
-        abs(used - 5 * SHARE_S) < 0.05 * 5 * SHARE_S)
+        # To start and to end takes some milliseconds each; a process that is lost would be a whole share.
+        abs(used - 5 * SHARE_S) < SHARE_S / 2)
 
 
 def failed_calls(stack):

@@ -22,8 +22,9 @@ final class ConnectionLine: @unchecked Sendable {
   /// Why there is none.
   private(set) var outage: PostgresError? = .notConnected("not connected yet")
   private var task: Task<Void, Never>?
-  private var ended: CheckedContinuation<Void, Never>?
-  private var resting: CheckedContinuation<Void, Never>?
+  /// Resumed when the connection has ended, it is worth another try, or the line is closed.
+  private let changes: Waiters
+  private var isWorthATry = false
   private var isClosed = false
 
   /// - Parameters:
@@ -35,6 +36,7 @@ final class ConnectionLine: @unchecked Sendable {
     isDown: @escaping (PostgresError) -> Void
   ) {
     self.loop = loop
+    changes = Waiters(on: loop)
     self.open = open
     self.setUp = setUp
     self.isUp = isUp
@@ -71,41 +73,27 @@ final class ConnectionLine: @unchecked Sendable {
   }
 
   private func rest(_ time: Duration) async {
-    guard !isClosed else { return }
-    let clock = Timer(on: loop)
-    await withCheckedContinuation { continuation in
-      resting = continuation
-      clock.schedule(after: time) { [unowned self] in retryNow() }
-    }
-    clock.close()
+    isWorthATry = false
+    await changes.waitUnlessCancelled(while: { !isWorthATry && !isClosed }, atMost: time)
   }
 
   /// Another line has found the server: it is worth a try at once.
   func retryNow() {
-    resting?.resume()
-    resting = nil
+    isWorthATry = true
+    changes.resumeAll()
   }
 
   /// Until it ends.
   private func use(_ fresh: PostgresConnection) async {
     current = fresh
     outage = nil
-    var error: PostgresError?
-    await withCheckedContinuation { continuation in
-      ended = continuation
-      fresh.onEnd = { [weak self] reason in
-        error = reason
-        self?.resumeEnded()
-      }
-      isUp()
+    fresh.onEnd = { [weak self] reason in
+      self?.outage = reason
+      self?.changes.resumeAll()
     }
+    isUp()
+    await changes.wait(while: { outage == nil && !isClosed })
     current = nil
-    outage = error
-  }
-
-  private func resumeEnded() {
-    ended?.resume()
-    ended = nil
   }
 
   /// The server is of no use at present: looks for another connection, perhaps to another host.
@@ -121,8 +109,7 @@ final class ConnectionLine: @unchecked Sendable {
     guard !isClosed else { return }
     isClosed = true
     current?.close()
-    resumeEnded()
-    retryNow()
+    changes.resumeAll()
   }
 
   /// Returns when nothing of it is left on the loop.

@@ -7,42 +7,37 @@ import Supervisor
 
 extension PostgresJobStore {
   public func finished(_ id: JobID) async throws(JobStoreError) -> JobRecord {
-    nextWaiter += 1
-    let waiter = nextWaiter
-    return try await withTaskCancellationHandler {
-      await withCheckedContinuation { (continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>) in
-        if Task.isCancelled { return continuation.resume(returning: .failure(.cancelled)) }
-        if isClosed { return continuation.resume(returning: .failure(Self.closed)) }
-        finishWaiters[id, default: [:]][waiter] = continuation
-        // Registered first: an end that is committed between the two is not missed.
-        Task(executorPreference: loop) { await self.look(waiter, of: id) }
-      }
-    } onCancel: {
-      loop.execute { self.assumeIsolated { $0.end(waiter, of: id, .failure(.cancelled)) } }
-    }.get()
+    if Task.isCancelled { throw .cancelled }
+    if isClosed { throw Self.closed }
+    let end = Promise<Result<JobRecord, JobStoreError>>(on: loop)
+    finishWaiters[id, default: []].append(end)
+    defer { forget(end, of: id) }
+    // Registered first: an end that is committed between the two is not missed.
+    Task(executorPreference: loop) { await self.look(for: end, of: id) }
+    guard let result = await end.valueUnlessCancelled() else { throw .cancelled }
+    return try result.get()
   }
 
   /// What the database says when the wait begins.
-  private func look(_ waiter: UInt64, of id: JobID) async {
+  private func look(for end: Promise<Result<JobRecord, JobStoreError>>, of id: JobID) async {
     do throws(JobStoreError) {
-      let record = try await find(id)
-      guard let record else { return end(waiter, of: id, .failure(.notFound(id))) }
-      if record.status.isFinal { end(waiter, of: id, .success(record)) }
+      guard let record = try await find(id) else {
+        end.resolve(.failure(.notFound(id)))
+        return
+      }
+      if record.status.isFinal { end.resolve(.success(record)) }
     } catch {
-      end(waiter, of: id, .failure(error))
+      end.resolve(.failure(error))
     }
   }
 
   func wake(_ id: JobID, _ result: Result<JobRecord, JobStoreError>) {
-    guard let waiters = finishWaiters.removeValue(forKey: id) else { return }
-    for waiter in waiters.values { waiter.resume(returning: result) }
+    for end in finishWaiters.removeValue(forKey: id) ?? [] { end.resolve(result) }
   }
 
-  /// Ends one wait, unless it has ended before.
-  private func end(_ waiter: UInt64, of id: JobID, _ result: Result<JobRecord, JobStoreError>) {
-    guard let continuation = finishWaiters[id]?.removeValue(forKey: waiter) else { return }
-    if finishWaiters[id]!.isEmpty { finishWaiters[id] = nil }
-    continuation.resume(returning: result)
+  private func forget(_ end: Promise<Result<JobRecord, JobStoreError>>, of id: JobID) {
+    finishWaiters[id]?.removeAll { $0 === end }
+    if finishWaiters[id]?.isEmpty == true { finishWaiters[id] = nil }
   }
 
   /// Wakes those of these jobs that have ended, or are gone.

@@ -71,8 +71,7 @@ public actor PostgresJobStore: SharedJobStore {
   var reads: [JobID: [CheckedContinuation<Result<JobRecord?, JobStoreError>, Never>]] = [:]
   var readingCount = 0
   // Waiting (`PostgresJobStore+Waiting.swift`).
-  var finishWaiters: [JobID: [UInt64: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>]] = [:]
-  var nextWaiter: UInt64 = 0
+  var finishWaiters: [JobID: [Promise<Result<JobRecord, JobStoreError>>]] = [:]
   // Notifications and lease (`PostgresJobStore+Control.swift`).
   var observer: (@Sendable (SharedStoreEvent) -> Void)?
   var news = News()

@@ -26,11 +26,12 @@ actor JobProcess {
   private var cause: JobEnding?
   private let clock: Timer
   private var openStreams = 0
-  private var streamsEnded: CheckedContinuation<Void, Never>?
+  private let streams: Waiters
 
   /// Starts the child in its own session. On the loop.
   init(_ options: ChildProcess.Options, maxOutputBytes: Int, killGrace: Duration, on loop: EventLoop) throws(UVError) {
     self.loop = loop
+    streams = Waiters(on: loop)
     child = try ChildProcess.spawn(options, on: loop)
     pid = child.pid
     self.killGrace = killGrace
@@ -61,11 +62,7 @@ actor JobProcess {
   /// After `run`: waits until nobody can write output any more.
   /// - Returns: whether that was so in time; something outside the group may still hold the output.
   func outputEnded(within time: Duration) async -> Bool {
-    guard openStreams > 0 else { return true }
-    clock.schedule(after: time) { [unowned self] in self.assumeIsolated { $0.resumeStreamsEnded() } }
-    await withCheckedContinuation { streamsEnded = $0 }
-    clock.cancel()
-    return openStreams == 0
+    await streams.waitUnlessCancelled(while: { openStreams > 0 }, atMost: time)
   }
 
   /// The last call: lets go of everything.
@@ -122,11 +119,6 @@ actor JobProcess {
     guard !stream.isClosed else { return }
     stream.close()
     openStreams -= 1
-    if openStreams == 0 { resumeStreamsEnded() }
-  }
-
-  private func resumeStreamsEnded() {
-    streamsEnded?.resume()
-    streamsEnded = nil
+    streams.resumeAll()
   }
 }
