@@ -142,7 +142,11 @@ extension PostgresJobStore {
       return keep(batch.steps)
     }
     // A statement that the server refuses takes no others with it.
-    guard batch.steps.count > 1 else { return await refused(batch.steps[0], error) }
+    var kept: [PendingStep] = []
+    guard batch.steps.count > 1 else {
+      if let step = await refused(batch.steps[0], error) { keep([step]) }
+      return
+    }
     for (place, step) in batch.steps.enumerated() {
       let alone = Batch([step], by: writer)
       switch await connection.run(alone.statements) {
@@ -150,26 +154,29 @@ extension PostgresJobStore {
       case .failure(let error) where error.isDoubtful || error.isOutage || error.isFenced:
         // The connection, and not the step: what is left waits for the next one.
         writerLine.replace(connection, because: error)
-        return keep([error.isDoubtful ? step.doubted : step] + batch.steps[(place + 1)...])
-      case .failure(let error): await refused(step, error)
+        return keep(kept + [error.isDoubtful ? step.doubted : step] + batch.steps[(place + 1)...])
+      case .failure(let error): if let step = await refused(step, error) { kept.append(step) }
       }
     }
+    keep(kept)
   }
 
   /// The server takes this step from nobody, or not now.
-  private func refused(_ step: PendingStep, _ error: PostgresError) async {
+  /// - Returns: what is to be sent again, if anything; else the caller was told.
+  private func refused(_ step: PendingStep, _ error: PostgresError) async -> PendingStep? {
     logger.error("the database refused a step", metadata: ["job": "\(step.id)", "reason": "\(error)"])
     if step.isEssential, error.isPassing {
       try? await loop.sleep(for: .milliseconds(200))
-      return keep([step])
+      return step
     }
     // A job that has ended must not stay as if it ran.
     if case .transition(.finish(_, _, .some, let at)) = step.kind {
       let reason = JobResult.error("its result could not be stored: \(error)")
-      return keep([step.replaced(by: .transition(.finish(.failed, reason, nil, at: at)))])
+      return step.replaced(by: .transition(.finish(.failed, reason, nil, at: at)))
     }
     step.continuation.resume(
       returning: .failure(.unavailable("the database refused it: \(error)", retryAfterMilliseconds: 1000)))
+    return nil
   }
 
   /// Steps that are to be sent again come before those that came later; without a connection only what must not be lost

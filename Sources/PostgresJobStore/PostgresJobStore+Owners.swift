@@ -34,7 +34,9 @@ extension PostgresJobStore {
   ) async throws(JobStoreError) -> [RegisteredRunner] {
     guard !runners.isEmpty else { return [] }
     // A start that was asked for while this process owned a runner before must not be written under the new claim.
-    await settle()
+    guard await settle() else {
+      throw .unavailable("earlier steps are not written yet", retryAfterMilliseconds: 1000)
+    }
     let runners = runners.sorted { $0.name < $1.name }
     let names = Parameter.texts(runners.map(\.name.rawValue))
     let results = try await write([

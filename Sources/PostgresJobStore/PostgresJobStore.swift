@@ -152,11 +152,13 @@ public actor PostgresJobStore: SharedJobStore {
 
   /// Waits for the steps that were asked for before: each is written, or refused. What follows cannot be overtaken by
   /// them. Not longer than the writer has a connection.
-  func settle() async {
+  /// - Returns: whether that was so in time; a step that the server refuses again and again is not waited for.
+  @discardableResult
+  func settle(within time: Duration = .seconds(5)) async -> Bool {
     let count = stepCount
-    await progress.wait(while: {
-      writerLine.connection != nil && min(underWay ?? .max, pending.first?.number ?? .max) <= count
-    })
+    return await progress.waitUnlessCancelled(
+      while: { writerLine.connection != nil && min(underWay ?? .max, pending.first?.number ?? .max) <= count },
+      atMost: time)
   }
 
   static var closed: JobStoreError { .unavailable("the store is closed", retryAfterMilliseconds: 1000) }

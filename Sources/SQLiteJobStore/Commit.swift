@@ -12,6 +12,8 @@ struct PendingStep {
   }
   let id: JobID
   let kind: Kind
+  /// Of a job that is queued by it: in the order in which steps are asked for, also where a record has to be read first.
+  let position: Int64?
   let continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>
 
   /// Whether it is kept until the disk takes it: the end of a job cannot be refused.

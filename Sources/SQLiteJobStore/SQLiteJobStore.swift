@@ -181,7 +181,7 @@ public actor SQLiteJobStore: JobStore {
     _ id: JobID, _ kind: PendingStep.Kind, accepted: (@Sendable () -> Void)? = nil
   ) async -> Result<JobRecord, JobStoreError> {
     await withCheckedContinuation { continuation in
-      let step = PendingStep(id: id, kind: kind, continuation: continuation)
+      let step = PendingStep(id: id, kind: kind, position: position(of: kind), continuation: continuation)
       guard !isClosed else { return continuation.resume(returning: .failure(Self.closed)) }
       whenLoaded(id) { loaded in self.add(step, to: loaded, accepted) }
     }
@@ -269,11 +269,11 @@ public actor SQLiteJobStore: JobStore {
         preconditionFailure("a pending step is not legal any more: \(error)")
       }
       switch step.kind {
-      case .create(let record, let output):
+      case .create(_, let output):
         commit.changes[place].output = output
         commit.changes[place].replaces = commit.changes[place].exists
-        commit.changes[place].record?.position = record.status == .queued ? takeOrder() : nil
-      case .transition(.enqueue): commit.changes[place].record?.position = takeOrder()
+        commit.changes[place].record?.position = step.position
+      case .transition(.enqueue): commit.changes[place].record?.position = step.position
       case .transition(.finish(_, _, let output?, _)): commit.changes[place].output = output
       default: break
       }
@@ -287,7 +287,13 @@ public actor SQLiteJobStore: JobStore {
     return commit
   }
 
-  private func takeOrder() -> Int64 { takeOrders(1) }
+  private func position(of kind: PendingStep.Kind) -> Int64? {
+    switch kind {
+    case .create(let record, _) where record.status == .queued: takeOrders(1)
+    case .transition(.enqueue): takeOrders(1)
+    default: nil
+    }
+  }
 
   /// - Returns: the first of so many places at the end of the line.
   func takeOrders(_ count: Int) -> Int64 {

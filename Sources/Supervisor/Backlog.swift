@@ -9,6 +9,8 @@ struct Backlog: Sendable {
   /// A job that waits.
   struct Ticket: Hashable, Sendable {
     let id: JobID
+    /// For which it is; another runner of the queue may execute it.
+    let runner: RunnerName
     let executor: ExecutorName
     /// As the store gave it when the job was queued first; a job that is queued again keeps it.
     let position: Int64
@@ -30,6 +32,8 @@ struct Backlog: Sendable {
     var executing = 0
     /// Its jobs that run elsewhere.
     var elsewhere: Set<JobID> = []
+    /// The last reading that said so.
+    var lastReading = 0
 
     var free: Int { concurrency - executing - elsewhere.count }
     func mayUse(_ executor: ExecutorName) -> Bool { executors?.contains(executor) ?? true }
@@ -58,10 +62,10 @@ struct Backlog: Sendable {
   var count: Int { waiting.count }
   var isEmpty: Bool { waiting.isEmpty }
   var runners: [RunnerName] { slots.keys.sorted() }
-  /// Runners that the store was not asked for yet, or of which jobs ran elsewhere when it was.
-  var toBeRead: [RunnerName] { slots.filter { !$0.value.isRead || !$0.value.elsewhere.isEmpty }.keys.sorted() }
-  /// Jobs of these runners that run elsewhere.
-  func elsewhere(_ runner: RunnerName) -> Set<JobID> { slots[runner]?.elsewhere ?? [] }
+  /// Runners that the store was not asked for yet; while there is one, nothing of the queue starts.
+  var unread: [RunnerName] { slots.filter { !$0.value.isRead }.keys.sorted() }
+  /// Jobs that run elsewhere, by runner.
+  var elsewhere: [RunnerName: Set<JobID>] { slots.mapValues(\.elsewhere).filter { !$0.value.isEmpty } }
 
   /// Whether a job waits, or is held by a runner of this queue.
   func knows(_ id: JobID) -> Bool { waiting[id] != nil || held[id] != nil }
@@ -72,9 +76,16 @@ struct Backlog: Sendable {
     return slots.isOpen && slots.free > 0
   }
 
-  /// Whether anything may start: there is a slot in the whole queue that no job elsewhere takes.
+  /// Whether anything may start: an open runner has a slot that no job elsewhere takes. Which runner of a queue executes a
+  /// job elsewhere is not known, so that it may be any.
   private var mayStart: Bool {
-    !isHeld && slots.values.allSatisfy(\.isRead) && slots.values.reduce(0) { $0 + $1.free } > 0
+    guard !isHeld else { return false }
+    var free = 0
+    for slots in slots.values {
+      guard slots.isRead else { return false }
+      free += (slots.isOpen ? slots.concurrency - slots.executing : 0) - slots.elsewhere.count
+    }
+    return free > 0
   }
 
   // MARK: Runners
@@ -100,6 +111,15 @@ struct Backlog: Sendable {
     guard !knows(ticket.id) else { return }
     lines[ticket.executor, default: TicketLine()].insert(ticket)
     waiting[ticket.id] = ticket.position
+  }
+
+  /// As `insert` for each; what it costs grows with the jobs and with those that wait, not with their product.
+  private mutating func insert(_ tickets: [Ticket]) {
+    let new = tickets.filter { !knows($0.id) }.sorted { $0.position < $1.position }
+    for (executor, tickets) in Dictionary(grouping: new, by: \.executor) {
+      lines[executor, default: TicketLine()].merge(tickets)
+    }
+    for ticket in new { waiting[ticket.id] = ticket.position }
   }
 
   /// Takes a waiting job out; whether it was there.
@@ -191,14 +211,13 @@ struct Backlog: Sendable {
   /// began is this queue's own affair; any other takes a slot, until a later snapshot says that it runs no more.
   mutating func apply(_ snapshot: Snapshot, of runners: some Sequence<RunnerName>, since reading: Int) {
     let ours = readings.removeValue(forKey: reading) ?? []
-    for ticket in snapshot.waiting { insert(ticket) }
-    var elsewhere: [RunnerName: Set<JobID>] = [:]
-    for job in snapshot.running where !ours.contains(job.id) {
-      elsewhere[job.runner, default: []].insert(job.id)
-      withdraw(job.id)
-    }
-    for runner in runners where slots[runner] != nil {
-      slots[runner]!.elsewhere = elsewhere[runner] ?? []
+    insert(snapshot.waiting)
+    let running = Dictionary(grouping: snapshot.running.filter { !ours.contains($0.id) }, by: \.runner)
+    for runner in runners where slots[runner] != nil && slots[runner]!.lastReading < reading {
+      let elsewhere = Set((running[runner] ?? []).map(\.id))
+      for id in elsewhere { withdraw(id) }
+      slots[runner]!.elsewhere = elsewhere
+      slots[runner]!.lastReading = reading
       slots[runner]!.isRead = true
     }
   }
@@ -208,9 +227,13 @@ extension Backlog.Ticket {
   /// Of a job that waits; `nil` of any other.
   init?(_ record: JobRecord) {
     guard record.status == .queued, let position = record.position else { return nil }
-    self.init(id: record.job.id, executor: record.job.executor, position: position)
+    self.init(id: record.job.id, runner: record.job.runner, executor: record.job.executor, position: position)
   }
 
-  init(_ job: UnfinishedJob) { self.init(id: job.id, executor: job.executor, position: job.position) }
-  init(_ job: WaitingJob) { self.init(id: job.id, executor: job.executor, position: job.position) }
+  init(_ job: UnfinishedJob) {
+    self.init(id: job.id, runner: job.runner, executor: job.executor, position: job.position)
+  }
+  init(_ job: WaitingJob) {
+    self.init(id: job.id, runner: job.runner, executor: job.executor, position: job.position)
+  }
 }

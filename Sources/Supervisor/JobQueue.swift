@@ -10,7 +10,6 @@ public actor JobQueue {
 
   private var backlog = Backlog()
   private var runners: [RunnerName: Runner] = [:]
-  private var executing: [JobID: Runner] = [:]
   private var hold: Task<Void, Never>?
   private var isDraining = false
 
@@ -23,8 +22,10 @@ public actor JobQueue {
   var count: Int { backlog.count }
   var isEmpty: Bool { backlog.isEmpty }
   var runnerNames: [RunnerName] { backlog.runners }
-  /// Runners of which the store must be asked again: what waits for them is not known yet, or jobs of them ran elsewhere.
-  var toBeRead: [RunnerName] { backlog.toBeRead }
+  /// Runners of which the store was not asked yet; while there is one, nothing of the queue starts.
+  var unread: [RunnerName] { backlog.unread }
+  /// Jobs that run elsewhere and take slots here.
+  var elsewhere: [RunnerName: Set<JobID>] { backlog.elsewhere }
 
   /// Whether a job handed over now would start at once on this runner.
   func isFree(for runner: RunnerName) -> Bool { backlog.isFree(for: runner) }
@@ -37,7 +38,6 @@ public actor JobQueue {
 
   /// Back to its place: it could not start. Nothing of this queue starts for a while.
   func putBack(_ ticket: Backlog.Ticket, holding time: Duration) {
-    executing[ticket.id] = nil
     backlog.putBack(ticket)
     guard !backlog.isHeld else { return }
     backlog.isHeld = true
@@ -55,18 +55,8 @@ public actor JobQueue {
   @discardableResult
   func withdraw(_ id: JobID) -> Bool { backlog.withdraw(id) }
 
-  /// The runner that executes this job now; if it waits, it does so no more, and no runner can start it. In one step.
-  func claim(_ id: JobID) -> Runner? {
-    if let runner = executing[id] { return runner }
-    backlog.withdraw(id)
-    return nil
-  }
-
   /// Whether a job waits here, or is held by a runner of this queue.
   func knows(_ id: JobID) -> Bool { backlog.knows(id) }
-
-  /// The runner that executes this job now.
-  func executor(of id: JobID) -> Runner? { executing[id] }
 
   // MARK: Runners
 
@@ -109,21 +99,18 @@ public actor JobQueue {
 
   /// The job's process is gone, and its end is about to be written: the next job may start.
   func release(_ id: JobID) {
-    executing[id] = nil
     backlog.release(id)
     pump()
   }
 
   /// The runner is done with a job.
   func drop(_ id: JobID) {
-    executing[id] = nil
     backlog.drop(id)
     pump()
   }
 
   /// A job of this runner runs elsewhere, and takes one of its slots until `vacate`, or until a snapshot knows better.
   func occupy(_ id: JobID, of runner: RunnerName) {
-    executing[id] = nil
     backlog.occupy(id, of: runner)
   }
 
@@ -139,20 +126,17 @@ public actor JobQueue {
   func cancelReading(_ reading: Int) { backlog.cancelReading(reading) }
 
   /// Takes over what a store says of these runners (`Backlog.apply`).
-  /// - Returns: their jobs that run elsewhere.
-  func apply(_ snapshot: Backlog.Snapshot, of runners: [RunnerName], since reading: Int) -> [JobID: RunnerName] {
+  /// - Returns: the jobs of the queue that run elsewhere.
+  func apply(_ snapshot: Backlog.Snapshot, of runners: [RunnerName], since reading: Int) -> [RunnerName: Set<JobID>] {
     backlog.apply(snapshot, of: runners, since: reading)
     pump()
-    var elsewhere: [JobID: RunnerName] = [:]
-    for runner in runners { for id in backlog.elsewhere(runner) { elsewhere[id] = runner } }
-    return elsewhere
+    return backlog.elsewhere
   }
 
   private func pump() {
     while let start = backlog.next() {
       guard let runner = runners[start.runner] else { preconditionFailure("a runner without a queue") }
       // At once, as both are on the loop: a stop that comes before the task runs must find the job there.
-      executing[start.ticket.id] = runner
       runner.assumeIsolated { $0.take(start.ticket.id) }
       Task(executorPreference: loop) { await runner.execute(start.ticket) }
     }

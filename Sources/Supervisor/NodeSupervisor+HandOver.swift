@@ -71,7 +71,10 @@ extension NodeSupervisor {
       name: name, queue: runner.settings.queue, isStopped: await runner.state != .running, epoch: epoch, newOwner: node)
     await runner.queue.setOpen(name, false)
     await runner.queue.remove(name)
-    if await runner.queue.runnerNames.isEmpty { queues[runner.settings.queue] = nil }
+    if await runner.queue.runnerNames.isEmpty {
+      await runner.queue.drain()
+      queues[runner.settings.queue] = nil
+    }
     context.logger.info(
       "runner has a new owner", metadata: ["runner": "\(name)", "node": "\(node)", "epoch": "\(epoch)"])
     if context.shared == nil { depart(entry, runner: runner, isRecorded: false) } else { depart(entry, runner) }
@@ -103,23 +106,44 @@ extension NodeSupervisor {
     return departure
   }
 
-  /// A runner has come back: what waits here waits for it again, and what it still runs takes slots until it has ended.
-  func takeBack(_ runner: Runner, from departure: Departure) async throws(SupervisorError) {
-    let store = context.store
-    let queue = runner.queue
+  /// A runner has come back: what waits here waits for it again, and what its former life still runs takes slots until it
+  /// has ended. Nothing of the queue starts before what waits is known.
+  func takeBack(_ runner: Runner, from departure: Departure) async {
+    var running: [JobID] = []
     if let former = departure.runner {
-      let running = Array(await former.running.keys)
-      for id in running where await !queue.knows(id) { await queue.occupy(id, of: runner.name) }
-      Task(executorPreference: context.loop) {
-        await former.idle()
-        for id in running { await queue.vacate(id, of: runner.name) }
+      for id in await former.running.keys where await !runner.queue.knows(id) {
+        running.append(id)
+        await runner.queue.occupy(id, of: runner.name)
       }
     }
-    for job in try await storing({ () async throws(JobStoreError) in try await store.unfinished() })
-    where job.runner == runner.name && job.status == .queued {
-      await queue.enqueue(Backlog.Ticket(job))
+    let occupied = running
+    Task(executorPreference: context.loop) {
+      await self.takeWaiting(of: runner)
+      await runner.queue.setRead(runner.name)
+      guard let former = departure.runner, await former.isBusy else { return await self.vacate(occupied, of: runner) }
+      await former.idle()
+      // What it queued again meanwhile goes first.
+      await self.takeWaiting(of: runner)
+      await self.vacate(occupied, of: runner)
     }
-    await queue.setRead(runner.name)
+  }
+
+  private func vacate(_ jobs: [JobID], of runner: Runner) async {
+    for id in jobs { await runner.queue.vacate(id, of: runner.name) }
+  }
+
+  private func takeWaiting(of runner: Runner) async {
+    while runners[runner.name] === runner, !isDraining {
+      do {
+        for job in try await context.store.unfinished() where job.runner == runner.name && job.status == .queued {
+          await runner.queue.enqueue(Backlog.Ticket(job))
+        }
+        return
+      } catch {
+        context.logger.warning("cannot read the jobs of a runner yet", metadata: ["runner": "\(runner.name)"])
+        try? await context.loop.sleep(for: .milliseconds(200))
+      }
+    }
   }
 
   /// Waits until no job of these runners waits here any more.
@@ -203,7 +227,8 @@ extension NodeSupervisor {
     var bytes = 0
     for id in ids.prefix(Self.batchJobs) where bytes < Self.batchBytes {
       // From here on no runner of the queue can start it.
-      if await departure.runner?.queue.claim(id) != nil { continue }
+      if await context.held.contains(id) { continue }
+      await departure.runner?.queue.withdraw(id)
       guard let record = try? await store.record(id), record.status == .queued || record.status == .created else {
         continue
       }

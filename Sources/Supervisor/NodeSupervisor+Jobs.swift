@@ -57,8 +57,7 @@ extension NodeSupervisor {
       let output = try await storing { () async throws(JobStoreError) in try await context.store.output(id) }
       return LiveOutput(output: output, isFinal: true)
     }
-    let runner = runners[record.job.runner] ?? departed[record.job.runner]?.runner
-    return LiveOutput(output: await runner?.liveOutput(id) ?? JobOutput(), isFinal: false)
+    return LiveOutput(output: await context.held.holder(of: id)?.liveOutput(id) ?? JobOutput(), isFinal: false)
   }
 
   private func record(_ id: JobID) async throws(SupervisorError) -> JobRecord {
@@ -68,10 +67,10 @@ extension NodeSupervisor {
   /// The runner that a job here is for. A job that has ended needs none any more.
   private func runner(ofJob id: JobID) async throws(SupervisorError) -> Runner {
     let record = try await record(id)
+    // What was running when the runner changed owner ends here.
+    if record.status == .running, let holder = await context.held.holder(of: id) { return holder }
     if let runner = runners[record.job.runner] { return runner }
     if record.status.isFinal { throw .store(.wrongState(id, record.status)) }
-    // What was running when the runner changed owner ends here.
-    if record.status == .running, let runner = departed[record.job.runner]?.runner { return runner }
     try refuseIfMoving(record)
     throw .runnerNotFound(record.job.runner)
   }

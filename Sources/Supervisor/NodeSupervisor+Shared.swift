@@ -24,8 +24,11 @@ extension NodeSupervisor {
     let owned = try await storing { () async throws(JobStoreError) in
       try await shared.claim(entries, consented: consented)
     }
-    let fresh = owned.filter { runners[$0.name] == nil && leaseLoss == nil }
-    for entry in fresh {
+    var fresh: [RegisteredRunner] = []
+    for entry in owned where leaseLoss == nil && runners[entry.name]?.epoch != entry.epoch {
+      // It was another node's meanwhile, and this one has not heard of it.
+      if runners[entry.name] != nil { await giveUp(entry.name, to: context.settings.node, epoch: entry.epoch) }
+      fresh.append(entry)
       await endDeparture(entry.name)
       let settings = settings(for: entry.name, queue: entry.queue)
       await add(settings, isStopped: entry.isStopped, epoch: entry.epoch, isRead: false)
@@ -49,8 +52,11 @@ extension NodeSupervisor {
     do throws(SupervisorError) {
       found = try await recovered(runners.map(\.settings), in: shared)
       waiting = found.waiting
+      // A runner whose jobs are here needs only those that were queued again, which stand at the beginning.
+      let areNew = await areUnread(readings.map(\.queue))
       var page = found.waiting.count
       while page == Self.page, let last = waiting.last {
+        if !areNew, await !isAnyUnknown(waiting.suffix(page)) { break }
         let next = try await storing { () async throws(JobStoreError) in
           try await shared.waiting(names, after: last.position, limit: Self.page)
         }
@@ -70,6 +76,16 @@ extension NodeSupervisor {
       let elsewhere = await reading.queue.apply(snapshot, of: reading.runners, since: reading.number)
       awaitEnds(of: elsewhere, in: shared)
     }
+  }
+
+  private func areUnread(_ queues: [JobQueue]) async -> Bool {
+    for queue in queues where await !queue.unread.isEmpty { return true }
+    return false
+  }
+
+  private func isAnyUnknown(_ jobs: some Sequence<WaitingJob>) async -> Bool {
+    for job in jobs where await runners[job.runner]?.queue.knows(job.id) == false { return true }
+    return false
   }
 
   /// What the store says of runners, once nothing of it was left behind by processes that are gone, or by this one.
@@ -92,20 +108,32 @@ extension NodeSupervisor {
     }
   }
 
-  /// Looks at runners again when a job has ended that runs elsewhere. That one was queued again is told by the store.
-  private func awaitEnds(of jobs: [JobID: RunnerName], in shared: any SharedJobStore) {
-    for (id, runner) in jobs where elsewhere[id] == nil {
-      elsewhere[id] = Task(executorPreference: context.loop) {
-        // A failure of the store is made up for by `takeMissedJobs`.
-        do throws(JobStoreError) { _ = try await shared.finished(id) } catch .notFound {} catch { return }
-        await self.endedElsewhere(id, runner)
-      }
+  /// Frees the slot of each job that runs elsewhere when it has ended there. That one was queued again is told by the store.
+  private func awaitEnds(of jobs: [RunnerName: Set<JobID>], in shared: any SharedJobStore) {
+    for (runner, ids) in jobs {
+      for id in ids where elsewhere[id] == nil { awaitEnd(of: id, runner, in: shared) }
     }
   }
 
-  private func endedElsewhere(_ id: JobID, _ runner: RunnerName) async {
+  private func awaitEnd(of id: JobID, _ runner: RunnerName, in shared: any SharedJobStore) {
+    context.logger.info(
+      "a job runs elsewhere, and takes a slot of its runner here", metadata: ["job": "\(id)", "runner": "\(runner)"])
+    elsewhere[id] = Task(executorPreference: context.loop) {
+      let isOver: Bool
+      do throws(JobStoreError) {
+        _ = try await shared.finished(id)
+        isOver = true
+      } catch {
+        // What a failure of the store hides is found by `takeMissedJobs`.
+        isOver = error == .notFound(id)
+      }
+      await self.endedElsewhere(id, of: runner, isOver: isOver)
+    }
+  }
+
+  private func endedElsewhere(_ id: JobID, of runner: RunnerName, isOver: Bool) async {
     elsewhere[id] = nil
-    await takeJobsAgain(of: [runner])
+    if isOver { await runners[runner]?.queue.vacate(id, of: runner) }
   }
 
   /// Looks at the jobs of these runners again, as far as they live here; of all when there is no name.
@@ -125,7 +153,19 @@ extension NodeSupervisor {
     guard let shared = context.shared, leaseLoss == nil, !runners.isEmpty else { return }
     guard let check = try? await shared.check() else { return }
     var names = Set(check.lost)
-    for queue in queues.values { names.formUnion(await queue.toBeRead) }
+    var elsewhere: [RunnerName: Set<JobID>] = [:]
+    for queue in queues.values {
+      names.formUnion(await queue.unread)
+      elsewhere.merge(await queue.elsewhere) { $1 }
+    }
+    let held = context.held
+    if !elsewhere.isEmpty, let now = try? await shared.backlog(of: Array(elsewhere.keys), limit: 1) {
+      let running = Set(now.running.map(\.id))
+      for (runner, jobs) in elsewhere where !jobs.isSubset(of: running) { names.insert(runner) }
+      for job in now.running where job.isLost || job.isMine && !held.assumeIsolated({ $0.contains(job.id) }) {
+        names.insert(job.runner)
+      }
+    }
     for job in check.first {
       guard let runner = runners[job.runner] else { continue }
       if await !runner.queue.knows(job.id) { names.insert(job.runner) }
@@ -160,6 +200,6 @@ extension NodeSupervisor {
       depart(entry, runner)
       await runner.killAll(reason)
     }
-    for departure in departed.values { await departure.runner?.killAll(reason) }
+    for runner in await context.held.runners { await runner.killAll(reason) }
   }
 }

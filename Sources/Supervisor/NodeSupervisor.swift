@@ -116,7 +116,7 @@ public distributed actor NodeSupervisor {
       let former = await endDeparture(entry.name)
       let settings = settings(for: entry.name, queue: entry.queue)
       let runner = await add(settings, isStopped: entry.isStopped, epoch: entry.epoch, isRead: former == nil)
-      if let former { try await takeBack(runner, from: former) }
+      if let former { await takeBack(runner, from: former) }
     }
     return entries
   }
@@ -170,9 +170,8 @@ public distributed actor NodeSupervisor {
   /// Running jobs have this long to end.
   func drain(for time: Duration) async {
     await stopStarting()
-    let all = Array(runners.values) + departed.values.compactMap(\.runner)
     await withDiscardingTaskGroup { group in
-      for runner in all { group.addTask { await runner.drain(for: time) } }
+      for runner in await context.held.runners { group.addTask { await runner.drain(for: time) } }
     }
   }
 

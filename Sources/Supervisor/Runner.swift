@@ -141,9 +141,9 @@ public actor Runner {
   /// Whether jobs run, or may be about to wait.
   var isBusy: Bool { !running.isEmpty || writes > 0 }
 
-  /// Returns when it is busy no more.
+  /// Returns when it is busy no more, or the task is cancelled.
   func idle() async {
-    await changes.wait(while: { isBusy })
+    await changes.waitUnlessCancelled(while: { isBusy })
   }
 
   private func enqueue(_ record: JobRecord) async {
@@ -163,8 +163,10 @@ public actor Runner {
 
   /// Ends an unfinished job as `failed` with the error `stopped`; returns when that is on disk.
   public func stop(_ id: JobID, reason: String = "stopped") async throws(SupervisorError) {
-    if let runner = await queue.claim(id) {
-      await runner.end(id, reason: reason)
+    // From here on no runner of the queue can start it.
+    await queue.withdraw(id)
+    if let holder = await context.held.holder(of: id) {
+      await holder.end(id, reason: reason)
       _ = try await storing { () async throws(JobStoreError) in try await context.store.finished(id) }
     } else {
       // Once accepted this step is not lost: while the disk refuses writes, it waits.
@@ -181,8 +183,7 @@ public actor Runner {
 
   /// What a job that is running here has written so far; `nil` when it is not running here.
   public func liveOutput(_ id: JobID) async -> JobOutput? {
-    guard let runner = await queue.executor(of: id) else { return nil }
-    return await runner.running[id]?.process?.output
+    await running[id]?.process?.output
   }
 
   /// Tells a running job to end.
@@ -247,7 +248,7 @@ public actor Runner {
   /// A job left the queue for this runner; `execute` follows.
   func take(_ id: JobID) {
     running[id] = RunningJob()
-    context.held.assumeIsolated { $0.add(id) }
+    context.held.assumeIsolated { $0.add(id, self) }
   }
 
   /// One job, handed over by the queue, from its start to its end on disk.
@@ -266,7 +267,7 @@ public actor Runner {
       switch error {
       case .gone: await queue.drop(id)
       case .waits(let time): await queue.putBack(ticket, holding: time)
-      case .runsElsewhere: await queue.occupy(id, of: name)
+      case .runsElsewhere: await queue.occupy(id, of: ticket.runner)
       }
     }
     if running.isEmpty { changes.resumeAll() }
@@ -274,7 +275,7 @@ public actor Runner {
 
   private func dropped(_ id: JobID) {
     running[id] = nil
-    context.held.assumeIsolated { $0.remove(id) }
+    context.held.assumeIsolated { $0.remove(id, self) }
   }
 
   private func echo(_ ticket: Backlog.Ticket) async throws(NotExecuted) {

@@ -345,6 +345,11 @@ extension RunnerRegistry {
     let wasOpen = state == .open
     state = .draining
     changed()
+    // What cannot be written in this time is not waited for: a store that is away may be away for long.
+    let patience = Task(executorPreference: context.loop) { [loop = context.loop, shared = context.shared] in
+      let limit = max(.zero, deadline - ContinuousClock.now) + self.context.settings.killGrace + .seconds(2)
+      if (try? await loop.sleep(for: limit)) != nil { await shared?.giveUp() }
+    }
     review?.cancel()
     await review?.value
     if let cluster, wasOpen, await !cluster.isClosed, !ownership.peers.isEmpty {
@@ -357,11 +362,6 @@ extension RunnerRegistry {
         context.logger.warning("not all runners could be moved", metadata: ["reason": "\(error)"])
       }
       clock.cancel()
-    }
-    // What cannot be written in this time is not waited for: a store that is away may be away for long.
-    let patience = Task(executorPreference: context.loop) { [loop = context.loop, shared = context.shared] in
-      let limit = max(.zero, deadline - ContinuousClock.now) + self.context.settings.killGrace + .seconds(2)
-      if (try? await loop.sleep(for: limit)) != nil { await shared?.giveUp() }
     }
     await local.whenLocal { await $0.drain(for: max(.zero, deadline - ContinuousClock.now)) }
     patience.cancel()

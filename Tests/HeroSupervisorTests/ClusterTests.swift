@@ -99,7 +99,8 @@ struct ClusterTests {
       try await scene.register("r", at: "n3")
       for number in 0..<5 {
         try await scene.start(
-          job: "job-\(number)", on: "r", "echo $HERO_JOB_ID >>$RUNS; sleep 0.3; echo done", at: "n1")
+          job: "job-\(number)", on: "r",
+          "echo $HERO_JOB_ID >>$RUNS; until [ -e \(scene.runs).gate ]; do sleep 0.02; done; echo done", at: "n1")
       }
       await scene.kill("n3")
       // A new job runs at a peer at once, and the call waits for that by itself.
@@ -112,6 +113,7 @@ struct ClusterTests {
         ($0 as? ClientError)?.code == -32005 && ($0 as? ClientError)?.data?["node"] == "n3"
       }
       #expect(try await scene.unreachable("n1", "jobs.list") == ["n3"])
+      _ = scene.write("", to: "runs.gate")
       try await scene.start("n3")
       for number in 0..<5 {
         #expect(try await scene.call("n1", "job.result", [.string("job-\(number)")]) == ["success": "done\n"])
@@ -127,6 +129,25 @@ struct ClusterTests {
         #expect(count >= 1 && count <= Int(attempts), "\(job.text) ran \(count) times")
         if job["id"] != "job-0" { #expect(attempts == 1, "\(job.text)") }
       }
+    }
+  }
+
+  @Test("hands jobs over in the order in which they were queued")
+  func orderAfterMove() async throws {
+    try await ClusterScene.run { scene async throws in
+      try await scene.start(names)
+      try await scene.register("r", at: "n1")
+      let count = 100
+      for number in 0..<count {
+        let wait = number == 0 ? "until [ -e \(scene.runs).gate ]; do sleep 0.02; done;" : ""
+        try await scene.start(job: "job-\(number)", on: "r", "\(wait) echo $HERO_JOB_ID >>$RUNS", at: "n1")
+      }
+      _ = try await scene.admin("runner.move", ["name": "r", "node": "n2"], at: "n1")
+      _ = scene.write("", to: "runs.gate")
+      for number in 0..<count { _ = try await scene.call("n3", "job.result", [.string("job-\(number)")]) }
+      // What ran at the former owner when the runner moved ends there, beside what waited.
+      let runs = try String(contentsOfFile: scene.runs, encoding: .utf8).split(separator: "\n")
+      #expect(runs.filter { $0 != "job-0" } == (1..<count).map { "job-\($0)" })
     }
   }
 

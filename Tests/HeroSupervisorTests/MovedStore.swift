@@ -85,7 +85,7 @@ struct MovedStore {
       var position: ExportPosition? = .start
       while let from = position {
         let page = try await store.export(from: from, limit: 1000, maximumBytes: .max)
-        jobs += page.jobs.map(\.settled)
+        jobs += page.jobs.map { ExportedJob(record: $0.settled.record.unplaced, output: $0.settled.output) }
         position = page.next
       }
       var runners = try await store.registeredRunners()

@@ -135,6 +135,27 @@ struct SharedStoreTests {
     }
   }
 
+  @Test("a job that runs while its runner moves away and back is stopped where it runs, before the next one starts")
+  func stopAfterMovesAndBack() async throws {
+    try await withCluster { scene, _ in
+      try await scene.start(["n1", "n2"])
+      try await scene.register("r", at: "n1")
+      try await scene.start(
+        job: "job-0", on: "r",
+        "trap 'echo stopped >>$RUNS; exit 1' TERM; echo begins >>$RUNS; while true; do sleep 0.02; done", at: "n1")
+      try await scene.eventually("it runs") { try runs(scene) == ["begins"] }
+      try await scene.start(job: "job-1", on: "r", "echo next >>$RUNS", at: "n2")
+      for node in ["n2", "n1"] {
+        _ = try await scene.admin("runner.move", ["name": "r", "node": .string(node)], at: "n2")
+      }
+      #expect(try runs(scene) == ["begins"])
+      _ = try await scene.admin("job.stop", ["job_id": "job-0"], at: "n2")
+      #expect(try await scene.call("n1", "job.result", ["job-0"])["error"] != nil)
+      _ = try await scene.call("n2", "job.result", ["job-1"])
+      #expect(try runs(scene) == ["begins", "stopped", "next"])
+    }
+  }
+
   @Test("a job that ran at a runner's former owner runs again before those that were queued after it")
   func killAfterMove() async throws {
     try await withCluster { scene, _ in

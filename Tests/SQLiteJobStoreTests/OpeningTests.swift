@@ -151,6 +151,7 @@ struct OpeningTests {
           }
         }
       }
+      #expect(await eventually { await store.uses == 2 })
       let inLine = Task { await attempt { () async throws(JobStoreError) in try await store.unfinished().count } }
       let unknown = Task {
         await attempt { () async throws(JobStoreError) in try await store.record(JobID(trusted: "unknown")) }

@@ -10,7 +10,7 @@ struct BacklogTests {
   private let s = RunnerName(trusted: "s")
 
   private func ticket(_ position: Int64, executor: ExecutorName? = nil) -> Backlog.Ticket {
-    Backlog.Ticket(id: id(position), executor: executor ?? shell, position: position)
+    Backlog.Ticket(id: id(position), runner: r, executor: executor ?? shell, position: position)
   }
   private func id(_ position: Int64) -> JobID { JobID(trusted: "job-\(position)") }
 
@@ -105,17 +105,38 @@ struct BacklogTests {
     var backlog = backlog(isRead: false)
     backlog.insert(ticket(2))
     #expect(backlog.next() == nil, "nothing starts before the store was read")
-    #expect(backlog.toBeRead == [r])
+    #expect(backlog.unread == [r])
     var reading = backlog.beginReading()
     backlog.apply(Backlog.Snapshot(waiting: [ticket(2)], running: [(id(1), r)]), of: [r], since: reading)
     #expect(backlog.next() == nil)
-    #expect(backlog.toBeRead == [r])
+    #expect(backlog.unread == [] && backlog.elsewhere == [r: [id(1)]])
     #expect(!backlog.isFree(for: r))
     // Queued again: inserted first, then the slot is free.
     reading = backlog.beginReading()
     backlog.apply(Backlog.Snapshot(waiting: [ticket(1), ticket(2)]), of: [r], since: reading)
-    #expect(backlog.toBeRead == [])
+    #expect(backlog.elsewhere == [:])
     #expect(drained(&backlog) == [1, 2])
+  }
+
+  @Test("a long backlog is read beside jobs that came meanwhile, each job once, in order, and in one pass")
+  func longBacklog() {
+    var backlog = backlog(isRead: false)
+    let reading = backlog.beginReading()
+    let all = Int64(0)..<20_000
+    for position in all where position > 15_000 || position.isMultiple(of: 7) { backlog.insert(ticket(position)) }
+    backlog.apply(Backlog.Snapshot(waiting: all.map { ticket($0) }), of: [r], since: reading)
+    #expect(backlog.count == all.count)
+    #expect(drained(&backlog) == Array(all))
+  }
+
+  @Test("an older reading says nothing of what runs, once a newer one was applied")
+  func olderReading() {
+    var backlog = backlog()
+    let (older, newer) = (backlog.beginReading(), backlog.beginReading())
+    backlog.apply(Backlog.Snapshot(waiting: [ticket(1)]), of: [r], since: newer)
+    backlog.apply(Backlog.Snapshot(running: [(id(1), r)]), of: [r], since: older)
+    #expect(backlog.elsewhere == [:])
+    #expect(backlog.next()?.ticket == ticket(1))
   }
 
   @Test("a job that was held here while the store was read is no job elsewhere")
@@ -160,6 +181,13 @@ struct BacklogTests {
       Backlog.Snapshot(waiting: [ticket(3)], running: [(id(1), r), (id(2), r)]), of: [r, s], since: reading)
     #expect(backlog.next() == nil)
     backlog.vacate(id(1), of: r)
+    #expect(backlog.next()?.runner == s)
+    backlog.drop(id(3))
+    // A closed runner lends no slot: the job that is for it may be executed by the other one.
+    backlog.setOpen(r, false)
+    backlog.insert(ticket(3))
+    #expect(backlog.next() == nil)
+    backlog.setOpen(r, true)
     #expect(backlog.next()?.runner == s)
     // An unread runner holds up its whole queue: what waits for it may have been queued before.
     backlog.drop(id(3))

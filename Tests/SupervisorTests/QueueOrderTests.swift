@@ -81,7 +81,8 @@ private struct QueueModel {
 
   private func ticket(_ job: Int) -> Backlog.Ticket {
     Backlog.Ticket(
-      id: JobID(trusted: "\(job)"), executor: ExecutorName(trusted: "x"), position: Int64(rows[job].position))
+      id: JobID(trusted: "\(job)"), runner: name, executor: ExecutorName(trusted: "x"),
+      position: Int64(rows[job].position))
   }
   private func number(_ id: JobID) -> Int { Int(id.rawValue)! }
   private mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
@@ -139,8 +140,10 @@ private struct QueueModel {
     case 12..<28: write()
     case 28..<38: answer()
     case 38..<45: endOne()
-    case 45..<57: read()
-    case 57..<60: look()
+    case 45..<55: read()
+    case 55..<57: hearOfEnd()
+    case 57..<59: look()
+    case 59: hear()
     case 60..<64: move()
     case 64..<68: endLease()
     case 68..<71: crash()
@@ -275,7 +278,8 @@ private struct QueueModel {
       let runner = runners[number]!
       let head = rows.indices.filter { rows[$0].status == .queued }.min { rows[$0].position < rows[$1].position }
       let isLost = rows.contains { $0.status == .running && !leases.contains($0.session!) }
-      if !runner.backlog.toBeRead.isEmpty || isLost
+      let elsewhere = runner.backlog.elsewhere.values.flatMap { $0.map { self.number($0) } }
+      if !runner.backlog.unread.isEmpty || elsewhere.contains(where: { rows[$0].status != .running }) || isLost
         || head.map({ !runner.backlog.knows(JobID(trusted: "\($0)")) }) == true
       {
         runners[number]!.isToBeRead = true
@@ -314,11 +318,30 @@ private struct QueueModel {
   private mutating func claim(_ node: Int) {
     let session = nodes[node].session
     guard owner != session else { return }
-    if let owner { giveUp(owner) }
     writeAll(node)
     owner = session
+    // Another node took it and lost it again before this one heard of that.
+    giveUp(session)
     log.append("owner is \(session)")
     host(session)
+  }
+
+  /// A node hears that it lost the runner; until then its steps are refused, and it goes on as if it had it.
+  private mutating func hear() {
+    guard let runner = pick(runners.values.filter { $0.isCurrent && $0.session != owner }.map(\.session).sorted())
+    else {
+      return
+    }
+    giveUp(runner)
+  }
+
+  /// An owner waits for the end of jobs that run elsewhere, and is told.
+  private mutating func hearOfEnd() {
+    for number in runners.keys.sorted() where runners[number]!.isCurrent {
+      for id in runners[number]!.backlog.elsewhere[name] ?? [] where rows[self.number(id)].status == .completed {
+        runners[number]!.backlog.vacate(id, of: name)
+      }
+    }
   }
 
   private mutating func adopt() {
@@ -326,7 +349,6 @@ private struct QueueModel {
       let node = pick(
         nodes.indices.filter { nodes[$0].isUp && nodes[$0].hasLease && leases.contains(nodes[$0].session) })
     else { return }
-    // Who lost it hears of it sooner or later; its steps are refused from now on.
     claim(node)
   }
 
