@@ -7,7 +7,7 @@ import Testing
 
 // This store against what every store must do, on a real server.
 
-@Suite("PostgresJobStore does what every store must do")
+@Suite("PostgresJobStore does what every store must do", .timeLimit(.minutes(10)))
 struct ConformanceTests {
   @Test(arguments: StoreCheck.all)
   func conforms(_ check: StoreCheck) async throws {

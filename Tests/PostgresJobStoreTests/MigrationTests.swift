@@ -6,7 +6,7 @@ import Testing
 
 @testable import PostgresJobStore
 
-@Suite("The tables in the database")
+@Suite("The tables in the database", .timeLimit(.minutes(10)))
 struct MigrationTests {
   @Test("are made once by ten nodes that start together")
   func together() async throws {

@@ -9,7 +9,7 @@ import Testing
 
 // Connections that end in the middle, and servers that go away and come back.
 
-@Suite("The database away", .timeLimit(.minutes(3)))
+@Suite("The database away", .timeLimit(.minutes(10)))
 struct OutageTests {
   /// A store behind a proxy.
   private func withProxy(

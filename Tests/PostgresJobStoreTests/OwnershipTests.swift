@@ -8,7 +8,7 @@ import Testing
 
 // Two processes and one database: who owns a runner, and what the other one may not do.
 
-@Suite("Ownership in the database")
+@Suite("Ownership in the database", .timeLimit(.minutes(10)))
 struct OwnershipTests {
   private func runner(_ name: String, queue: String? = nil, epoch: UInt64 = 1) -> RegisteredRunner {
     RegisteredRunner(name: RunnerName(trusted: name), queue: QueueName(trusted: queue ?? name), epoch: epoch)

@@ -6,7 +6,7 @@ import Testing
 
 @testable import PostgresJobStore
 
-@Suite("The connection to the database")
+@Suite("The connection to the database", .timeLimit(.minutes(10)))
 struct TLSTests {
   @Test("is by TLS where the URL demands it, and to nobody whose certificate the URL's authority has not signed")
   func verified() async throws {

@@ -8,7 +8,7 @@ import Testing
 
 // What a crash leaves, whole or damaged.
 
-@Suite("A SQLite store after a crash")
+@Suite("A SQLite store after a crash", .timeLimit(.minutes(10)))
 struct DamageTests {
   @Test("what was answered is there after a crash at that moment")
   func crash() async throws {

@@ -7,7 +7,7 @@ import Testing
 
 // GRDB hands text to SQLite as a C string. What a client wrote must not end at a NUL, nor be found by its beginning.
 
-@Suite("Text in a SQLite store")
+@Suite("Text in a SQLite store", .timeLimit(.minutes(10)))
 struct ExactTextTests {
   @Test(
     "caller, context, payload, environment and result are kept whole, NUL included", arguments: ["a\u{0}b", "\u{0}"])

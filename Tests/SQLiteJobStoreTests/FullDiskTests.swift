@@ -9,7 +9,9 @@ import Testing
 // A disk that is full or cannot be written: what can be refused is refused with the reason, the end of a job waits, and
 // service resumes by itself.
 
-@Suite("A SQLite store on a full disk", .enabled(if: SmallDisk.obstacle == nil, "needs a small disk: root, mount(2)"))
+@Suite(
+  "A SQLite store on a full disk", .enabled(if: SmallDisk.obstacle == nil, "needs a small disk: root, mount(2)"),
+  .timeLimit(.minutes(10)))
 struct FullDiskTests {
   private static let full = "the disk is full"
 

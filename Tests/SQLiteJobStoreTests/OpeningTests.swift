@@ -8,7 +8,7 @@ import Testing
 
 // Opening and closing: which files are refused, with what words, and what a closed store leaves.
 
-@Suite("Opening a SQLite store")
+@Suite("Opening a SQLite store", .timeLimit(.minutes(10)))
 struct OpeningTests {
   @Test("a file of a newer version is refused, says which, and is left as it is")
   func newerVersion() async throws {

@@ -8,7 +8,7 @@ import Testing
 
 // A directory that cannot be written.
 
-@Suite("A SQLite store in a read-only directory")
+@Suite("A SQLite store in a read-only directory", .timeLimit(.minutes(10)))
 struct ReadOnlyTests {
   @Test(
     "is refused at opening with the reason, and opens again when the directory may be written",

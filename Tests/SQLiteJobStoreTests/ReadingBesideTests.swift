@@ -9,7 +9,7 @@ import Testing
 
 // The second way to open a file: for an export, beside the node that uses it.
 
-@Suite("Reading a SQLite store beside its node")
+@Suite("Reading a SQLite store beside its node", .timeLimit(.minutes(10)))
 struct ReadingBesideTests {
   private func openReadOnly(_ fixture: StoreFixture) async throws -> SQLiteJobStore {
     try await SQLiteJobStore.openReadOnly(

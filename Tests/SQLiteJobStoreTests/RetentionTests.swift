@@ -7,7 +7,7 @@ import Testing
 
 // Finished jobs go when they are too old or too many; unfinished ones never.
 
-@Suite("Retention in a SQLite store")
+@Suite("Retention in a SQLite store", .timeLimit(.minutes(10)))
 struct RetentionTests {
   @Test("by age: finished jobs that ended long ago go, all others stay")
   func byAge() async throws {
