@@ -27,16 +27,18 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(name: "CLLHTTP"),
+    // Text compared by its bytes; everything that meets strangers' text uses it.
+    .target(name: "ExactText", swiftSettings: swift),
 
     .target(
       name: "EventLoop", dependencies: ["CLibUV", .product(name: "DequeModule", package: "swift-collections")],
       swiftSettings: swift),
-    .target(name: "JSONRPC", dependencies: ["CJansson"], swiftSettings: swift),
+    .target(name: "JSONRPC", dependencies: ["CJansson", "ExactText"], swiftSettings: swift),
     // The protocol as values without socket, clock or task, and a thin shell that has them.
     .target(
       name: "Gossip",
       dependencies: [
-        "COpenSSL", "EventLoop", .product(name: "HeapModule", package: "swift-collections"),
+        "COpenSSL", "EventLoop", "ExactText", .product(name: "HeapModule", package: "swift-collections"),
         .product(name: "HashTreeCollections", package: "swift-collections"),
       ], swiftSettings: swift),
     .target(
@@ -44,30 +46,31 @@ let package = Package(
       dependencies: ["COpenSSL", "EventLoop", "Gossip", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),
     .target(
-      name: "HTTPServer", dependencies: ["EventLoop", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
+      name: "HTTPServer",
+      dependencies: ["EventLoop", "ExactText", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),
     .target(
       name: "Supervisor",
       dependencies: [
-        "Cluster", "EventLoop", "Gossip", .product(name: "Logging", package: "swift-log"),
+        "Cluster", "EventLoop", "ExactText", "Gossip", .product(name: "Logging", package: "swift-log"),
         .product(name: "DequeModule", package: "swift-collections"),
       ], swiftSettings: swift),
     .target(
       name: "SQLiteJobStore",
       dependencies: [
-        "EventLoop", "JSONRPC", "Supervisor", .product(name: "GRDB", package: "GRDB.swift"),
+        "EventLoop", "ExactText", "JSONRPC", "Supervisor", .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: swift),
     .target(
       name: "PostgresJobStore",
       dependencies: [
-        "CLibPQ", "EventLoop", "JSONRPC", "Supervisor", .product(name: "Logging", package: "swift-log"),
+        "CLibPQ", "EventLoop", "ExactText", "JSONRPC", "Supervisor", .product(name: "Logging", package: "swift-log"),
         .product(name: "DequeModule", package: "swift-collections"),
       ], swiftSettings: swift),
     .target(
       name: "SupervisorAPI",
       dependencies: [
-        "Supervisor", "JSONRPC", "HTTPServer", "COpenSSL", .product(name: "Logging", package: "swift-log"),
+        "Supervisor", "JSONRPC", "HTTPServer", "COpenSSL", "ExactText", .product(name: "Logging", package: "swift-log"),
       ],
       // A link to the file at the top; the binary carries it.
       resources: [.embedInCode("openrpc.json")], swiftSettings: swift),
@@ -75,12 +78,13 @@ let package = Package(
     .executableTarget(
       name: "hero-supervisor",
       dependencies: [
-        "COpenSSL", "Cluster", "EventLoop", "Gossip", "HTTPServer", "JSONRPC", "PostgresJobStore", "Supervisor",
-        "SQLiteJobStore", "SupervisorAPI", "SupervisorClient",
+        "COpenSSL", "Cluster", "EventLoop", "ExactText", "Gossip", "HTTPServer", "JSONRPC", "PostgresJobStore",
+        "Supervisor", "SQLiteJobStore", "SupervisorAPI", "SupervisorClient",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: swift),
 
+    .testTarget(name: "ExactTextTests", dependencies: ["ExactText"], swiftSettings: swift),
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"], swiftSettings: swift),
     // Clusters in virtual time, for the tests and for the table in docs/gossip.md.
     .target(
