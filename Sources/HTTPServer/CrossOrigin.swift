@@ -1,11 +1,13 @@
+import ExactText
+
 /// Cross-origin resource sharing (the Fetch standard, "HTTP-CORS protocol"): off unless origins are configured.
 struct CrossOrigin: Sendable {
   private let allowsAll: Bool
-  private let origins: Set<String>
+  private let origins: Set<ExactText>
 
   init(origins: [String]) {
     allowsAll = origins.contains("*")
-    self.origins = Set(origins)
+    self.origins = Set(origins.map { ExactText($0) })
   }
 
   var isOff: Bool { !allowsAll && origins.isEmpty }
@@ -15,7 +17,7 @@ struct CrossOrigin: Sendable {
     guard !isOff else { return [] }
     if allowsAll { return origin == nil ? [] : [("Access-Control-Allow-Origin", "*")] }
     // Caches must keep the answers to different origins apart, also those that allow nothing.
-    guard let origin, origins.contains(origin) else { return [("Vary", "Origin")] }
+    guard let origin, origins.contains(ExactText(origin)) else { return [("Vary", "Origin")] }
     return [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
   }
 

@@ -1,3 +1,5 @@
+import ExactText
+
 // Which names a client may have used to reach this server. A browser sends the name of the page's own site even when
 // that name suddenly resolves to 127.0.0.1 (DNS rebinding), so a server on loopback serves loopback names only.
 
@@ -6,7 +8,7 @@ struct HostPolicy: Sendable {
     case all
     case loopbackNames
     /// In lower case, without a port: any port will do. With a port: that one only.
-    case names(Set<String>)
+    case names(Set<ExactText>)
   }
 
   private let rule: Rule
@@ -16,7 +18,7 @@ struct HostPolicy: Sendable {
     if allowed.contains("*") {
       rule = .all
     } else if !allowed.isEmpty {
-      rule = .names(Set(allowed.map { $0.lowercased() }))
+      rule = .names(Set(allowed.map { ExactText($0.lowercased()) }))
     } else {
       rule = isLoopbackListener ? .loopbackNames : .all
     }
@@ -31,7 +33,7 @@ struct HostPolicy: Sendable {
       let authority = authority.lowercased()
       let name = Self.name(of: authority)
       // Loopback names need no list: no page can have one of them as the name of its own site.
-      return Self.isLoopback(name) || names.contains(authority) || names.contains(name)
+      return Self.isLoopback(name) || names.contains(ExactText(authority)) || names.contains(ExactText(name))
     }
   }
 
@@ -48,20 +50,22 @@ struct HostPolicy: Sendable {
 
   /// The authority without its port and without the dot of a fully qualified name.
   private static func name(of authority: String) -> String {
-    var name = Substring(authority)
-    if name.first == "[" {
-      guard let end = name.firstIndex(of: "]") else { return authority }
-      return String(name[...end])
+    var name = authority.utf8[...]
+    if name.first == UInt8(ascii: "[") {
+      guard let end = name.firstIndex(of: UInt8(ascii: "]")) else { return authority }
+      return String(Substring(name[...end]))
     }
-    if let colon = name.firstIndex(of: ":") { name = name[..<colon] }
-    if name.last == "." { name = name.dropLast() }
-    return String(name)
+    if let colon = name.firstIndex(of: .colon) { name = name[..<colon] }
+    if name.last == UInt8(ascii: ".") { name = name.dropLast() }
+    return String(Substring(name))
   }
 
   private static func isLoopback(_ name: String) -> Bool {
-    if name == "localhost" || name == "[::1]" { return true }
-    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-    return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+    if name.isExactly("localhost") || name.isExactly("[::1]") { return true }
+    // Nothing longer is an address.
+    guard name.utf8.count <= 15, name.utf8.starts(with: "127.".utf8) else { return false }
+    let parts = name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+    return parts.count == 4 && parts.allSatisfy { UInt8(Substring($0)) != nil }
   }
 
   /// The authority in an absolute-form target (`http://name:port/path`), which overrides `Host` (RFC 9112 §3.2.2);
@@ -69,11 +73,12 @@ struct HostPolicy: Sendable {
   /// - Throws: `Refusal` (400) for a target that is none of the three.
   static func authority(inTarget target: String, method: HTTPMethod) throws(Refusal) -> String? {
     if target.utf8.first == 47 { return nil }
-    if target == "*", method == .options { return nil }
-    for scheme in ["http://", "https://"] where target.lowercased().hasPrefix(scheme) {
+    if target.isExactly("*"), method == .options { return nil }
+    for scheme in ["http://", "https://"]
+    where target.utf8.prefix(scheme.utf8.count).lazy.map(\.asciiLowercased).elementsEqual(scheme.utf8) {
       let rest = target.utf8.dropFirst(scheme.utf8.count)
       let authority = String(decoding: rest.prefix { $0 != 47 && $0 != 63 }, as: UTF8.self)
-      guard !authority.isEmpty, !authority.contains("@") else { break }
+      guard !authority.isEmpty, !authority.utf8.contains(UInt8(ascii: "@")) else { break }
       return authority
     }
     throw Refusal(400, "the request target is neither a path nor an http URL")

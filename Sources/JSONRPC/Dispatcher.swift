@@ -1,3 +1,5 @@
+import ExactText
+
 // From the bytes of a request to the bytes of its answer (JSON-RPC 2.0). A single request, the usual case, is handled in
 // the caller's task without another allocation than its values and its answer.
 
@@ -6,7 +8,7 @@ public struct Dispatcher<Context: Sendable>: Sendable {
   /// Called after each request with the method (`nil` when there is no such method) and the error code, if any.
   public typealias Observer = @Sendable (_ method: String?, _ code: Int?) -> Void
 
-  private let methods: [String: Method<Context>]
+  private let methods: [ExactText: Method<Context>]
   private let maximumBatch: Int
   private let maximumResponseBytes: Int
   private let observer: Observer?
@@ -15,7 +17,7 @@ public struct Dispatcher<Context: Sendable>: Sendable {
     methods: [String: Method<Context>], maximumBatch: Int = 1000, maximumResponseBytes: Int = 10 << 20,
     observer: Observer? = nil
   ) {
-    self.methods = methods
+    self.methods = Dictionary(uniqueKeysWithValues: methods.map { (ExactText($0), $1) })
     self.maximumBatch = maximumBatch
     self.maximumResponseBytes = maximumResponseBytes
     self.observer = observer
@@ -72,7 +74,7 @@ public struct Dispatcher<Context: Sendable>: Sendable {
       let error = JSONRPCError.invalidRequest("id must be a string, a number or null, got \(other.kind)")
       return answer(.null, .failure(error), method: nil)
     }
-    guard object["jsonrpc"] == .string("2.0") else {
+    guard object["jsonrpc"]?.stringValue?.isExactly("2.0") == true else {
       return answer(id ?? .null, .failure(.invalidRequest("jsonrpc must be \"2.0\"")), method: nil)
     }
     guard case .string(let name)? = object["method"] else {
@@ -85,7 +87,7 @@ public struct Dispatcher<Context: Sendable>: Sendable {
       let error = JSONRPCError.invalidRequest("params must be an array or an object, got \(other.kind)")
       return answer(id ?? .null, .failure(error), method: nil)
     }
-    guard let method = methods[name] else {
+    guard let method = methods[ExactText(name)] else {
       observer?(nil, -32601)
       return id.map { answer($0, .failure(.methodNotFound(name)), method: nil) }
     }

@@ -1,9 +1,12 @@
+import ExactText
+
 // JSON as a value: what requests, answers, the configuration and the command line are read into and written from.
 
 /// A JSON value (RFC 8259). Members of objects keep their order, and a key occurs once.
 ///
-/// `1` and `1.0` are different values, so that what a client sent is what it gets back.
-public enum JSON: Hashable, Sendable {
+/// `1` and `1.0` are different values, so that what a client sent is what it gets back. Strings are equal when their
+/// bytes are.
+public enum JSON: Sendable {
   case null
   case bool(Bool)
   /// A number written without fraction and exponent.
@@ -52,6 +55,45 @@ extension JSON {
     case .string: "a string"
     case .array: "an array"
     case .object: "an object"
+    }
+  }
+}
+
+extension JSON: Hashable {
+  public static func == (a: JSON, b: JSON) -> Bool {
+    switch (a, b) {
+    case (.null, .null): true
+    case (.bool(let a), .bool(let b)): a == b
+    case (.int(let a), .int(let b)): a == b
+    case (.double(let a), .double(let b)): a == b
+    case (.string(let a), .string(let b)): a.isExactly(b)
+    case (.array(let a), .array(let b)): a == b
+    case (.object(let a), .object(let b)): a == b
+    default: false
+    }
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    switch self {
+    case .null: hasher.combine(0 as UInt8)
+    case .bool(let value):
+      hasher.combine(1 as UInt8)
+      hasher.combine(value)
+    case .int(let value):
+      hasher.combine(2 as UInt8)
+      hasher.combine(value)
+    case .double(let value):
+      hasher.combine(3 as UInt8)
+      hasher.combine(value)
+    case .string(let value):
+      hasher.combine(4 as UInt8)
+      value.hashExactly(into: &hasher)
+    case .array(let value):
+      hasher.combine(5 as UInt8)
+      hasher.combine(value)
+    case .object(let value):
+      hasher.combine(6 as UInt8)
+      hasher.combine(value)
     }
   }
 }

@@ -99,21 +99,12 @@ extension JSON {
   private static func members(of object: UnsafeMutablePointer<json_t>) throws(JSONParseError) -> JSONObject {
     var members: [(key: String, value: JSON)] = []
     members.reserveCapacity(json_object_size(object))
-    var isASCII = true
     var iterator = json_object_iter(object)
     while let member = iterator {
-      let key = String(cString: json_object_iter_key(member))
-      isASCII = isASCII && key.utf8.allSatisfy { $0 < 0x80 }
-      members.append((key, try JSON(json_object_iter_value(member))))
+      members.append((String(cString: json_object_iter_key(member)), try JSON(json_object_iter_value(member))))
       iterator = json_object_iter_next(object, member)
     }
-    // libjansson compares bytes; Swift, and a reader, see one key in `é` and `e` with an accent.
-    if !isASCII {
-      var seen: Set<String> = []
-      for (key, _) in members where !seen.insert(key).inserted {
-        throw JSONParseError(reason: "duplicate object key \(JSON.string(key).text)", line: 1, column: 1)
-      }
-    }
+    // libjansson has refused keys of the same bytes.
     return JSONObject(distinct: members)
   }
 }

@@ -1,3 +1,5 @@
+import ExactText
+
 /// An error answer (JSON-RPC 2.0, section 5.1). The message names the thing; `data` is an object.
 public struct JSONRPCError: Error, Hashable, Sendable {
   public let code: Int
@@ -24,14 +26,15 @@ public struct JSONRPCError: Error, Hashable, Sendable {
   }
   public static func methodNotFound(_ method: String) -> JSONRPCError {
     // No method has a long name, and an answer must not be bigger than what it answers.
-    let name =
-      method.utf8.count > 128 ? "\(String(String.UnicodeScalarView(method.unicodeScalars.prefix(32))))…" : method
+    let name = method.utf8.count > 128 ? method.shortened(toBytes: 32) : method
     return JSONRPCError(code: -32601, message: "Method not found: \(name)", data: ["method": .string(name)])
   }
   /// - Parameters:
   ///   - field: its path, e.g. `params.job.timeout`.
   ///   - expected: completes "expected …", e.g. `a number from 0`.
   public static func invalidParams(field: String, expected: String, got: JSON? = nil) -> JSONRPCError {
+    // A path ends with a name that a client chose, of any length.
+    let field = field.shortened(toBytes: 256)
     let found = got.map { ", got \($0.kind)" } ?? ""
     return JSONRPCError(
       code: -32602, message: "Invalid params: \(field): expected \(expected)\(found)",

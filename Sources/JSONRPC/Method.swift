@@ -1,3 +1,5 @@
+import ExactText
+
 /// A method that clients may call.
 public struct Method<Context: Sendable>: Sendable {
   public typealias Handler =
@@ -37,7 +39,7 @@ public struct Method<Context: Sendable>: Sendable {
         return object.count == 1 && object["params"] != nil
           ? try Params(object).params("params") : Params(object, path: "params")
       }
-      for key in object.keys where !parameters.contains(key) {
+      for key in object.keys where !parameters.containsExactly(key) {
         throw .invalidParams(
           field: key, expected: parameters.isEmpty ? "no parameters" : "one of \(parameters.joined(separator: ", "))")
       }

@@ -1,3 +1,5 @@
+import ExactText
+
 /// The parameters of one call: named values, whatever way the client chose to write them. Its accessors throw errors
 /// that name the field by its path.
 public struct Params: Sendable {
@@ -14,14 +16,14 @@ public struct Params: Sendable {
 
   /// Throws when there is a field of another name.
   public func refuseOthers(than names: [String]) throws(JSONRPCError) {
-    for key in object.keys where !names.contains(key) {
+    for key in object.keys where !names.containsExactly(key) {
       throw .invalidParams(field: field(key), expected: "one of \(names.joined(separator: ", "))")
     }
   }
 
   /// A value that may be missing or null.
   public func optional(_ name: String) -> JSON? {
-    guard let value = object[name], value != .null else { return nil }
+    guard let value = object[name], !value.isNull else { return nil }
     return value
   }
 

@@ -1,3 +1,4 @@
+import ExactText
 import HTTPServer
 import JSONRPC
 import Supervisor
@@ -26,7 +27,7 @@ public struct HTTPEndpoint: Sendable {
   }
 
   public func answer(_ request: HTTPRequest) async -> HTTPResponse {
-    switch (request.method, request.path) {
+    switch (request.method, ExactText(request.path)) {
     case (.post, "/"), (.post, "/rpc"): await rpc(request)
     case (.get, "/health"), (.head, "/health"): .text("alive\n")
     case (.get, "/ready"), (.head, "/ready"): await readiness()
@@ -63,10 +64,10 @@ public struct HTTPEndpoint: Sendable {
 
   /// The key of `Authorization: Bearer KEY` (RFC 6750, section 2.1); the scheme's name in any case.
   private static func bearer(_ request: HTTPRequest) -> String? {
-    guard let value = request.headers["authorization"], value.count > 7,
-      value.prefix(7).lowercased() == "bearer "
+    guard let value = request.headers["authorization"]?.utf8, value.count > 7,
+      value.prefix(6).lazy.map({ $0 | 0x20 }).elementsEqual("bearer".utf8), value.dropFirst(6).first == 0x20
     else { return nil }
-    return String(value.dropFirst(7).drop { $0 == " " })
+    return String(Substring(value.dropFirst(7).drop { $0 == 0x20 }))
   }
 
   private func readiness() async -> HTTPResponse {

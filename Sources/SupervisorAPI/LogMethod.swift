@@ -1,3 +1,4 @@
+import ExactText
 import JSONRPC
 import Supervisor
 
@@ -9,15 +10,16 @@ extension SupervisorAPI {
     try params.refuseOthers(than: ["secret", "job_id", "stream", "offset", "limit"])
     let id: JobID = try params.name("job_id")
     let stream = try params.optionalString("stream") ?? "stdout"
-    guard stream == "stdout" || stream == "stderr" else {
+    let isStdout = stream.isExactly("stdout")
+    guard isStdout || stream.isExactly("stderr") else {
       throw .invalidParams(field: params.field("stream"), expected: "\"stdout\" or \"stderr\"")
     }
     let offset = Int(try params.int("offset", in: 0...(1 << 40), default: 0))
     let limit = Int(try params.int("limit", in: 1...(1 << 20), default: 1 << 18))
     let live = try await answering { () async throws(SupervisorError) in try await registry.output(id) }
     let (output, isFinal) = (live.output, live.isFinal)
-    let bytes = stream == "stdout" ? output.stdout : output.stderr
-    let dropped = stream == "stdout" ? output.stdoutDropped : output.stderrDropped
+    let bytes = isStdout ? output.stdout : output.stderr
+    let dropped = isStdout ? output.stdoutDropped : output.stderrDropped
     let start = min(offset, bytes.count)
     let part = bytes[start..<min(start + limit, bytes.count)]
     let (data, encoding, count) = Self.encoded(part, mayEndEarly: !isFinal || part.endIndex < bytes.count)

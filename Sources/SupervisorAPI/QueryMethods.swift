@@ -1,3 +1,4 @@
+import ExactText
 import JSONRPC
 import Supervisor
 
@@ -57,7 +58,7 @@ extension Params {
     var query = JobQuery(limit: Int(try int("limit", in: 1...1000, default: 100)), maximumBytes: maximumBytes)
     query.runner = try optionalName("runner")
     if let status = try optionalString("status") {
-      guard let known = JobStatus(rawValue: status) else {
+      guard let known = JobStatus(exactly: status) else {
         let names = JobStatus.allCases.map(\.rawValue).joined(separator: ", ")
         throw .invalidParams(field: field("status"), expected: "one of \(names)")
       }
