@@ -1,3 +1,5 @@
+import ExactText
+
 /// All claims, one a runner: the one that wins. Members that hold the same have the same digest.
 struct ClaimMap: Sendable {
   private struct Entry {
@@ -6,22 +8,22 @@ struct ClaimMap: Sendable {
     var removed: Duration?
   }
 
-  private var entries: [String: Entry] = [:]
+  private var entries: [ExactText: Entry] = [:]
   /// 0 when there is no claim; the order in which they came makes no difference.
   private(set) var digest: UInt64 = 0
 
-  subscript(runner: String) -> RunnerClaim? { entries[runner]?.claim }
+  subscript(runner: String) -> RunnerClaim? { entries[ExactText(runner)]?.claim }
 
   /// By name of the runner.
   var all: [RunnerClaim] {
-    entries.values.map(\.claim).sorted { $0.runner.utf8.lexicographicallyPrecedes($1.runner.utf8) }
+    entries.values.map(\.claim).sorted { $0.runner.precedesExactly($1.runner) }
   }
 
   /// The same, with the age of those that are removed.
   func all(at now: Duration) -> [RunnerClaim] {
     all.map { claim in
       var claim = claim
-      if let removed = entries[claim.runner]!.removed {
+      if let removed = entries[ExactText(claim.runner)]!.removed {
         claim.age = UInt32(clamping: (now - removed).components.seconds)
       }
       return claim
@@ -33,13 +35,12 @@ struct ClaimMap: Sendable {
     var claim = claim
     let removed = claim.state == .removed ? now - .seconds(Int64(claim.age)) : nil
     claim.age = 0
-    if let known = entries[claim.runner]?.claim {
+    let runner = ExactText(claim.runner)
+    if let known = entries[runner]?.claim {
       guard claim.overrides(known) else { return false }
-      // The key is equal, its bytes may not be.
-      entries[claim.runner] = nil
       digest &-= Self.hash(known)
     }
-    entries[claim.runner] = Entry(claim: claim, removed: removed)
+    entries[runner] = Entry(claim: claim, removed: removed)
     digest &+= Self.hash(claim)
     return true
   }

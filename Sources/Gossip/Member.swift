@@ -1,18 +1,17 @@
+import ExactText
+
 // Who is in the cluster, as one member sees it.
 
 /// A member's name: 1 to 128 bytes of UTF-8, checked where it comes in.
-public struct MemberName: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct MemberName: ComparedExactly, Sendable, CustomStringConvertible {
   public static let maximumBytes = 128
   public let rawValue: String
   public init(_ rawValue: String) { self.rawValue = rawValue }
   public var description: String { rawValue }
-  public static func < (a: MemberName, b: MemberName) -> Bool {
-    a.rawValue.utf8.lexicographicallyPrecedes(b.rawValue.utf8)
-  }
 }
 
 /// Where a member receives packets: an IP address and a port, as `SocketAddress` writes them. At most 64 bytes.
-public struct MemberAddress: Hashable, Sendable, CustomStringConvertible {
+public struct MemberAddress: ComparedExactly, Sendable, CustomStringConvertible {
   public static let maximumBytes = 64
   public let rawValue: String
   public init(_ rawValue: String) { self.rawValue = rawValue }
@@ -65,6 +64,16 @@ public struct MemberProfile: Hashable, Sendable {
     self.startedAt = startedAt
   }
 
+  public static func == (a: MemberProfile, b: MemberProfile) -> Bool {
+    a.address == b.address && a.startedAt == b.startedAt && a.isDraining == b.isDraining && a.protocols == b.protocols
+      && a.api.isExactly(b.api) && a.zone.isExactly(b.zone) && a.version.isExactly(b.version)
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(address)
+    hasher.combine(startedAt)
+  }
+
   var isValid: Bool {
     (1...MemberAddress.maximumBytes).contains(address.rawValue.utf8.count) && api.utf8.count <= Self.maximumAPIBytes
       && zone.utf8.count <= Self.maximumTextBytes && version.utf8.count <= Self.maximumTextBytes
@@ -73,7 +82,7 @@ public struct MemberProfile: Hashable, Sendable {
   /// Whether this is the one that must stop, of two live members of one name.
   public func isYounger(than other: MemberProfile) -> Bool {
     startedAt == other.startedAt
-      ? other.address.rawValue.utf8.lexicographicallyPrecedes(address.rawValue.utf8) : startedAt > other.startedAt
+      ? other.address < address : startedAt > other.startedAt
   }
 }
 

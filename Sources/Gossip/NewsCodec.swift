@@ -1,3 +1,5 @@
+import ExactText
+
 // News, claims and the whole state as bytes.
 //
 //   news   state (1)  [age in seconds (4), of the failed and left]  incarnation (8)  name  address  api  zone  version
@@ -95,7 +97,7 @@ extension RunnerClaim: Spreadable {
   /// With names as long as they may be.
   static let largestSize = smallestSize - 3 + 4 + 2 * maximumNameBytes + MemberName.maximumBytes
 
-  var subject: String { runner }
+  var subject: ExactText { ExactText(runner) }
 
   var encodedSize: Int {
     Self.smallestSize - 3 + (state == .removed ? 4 : 0) + runner.utf8.count + queue.utf8.count

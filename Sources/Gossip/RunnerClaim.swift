@@ -1,3 +1,5 @@
+import ExactText
+
 // Who owns which runner, as members tell each other.
 
 /// What the owner says of its runner.
@@ -48,15 +50,25 @@ public struct RunnerClaim: Hashable, Sendable {
   public func overrides(_ other: RunnerClaim) -> Bool {
     if epoch != other.epoch { return epoch > other.epoch }
     // The owner alone is not enough: with queues apart, owner and revision could beat each other in a circle.
-    if owner != other.owner || queue != other.queue {
+    if owner != other.owner || !queue.isExactly(other.queue) {
       let (mine, its) = (Rendezvous.weight(queue, owner), Rendezvous.weight(other.queue, other.owner))
       if mine != its { return mine > its }
       if owner != other.owner { return other.owner < owner }
     }
     if revision != other.revision { return revision > other.revision }
     if state != other.state { return state.rawValue > other.state.rawValue }
-    // Strings of other bytes can be equal to Swift ("é" composed or not); bytes decide.
-    if !queue.utf8.elementsEqual(other.queue.utf8) { return other.queue.utf8.lexicographicallyPrecedes(queue.utf8) }
-    return other.runner.utf8.lexicographicallyPrecedes(runner.utf8)
+    if !queue.isExactly(other.queue) { return other.queue.precedesExactly(queue) }
+    return other.runner.precedesExactly(runner)
+  }
+
+  public static func == (a: RunnerClaim, b: RunnerClaim) -> Bool {
+    a.epoch == b.epoch && a.revision == b.revision && a.state == b.state && a.age == b.age && a.owner == b.owner
+      && a.runner.isExactly(b.runner) && a.queue.isExactly(b.queue)
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    runner.hashExactly(into: &hasher)
+    hasher.combine(epoch)
+    hasher.combine(revision)
   }
 }

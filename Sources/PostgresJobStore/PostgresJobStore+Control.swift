@@ -236,15 +236,15 @@ extension PostgresJobStore {
   }
 
   private func heard(_ payload: String) {
-    var lines = payload.split(separator: "\n")[...]
-    guard lines.popFirst() != "\(session)" else { return }
+    var lines = payload.utf8.split(separator: UInt8(ascii: "\n"))[...]
+    guard let sender = lines.popFirst(), !sender.elementsEqual("\(session)".utf8) else { return }
     var ended: [JobID] = []
     var queued: [RunnerName] = []
     var isAny = false
     for line in lines {
       switch line.first {
-      case "e": ended.append(JobID(trusted: String(line.dropFirst())))
-      case "q": queued.append(RunnerName(trusted: String(line.dropFirst())))
+      case UInt8(ascii: "e"): ended.append(JobID(trusted: String(Substring(line.dropFirst()))))
+      case UInt8(ascii: "q"): queued.append(RunnerName(trusted: String(Substring(line.dropFirst()))))
       default: isAny = true
       }
     }

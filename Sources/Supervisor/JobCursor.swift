@@ -1,3 +1,5 @@
+import ExactText
+
 /// Where a page of a store's jobs ends, as text `TIME-SEQ`.
 ///
 /// Lists go by the time of creation, newest first, and jobs of the same millisecond by their `seq`. So a page may begin
@@ -14,14 +16,16 @@ public struct JobCursor: Hashable, Sendable {
 
   /// - Throws: `invalidCursor` for what no page has answered.
   public init(_ text: String) throws(JobStoreError) {
-    let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+    // Two numbers of 19 digits at most.
+    guard text.utf8.count <= 39 else { throw .invalidCursor(text) }
+    let parts = text.utf8.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false).map { Substring($0) }
     // At most the end of the year 9999, the last that a timestamp of RFC 3339 can name.
     guard parts.count == 2, let time = Int64(parts[0]), let seq = Int64(parts[1]), seq >= 0,
       (0..<253_402_300_800_000).contains(time)
     else { throw .invalidCursor(text) }
     self.init(createdAt: Timestamp(milliseconds: time), seq: seq)
     // As it was written, to the byte: no sign, no leading zero.
-    guard self.text.utf8.elementsEqual(text.utf8) else { throw .invalidCursor(text) }
+    guard self.text.isExactly(text) else { throw .invalidCursor(text) }
   }
 
   public var text: String { "\(createdAt.milliseconds)-\(seq)" }

@@ -1,3 +1,5 @@
+import ExactText
+
 // Reading a whole store while others write it, a page at a time, without holding it still meanwhile.
 //
 // A job only ever moves forward: it is created, then it waits or runs, then it has ended. So whoever reads all that is
@@ -47,9 +49,10 @@ public struct ExportPosition: Hashable, Sendable, CustomStringConvertible {
 
   /// Reads what `description` wrote.
   public init?(_ text: String) {
-    let words = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+    let words = text.utf8.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
+      .map { String(Substring($0)) }
     let numbers = words.dropFirst().compactMap { Int64($0) }
-    guard let part = ExportPart(rawValue: words[0]), numbers.count == words.count - 1 else { return nil }
+    guard let part = ExportPart(exactly: words[0]), numbers.count == words.count - 1 else { return nil }
     self.init(part, place: numbers)
   }
 

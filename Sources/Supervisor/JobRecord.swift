@@ -1,3 +1,5 @@
+import ExactText
+
 /// Where a job is in its life: `created → queued → running → completed | failed | timeout`.
 public enum JobStatus: String, Sendable, CaseIterable {
   case created, queued, running, completed, failed, timeout
@@ -12,6 +14,19 @@ public enum JobResult: Hashable, Sendable {
   case success(String)
   /// Why it failed, in words, with the end of standard error.
   case error(String)
+
+  public static func == (a: JobResult, b: JobResult) -> Bool {
+    switch (a, b) {
+    case (.success(let a), .success(let b)), (.error(let a), .error(let b)): a.isExactly(b)
+    default: false
+    }
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    switch self {
+    case .success(let text), .error(let text): text.hashExactly(into: &hasher)
+    }
+  }
 }
 
 /// Which process runs a job, precisely enough to recognise it after this node was killed (proc(5)).

@@ -1,3 +1,5 @@
+import ExactText
+
 // The names of the domain, each a type of its own. They are parsed once, at the edge; inside, a value is valid by
 // construction.
 
@@ -7,8 +9,7 @@ public struct InvalidName: Error, Equatable, Sendable {
 }
 
 /// What all names have in common: a non-empty string of bounded length without control characters.
-public protocol Name: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible
-where RawValue == String {
+public protocol Name: ComparedExactly, Sendable, CustomStringConvertible {
   /// The longest name, in bytes of UTF-8.
   static var maximumBytes: Int { get }
   /// Takes the value as it is; only for values that were validated before (the store, another node).
@@ -30,10 +31,7 @@ extension Name {
     self.init(trusted: string)
   }
 
-  public init?(rawValue: String) { try? self.init(rawValue) }
   public var description: String { rawValue }
-  public static func == (a: Self, b: Self) -> Bool { a.rawValue.isExactly(b.rawValue) }
-  public static func < (a: Self, b: Self) -> Bool { a.rawValue.utf8.lexicographicallyPrecedes(b.rawValue.utf8) }
 }
 
 /// A job's id, chosen by the client; also its idempotency key. At most 256 bytes.

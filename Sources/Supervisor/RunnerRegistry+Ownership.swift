@@ -1,6 +1,7 @@
 import Cluster
 import Distributed
 import EventLoop
+import ExactText
 import Gossip
 import Logging
 
@@ -74,7 +75,7 @@ extension RunnerRegistry {
   }
 
   private func learn(_ claim: RunnerClaim) {
-    let before = RunnerName(rawValue: claim.runner).flatMap { ownership.claims[$0] }
+    let before = (try? RunnerName(claim.runner)).flatMap { ownership.claims[$0] }
     ownership.learn(claim)
     if state == .open || state == .draining {
       if claim.owner != node.member || claim.state == .removed {
@@ -88,7 +89,7 @@ extension RunnerRegistry {
 
   /// Gives up a runner that somebody else owns or has removed, if it lives here.
   private func yield(_ claim: RunnerClaim) async {
-    guard let name = RunnerName(rawValue: claim.runner), ownership.claims[name]?.owner != node.member else { return }
+    guard let name = try? RunnerName(claim.runner), ownership.claims[name]?.owner != node.member else { return }
     let owner = NodeName(trusted: claim.owner.rawValue)
     await local.whenLocal { supervisor in
       if claim.state == .removed {
@@ -121,7 +122,7 @@ extension RunnerRegistry {
     let claims = claims.map { claim in
       var claim = claim
       // Also after the clock was set back, what is said later wins.
-      if let known = RunnerName(rawValue: claim.runner).flatMap({ ownership.claims[$0] }), known.owner == claim.owner {
+      if let known = (try? RunnerName(claim.runner)).flatMap({ ownership.claims[$0] }), known.owner == claim.owner {
         claim.revision = max(claim.revision, known.revision + 1)
       }
       return claim
@@ -198,14 +199,14 @@ extension RunnerRegistry {
 
   /// What lives here is what this node owns; whatever came between is put right.
   private func reconcile() async {
-    let hosted = Set(await hosted().map(\.runner))
+    let hosted = Set(await hosted().map { ExactText($0.runner) })
     for runner in hosted {
-      guard let name = RunnerName(rawValue: runner), let claim = ownership.claims[name] else { continue }
+      guard let name = try? RunnerName(runner.rawValue), let claim = ownership.claims[name] else { continue }
       if claim.owner != node.member { await yield(claim) }
     }
     let missing = ownership.claims.compactMap { name, claim -> RegisteredRunner? in
-      guard claim.owner == node.member, !hosted.contains(claim.runner), !removing.contains(name),
-        let queue = QueueName(rawValue: claim.queue)
+      guard claim.owner == node.member, !hosted.contains(ExactText(claim.runner)), !removing.contains(name),
+        let queue = try? QueueName(claim.queue)
       else { return nil }
       return RegisteredRunner(name: name, queue: queue, isStopped: claim.state == .stopped, epoch: claim.epoch + 1)
     }

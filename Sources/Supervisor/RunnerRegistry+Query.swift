@@ -1,4 +1,5 @@
 import Cluster
+import ExactText
 
 // Lists of jobs of the whole cluster: pages of all nodes, merged by the time of creation, newest first.
 
@@ -116,6 +117,6 @@ struct ClusterCursor: Sendable {
   }
 
   mutating func end(_ node: NodeName) { positions[node] = Self.end }
-  func isAtEnd(_ node: NodeName) -> Bool { positions[node] == Self.end }
+  func isAtEnd(_ node: NodeName) -> Bool { positions[node]?.isExactly(Self.end) ?? false }
   func isComplete(_ nodes: [NodeName]) -> Bool { nodes.allSatisfy(isAtEnd) }
 }

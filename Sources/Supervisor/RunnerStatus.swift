@@ -1,5 +1,5 @@
 /// What a runner does at present.
-public enum RunnerState: String, Sendable {
+public enum RunnerState: String, Sendable, CaseIterable {
   case running
   /// Takes no more jobs and waits for its running ones to end.
   case stopping
