@@ -38,7 +38,8 @@ enum JobColumns {
       id: JobID(trusted: row.text(0)!), callerID: row.text(3)!, contextID: row.text(4)!, payload: row.text(5)!,
       runner: RunnerName(trusted: row.text(1)!), executor: ExecutorName(trusted: row.text(2)!),
       timeoutSeconds: row.double(6)!,
-      environment: Dictionary(uniqueKeysWithValues: environment.map { ($0.key, $0.value.stringValue ?? "") }))
+      environment: Dictionary(
+        uniqueKeysWithValues: environment.map { (VariableName(trusted: $0.key), $0.value.stringValue ?? "") }))
     return JobRecord(
       job: job, status: status, attempt: Int(row.int(9)!), createdAt: Timestamp(milliseconds: row.time(10)!),
       updatedAt: Timestamp(milliseconds: row.time(11)!), startedAt: row.time(12).map(Timestamp.init(milliseconds:)),
@@ -67,9 +68,10 @@ enum JobColumns {
   }
   static func step(_ row: QueryResult.Row) -> Int64 { row.int(19)! }
 
-  static func encode(_ environment: [String: String]) -> [UInt8]? {
+  static func encode(_ environment: [VariableName: String]) -> [UInt8]? {
     if environment.isEmpty { return nil }
-    return JSON.object(JSONObject(members: environment.map { (key: $0.key, value: .string($0.value)) })).serialized()
+    return JSON.object(JSONObject(members: environment.map { (key: $0.key.rawValue, value: .string($0.value)) }))
+      .serialized()
   }
 
   static func encode(_ result: JobResult?) -> [UInt8]? {

@@ -88,12 +88,12 @@ extension PostgresJobStore {
       found[record.job.id] = (record, JobColumns.step(row))
       ours[record.job.id] = row.bool(JobColumns.count) ?? false
     }
-    let foreign = Set(results[1].rows.map { $0.text(0)! })
+    let foreign = Set(results[1].rows.map { RunnerName(trusted: $0.text(0)!) })
     var again: [PendingStep] = []
     for step in steps {
       var isOurs = ours[step.id] ?? true
       if case .create(let record, _) = step.kind {
-        isOurs = options.createsForOwners || !foreign.contains(record.job.runner.rawValue)
+        isOurs = options.createsForOwners || !foreign.contains(record.job.runner)
       }
       switch Settlement(step, found: found[step.id], isOurs: isOurs) {
       case .done(let record): done(step, record)
@@ -218,7 +218,7 @@ extension PendingStep {
     switch kind {
     case .create(let record, let output):
       500 + record.job.payload.utf8.count + record.job.callerID.utf8.count + record.job.contextID.utf8.count
-        + record.job.environment.reduce(0) { $0 + 8 + $1.key.utf8.count + $1.value.utf8.count }
+        + record.job.environment.reduce(0) { $0 + 8 + $1.key.rawValue.utf8.count + $1.value.utf8.count }
         + (output.map { $0.stdout.count + $0.stderr.count } ?? 0)
     case .transition(.finish(_, _, let output, _)): 500 + 2 * (output.map { $0.stdout.count + $0.stderr.count } ?? 0)
     default: 200

@@ -102,10 +102,11 @@ enum JobRow {
       stdoutDropped: kept.stdoutDropped, stderrDropped: kept.stderrDropped)
   }
 
-  private static func encode(_ environment: [String: String]) -> Data? {
+  private static func encode(_ environment: [VariableName: String]) -> Data? {
     if environment.isEmpty { return nil }
     return Data(
-      JSON.object(JSONObject(members: environment.map { (key: $0.key, value: .string($0.value)) })).serialized())
+      JSON.object(JSONObject(members: environment.map { (key: $0.key.rawValue, value: .string($0.value)) }))
+        .serialized())
   }
 
   private static func encode(_ result: JobResult?) -> Data? {
@@ -131,7 +132,9 @@ enum JobRow {
       payload: text("payload"), runner: RunnerName(trusted: row["runner"]),
       executor: ExecutorName(trusted: row["executor"]), timeoutSeconds: row["timeout"],
       environment: Dictionary(
-        uniqueKeysWithValues: (environment?.objectValue?.members ?? []).map { ($0.key, $0.value.stringValue ?? "") }))
+        uniqueKeysWithValues: (environment?.objectValue?.members ?? []).map {
+          (VariableName(trusted: $0.key), $0.value.stringValue ?? "")
+        }))
     return JobRecord(
       job: job, status: status, attempt: row["attempt"], createdAt: Timestamp(milliseconds: row["created_at"]),
       updatedAt: Timestamp(milliseconds: row["updated_at"]),

@@ -39,6 +39,6 @@ struct RecordCache {
     var bytes = 500 + job.payload.utf8.count + job.callerID.utf8.count + job.contextID.utf8.count
     if case .success(let text)? = record.result { bytes += text.utf8.count }
     if case .error(let text)? = record.result { bytes += text.utf8.count }
-    return bytes + job.environment.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count + 64 }
+    return bytes + job.environment.reduce(0) { $0 + $1.key.rawValue.utf8.count + $1.value.utf8.count + 64 }
   }
 }

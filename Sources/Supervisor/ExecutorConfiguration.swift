@@ -36,14 +36,14 @@ public struct ExecutorConfiguration: Hashable, Sendable {
   /// Put before the command, e.g. `["bwrap", …]`.
   public var wrapper: [String]
   /// Set for every job of this executor; a job's own `env_vars` come later and win.
-  public var environment: [String: String]
+  public var environment: [VariableName: String]
   /// The user that the child runs as; `nil` is the node's own.
   public var user: String?
   public var limits: ResourceLimits
 
   public init(
     name: ExecutorName, command: [String], payload: PayloadPassing = .stdin, wrapper: [String] = [],
-    environment: [String: String] = [:], user: String? = nil, limits: ResourceLimits = ResourceLimits()
+    environment: [VariableName: String] = [:], user: String? = nil, limits: ResourceLimits = ResourceLimits()
   ) {
     self.name = name
     self.command = command

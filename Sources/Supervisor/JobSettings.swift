@@ -13,11 +13,12 @@ public struct JobSettings: Sendable {
   /// Between SIGTERM and SIGKILL.
   public var killGrace: Duration
   /// What children inherit of the node's environment: `PATH`, `HOME`, `LANG`, `TZ`.
-  public var baseEnvironment: [String: String]
+  public var baseEnvironment: [VariableName: String]
 
   public init(
     node: NodeName, instance: String, workDirectory: String, maxOutputBytes: Int = 1 << 20,
-    killGrace: Duration = .seconds(5), baseEnvironment: [String: String] = ["PATH": "/usr/local/bin:/usr/bin:/bin"]
+    killGrace: Duration = .seconds(5),
+    baseEnvironment: [VariableName: String] = ["PATH": "/usr/local/bin:/usr/bin:/bin"]
   ) {
     self.node = node
     self.instance = instance

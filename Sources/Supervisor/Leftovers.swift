@@ -5,7 +5,7 @@ import Glibc
 
 public enum Leftovers {
   /// The variable by which a node knows its children again.
-  public static let instanceVariable = "HERO_INSTANCE"
+  public static let instanceVariable: VariableName = "HERO_INSTANCE"
 
   /// Kills every process of this instance, with its process group, until none is left.
   ///

@@ -46,16 +46,21 @@ extension Params {
     return seconds
   }
 
-  private func environment() throws(JSONRPCError) -> [String: String] {
+  private func environment() throws(JSONRPCError) -> [VariableName: String] {
     let variables = try params("env_vars")
-    var environment: [String: String] = [:]
+    guard variables.object.count <= Job.maximumVariables else {
+      throw .invalidParams(field: variables.path, expected: "at most \(Job.maximumVariables) variables")
+    }
+    var environment: [VariableName: String] = [:]
+    environment.reserveCapacity(variables.object.count)
     for (key, value) in variables.object.members {
+      guard let name = try? VariableName(key) else {
+        throw .invalidParams(field: variables.field(key), expected: VariableName.expectation)
+      }
       guard case .string(let text) = value else {
         throw .invalidParams(field: variables.field(key), expected: "a string", got: value)
       }
-      guard environment.updateValue(text, forKey: key) == nil else {
-        throw .invalidParams(field: variables.field(key), expected: "a name that looks like no other")
-      }
+      environment[name] = text
     }
     return environment
   }
@@ -78,7 +83,9 @@ extension JSON {
 
   private static func jobObject(_ record: JobRecord) -> JSONObject {
     let job = record.job
-    let variables = job.environment.sorted { $0.key < $1.key }.map { (key: $0.key, value: JSON.string($0.value)) }
+    let variables = job.environment.sorted { $0.key < $1.key }.map {
+      (key: $0.key.rawValue, value: JSON.string($0.value))
+    }
     return [
       "id": .string(job.id.rawValue), "caller_id": .string(job.callerID), "context_id": .string(job.contextID),
       "payload": .string(job.payload), "runner": .string(job.runner.rawValue),

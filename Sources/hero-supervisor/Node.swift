@@ -95,8 +95,8 @@ actor Node {
       maxOutputBytes: configuration.jobs.maxOutputBytes,
       killGrace: .milliseconds(Int64(configuration.jobs.killGraceSeconds * 1000)))
     let inherited = processEnvironment()
-    for name in ["PATH", "HOME", "LANG", "TZ"] {
-      if let value = inherited[name] { settings.baseEnvironment[name] = value }
+    for name: VariableName in ["PATH", "HOME", "LANG", "TZ"] {
+      if let value = inherited[name.rawValue] { settings.baseEnvironment[name] = value }
     }
     do throws(UVError) { try await processes.start() } catch {
       throw CommandFailure(message: "cannot start the guard process: \(error)", status: .failed)

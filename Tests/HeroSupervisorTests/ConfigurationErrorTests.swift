@@ -117,7 +117,11 @@ struct ConfigurationErrorTests {
         #"{"command": ["x"], "limits": {"open_files": 1}}"#,
         "executors.e.limits.open_files: expected a whole number from 8"
       ),
-      (#"{"command": ["x"], "env": {"A=B": "c"}}"#, #"executors.e.env: "A=B" cannot be the name of a variable"#),
+      (
+        #"{"command": ["x"], "env": {"A=B": "c"}}"#,
+        #"executors.e.env: "A=B" cannot be the name of a variable: expected a name of 1 to 256 bytes of printable ASCII"#
+      ),
+      (#"{"command": ["x"], "env": {"É": "c"}}"#, #"executors.e.env: "É" cannot be the name of a variable"#),
       (#"{"command": ["x"], "pass_env": [""]}"#, "executors.e.pass_env[0]: expected the name of a variable"),
     ])
   func executors(json: String, beginning: String) {

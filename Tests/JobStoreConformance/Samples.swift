@@ -13,7 +13,7 @@ extension Job {
   package static func sample(
     _ id: String, caller: String = "caller", context: String = "context", payload: String = "echo hello",
     runner: String = "runner", executor: String = "shell", timeout: Double = 1.5,
-    environment: [String: String] = ["KEY": "value", "EMPTY": ""]
+    environment: [VariableName: String] = ["KEY": "value", "EMPTY": ""]
   ) -> Job {
     Job(
       id: JobID(trusted: id), callerID: caller, contextID: context, payload: payload,

@@ -46,7 +46,9 @@ struct FieldErrorTests {
       (["caller_id"], ["a\u{0}b"], "caller_id"), (["context_id"], ["\u{0}"], "context_id"),
       (["timeout"], [-1, -0.001, 31_536_001, 1e300], "timeout"),
       (["env_vars"], [["A": 1], ["A": .null], ["A": ["b"]], ["A": true]], "env_vars.A"),
-      (["env_vars"], [["": "1"], ["A=B": "1"], ["=": ""]], "env_vars"),
+      (["env_vars"], [["": "1"]], "env_vars."), (["env_vars"], [["A=B": "1"]], "env_vars.A=B"),
+      (["env_vars"], [["é": ""]], "env_vars.é"), (["env_vars"], [["a\n": ""]], "env_vars.a\n"),
+      (["env_vars"], [[long: ""]], "env_vars.\(long.prefix(256 - "params.job.env_vars.".count))…"),
       (["env_vars"], [["A": "a\u{0}b"]], "env_vars.A"),
     ]
     try await TestNode.run { node async throws in
@@ -62,6 +64,22 @@ struct FieldErrorTests {
     }
   }
 
+  @Test("a job has a thousand variables at most")
+  func manyVariables() async throws {
+    func job(_ count: Int) -> JSON {
+      let variables = (0..<count).map { (key: "V\($0)", value: "x" as JSON) }
+      return SupervisorAPITests.job("j\(count)", executor: "echo", environment: .object(JSONObject(members: variables)))
+    }
+    try await TestNode.run { node async throws in
+      for method in ["jobs.create", "job.run"] {
+        try await expect(
+          node, method, ["secret": .string(Key.user), "job": job(1001)], refuses: "params.job.env_vars")
+      }
+      try await node.create(job(1000))
+      #expect(try await node.call("jobs.list")[0]?["env_vars"]?.objectValue?.count == 1000)
+    }
+  }
+
   @Test("values at the edge of what is allowed are kept as they are")
   func edges() async throws {
     try await TestNode.run { node async throws in
@@ -69,7 +87,7 @@ struct FieldErrorTests {
       let runner = String(repeating: "r", count: 126) + "é"
       try await node.register(runner, queue: "queue with spaces")
       let given = job(
-        id, "a\u{0}b", runner: runner, executor: "echo", timeout: 31_536_000, environment: ["é": "\u{1}\n"]
+        id, "a\u{0}b", runner: runner, executor: "echo", timeout: 31_536_000, environment: ["a b%\"~": "\u{1}\n"]
       )
       .with("caller_id", value: "").with("context_id", value: "\n😀")
       try await node.create(given)

@@ -1,4 +1,5 @@
 import JSONRPC
+import Supervisor
 import Testing
 
 // What clients write into a job comes back as they wrote it, or is refused with the field's name; nothing is cut.
@@ -56,6 +57,24 @@ struct JobTextTests {
         #expect([-32700, -32602].contains(error.code), "\(error)")
         #expect(try await node.error("job.status", ["job"]).code == -32002)
       }
+    }
+  }
+
+  @Test("a job of before whose variables have names that are refused now is shown as it is, and at once")
+  func oldVariables() async throws {
+    try await TestNode.run { node in
+      let marks = ["\u{345}", "\u{301}", "\u{316}", "\u{327}"].map { String(repeating: $0, count: 16_000) }.joined()
+      let names = ["", "a=b", "\u{e9}", "e\u{301}", "a" + marks, "b" + marks]
+      let job = Job(
+        id: JobID(trusted: "old"), callerID: "", contextID: "", payload: "", runner: RunnerName(trusted: "r"),
+        executor: .echo, environment: Dictionary(uniqueKeysWithValues: names.map { (VariableName(trusted: $0), "1") }))
+      _ = try await node.store.create(JobRecord(job: job, createdAt: .now), output: nil)
+      let start = ContinuousClock.now
+      let listed = try await node.call("jobs.list")[0]?["env_vars"]?.objectValue
+      #expect(
+        listed?.keys.map { Array($0.utf8) } == names.map { Array($0.utf8) }.sorted { $0.lexicographicallyPrecedes($1) })
+      // Normalised, these names would take a minute.
+      #expect(ContinuousClock.now - start < .seconds(10))
     }
   }
 

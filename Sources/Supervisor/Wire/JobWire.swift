@@ -1,4 +1,5 @@
 import Cluster
+import ExactText
 
 // Jobs as arguments and answers of distributed calls.
 
@@ -17,11 +18,13 @@ extension ExecutorName: WireValue {}
 extension NodeName: WireValue {}
 
 /// An enumeration is its word.
-extension WireValue where Self: RawRepresentable, RawValue == String {
+extension WireValue where Self: CaseIterable & RawRepresentable<String> {
   public func encode(into writer: inout WireWriter) { writer.add(rawValue) }
   public init(from reader: inout WireReader) throws(MalformedWire) {
     let word: String = try reader.value()
-    guard let value = Self(rawValue: word) else { throw MalformedWire("an unknown word \"\(word.prefix(64))\"") }
+    guard let value = Self(exactly: word) else {
+      throw MalformedWire("an unknown word \"\(word.shortened(toBytes: 64))\"")
+    }
     self = value
   }
 }
@@ -46,7 +49,7 @@ extension Job: WireValue {
     writer.add(timeoutSeconds)
     writer.addInteger(UInt32(environment.count))
     for (name, value) in environment {
-      writer.add(name)
+      writer.add(name.rawValue)
       writer.add(value)
     }
   }
@@ -59,9 +62,9 @@ extension Job: WireValue {
     let runner: RunnerName = try reader.value()
     let executor: ExecutorName = try reader.value()
     let timeoutSeconds: Double = try reader.value()
-    var environment: [String: String] = [:]
+    var environment: [VariableName: String] = [:]
     for _ in 0..<(try reader.integer(UInt32.self)) {
-      let name: String = try reader.value()
+      let name = VariableName(trusted: try reader.value())
       environment[name] = try reader.value(String.self)
     }
     self.init(

@@ -218,7 +218,7 @@ extension ExecutorReading {
   func resolved(_ environment: [String: String]) -> ExecutorConfiguration {
     var result = configuration
     for name in passedVariables where result.environment[name] == nil {
-      if let value = environment[name] { result.environment[name] = value }
+      if let value = environment[name.rawValue] { result.environment[name] = value }
     }
     return result
   }

@@ -7,7 +7,7 @@ struct ExecutorReading {
 
   var configuration: ExecutorConfiguration
   /// Variables that a job gets from the node's own environment, where they are set.
-  var passedVariables: [String]
+  var passedVariables: [VariableName]
 
   init?(name: String, reader: SettingReader) {
     var reader = reader
@@ -75,16 +75,14 @@ struct ExecutorReading {
   }
 }
 
-extension SettingKind<String> {
+extension SettingKind<VariableName> {
   /// The name of an environment variable.
   static let variableName = simple(
-    "the name of a variable", show: { .string($0) },
-    parse: { node in
-      node.asString.flatMap { isVariableName($0) ? $0 : nil }
-    })
+    "the name of a variable", show: { .string($0.rawValue) },
+    parse: { node in node.asString.flatMap { try? VariableName($0) } })
 }
 
-extension SettingKind<[String: String]> {
+extension SettingKind<[VariableName: String]> {
   /// Environment variables and their values, which may be secret and are never shown.
   static let variables = SettingKind(
     expected: "an object of variables and their values", isSecret: true,
@@ -93,12 +91,16 @@ extension SettingKind<[String: String]> {
         findings.problem(path, "expected an object of variables and their values, got \(node.sort)", node.source)
         return nil
       }
-      var variables: [String: String] = [:]
+      var variables: [VariableName: String] = [:]
       for (name, member) in members {
-        if !isVariableName(name) {
-          findings.problem(path, "\(quoted(name)) cannot be the name of a variable", member.source)
-        } else if let value = member.asString, !value.utf8.contains(0) {
-          variables[name] = value
+        guard let variable = try? VariableName(name) else {
+          findings.problem(
+            path, "\(quoted(name)) cannot be the name of a variable: expected \(VariableName.expectation)",
+            member.source)
+          continue
+        }
+        if let value = member.asString, !value.utf8.contains(0) {
+          variables[variable] = value
         } else {
           findings.problem("\(path).\(name)", "expected a string without NUL, got \(member.sort)", member.source)
         }
@@ -106,11 +108,7 @@ extension SettingKind<[String: String]> {
       return variables
     },
     show: { variables in
-      .object(variables.keys.sorted().map { ($0, SettingNode(SettingNode.Value.string("***"), source: .builtIn)) })
+      .object(
+        variables.keys.sorted().map { ($0.rawValue, SettingNode(SettingNode.Value.string("***"), source: .builtIn)) })
     })
-}
-
-/// Whether a name can stand before `=` in an environment.
-private func isVariableName(_ name: String) -> Bool {
-  !name.isEmpty && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "=") }
 }

@@ -1,3 +1,4 @@
+import ExactText
 import JSONRPC
 import Supervisor
 
@@ -37,6 +38,12 @@ struct ExportFields {
     return number
   }
 
+  /// One of the words of an enumeration.
+  func word<Word: CaseIterable & RawRepresentable<String>>(_ key: String) throws(ExportLineError) -> Word {
+    guard let word = Word(exactly: try text(key)) else { throw wrong(key) }
+    return word
+  }
+
   func number(_ key: String) throws(ExportLineError) -> Double {
     guard let number = object[key]?.doubleValue else { throw wrong(key) }
     return number
@@ -71,12 +78,13 @@ struct ExportFields {
     return try ExportFields(member, "\(name)'s \(key)")
   }
 
-  func texts(_ key: String) throws(ExportLineError) -> [String: String] {
-    var texts: [String: String] = [:]
+  /// Names as they were taken once, also those that would be refused today.
+  func variables(_ key: String) throws(ExportLineError) -> [VariableName: String] {
+    var variables: [VariableName: String] = [:]
     for (name, value) in object[key]?.objectValue?.members ?? [] {
       guard case .string(let text) = value else { throw wrong(key) }
-      texts[name] = text
+      variables[VariableName(trusted: name)] = text
     }
-    return texts
+    return variables
   }
 }

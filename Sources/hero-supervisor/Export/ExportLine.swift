@@ -1,3 +1,4 @@
+import ExactText
 import JSONRPC
 import Supervisor
 
@@ -36,7 +37,7 @@ struct ExportHeader: Hashable {
 
 /// Which store, as far as can be told from within.
 struct StoreIdentity: Hashable {
-  enum Kind: String { case sqlite, postgres }
+  enum Kind: String, CaseIterable { case sqlite, postgres }
   let kind: Kind
   /// Of an SQLite file, made with it.
   var instance: String?
@@ -76,7 +77,7 @@ extension ExportLine {
       throw ExportLineError(reason: "is not valid: \(error.reason)")
     }
     guard let first = json.objectValue?.members.first else { throw ExportLineError(reason: "is not an object") }
-    switch first.key {
+    switch ExactText(first.key) {
     case "format": self = .header(try ExportHeader(ExportFields(json, "the header")))
     case "runner": self = .runner(try RegisteredRunner(ExportFields(first.value, "the runner")))
     case "job": self = .job(try ExportedJob(ExportFields(first.value, "the job")))
@@ -89,7 +90,7 @@ extension ExportLine {
 
 extension ExportHeader {
   init(_ fields: ExportFields) throws(ExportLineError) {
-    guard try fields.text("format") == Self.format else {
+    guard try fields.text("format").isExactly(Self.format) else {
       throw ExportLineError(reason: "is not the beginning of an export")
     }
     let version = try fields.integer("version")
@@ -98,7 +99,7 @@ extension ExportHeader {
     }
     createdAt = try fields.time("created_at")
     let store = try fields.fields("store")
-    guard let kind = StoreIdentity.Kind(rawValue: try store.text("kind")) else { throw store.wrong("kind") }
+    let kind: StoreIdentity.Kind = try store.word("kind")
     let instance = try store.optional("instance") { fields throws(ExportLineError) in try fields.text("instance") }
     self.store = StoreIdentity(kind: kind, instance: instance)
   }

@@ -27,7 +27,7 @@ extension JSON {
     func add(_ key: String, _ value: JSON?) { if let value { members.append((key, value)) } }
     if !job.environment.isEmpty {
       let variables = job.environment.sorted { $0.key < $1.key }
-      add("env_vars", .object(JSONObject(members: variables.map { ($0.key, .string($0.value)) })))
+      add("env_vars", .object(JSONObject(members: variables.map { ($0.key.rawValue, .string($0.value)) })))
     }
     add("status", .string(record.status.rawValue))
     add("attempt", .int(Int64(record.attempt)))
@@ -64,8 +64,8 @@ extension ExportedJob {
     let job = Job(
       id: try fields.name("id"), callerID: try fields.text("caller_id"), contextID: try fields.text("context_id"),
       payload: try fields.text("payload"), runner: try fields.name("runner"), executor: try fields.name("executor"),
-      timeoutSeconds: try fields.number("timeout"), environment: try fields.texts("env_vars"))
-    guard let status = JobStatus(rawValue: try fields.text("status")) else { throw fields.wrong("status") }
+      timeoutSeconds: try fields.number("timeout"), environment: try fields.variables("env_vars"))
+    let status: JobStatus = try fields.word("status")
     let success = try fields.optional("success") { fields throws(ExportLineError) in try fields.text("success") }
     let error = try fields.optional("error") { fields throws(ExportLineError) in try fields.text("error") }
     let result: JobResult? =
