@@ -10,6 +10,9 @@ public struct Dispatcher<Context: Sendable>: Sendable {
 
   private let methods: [ExactText: Method<Context>]
   private let maximumBatch: Int
+  /// Numbers, strings, members … of a request or a batch: fifty for each call of a batch. A job with as many variables as
+  /// it may have is far below.
+  private var maximumValues: Int { 50 * max(maximumBatch, 1000) }
   private let maximumResponseBytes: Int
   private let observer: Observer?
 
@@ -26,14 +29,16 @@ public struct Dispatcher<Context: Sendable>: Sendable {
   /// Answers a request or a batch.
   /// - Returns: `nil` when there is nothing to answer: all were notifications.
   public func dispatch(_ body: [UInt8], context: Context) async -> [UInt8]? {
+    // Looked at before a tree is built of them: an empty object is three bytes here and a hundred there.
+    if let count = BatchScan.calls(in: body), count > maximumBatch {
+      return answer(.null, .failure(.batchTooBig(limit: maximumBatch, count: count)), method: nil)
+    }
     let value: JSON
-    do { value = try JSON.parse(body) } catch { return answer(.null, .failure(.parseError(error)), method: nil) }
+    do { value = try JSON.parse(body, maximumValues: maximumValues) } catch {
+      return answer(.null, .failure(.parseError(error)), method: nil)
+    }
     guard case .array(let requests) = value else { return await answer(to: value, context) }
     if requests.isEmpty { return answer(.null, .failure(.invalidRequest("the batch is empty")), method: nil) }
-    if requests.count > maximumBatch {
-      let error = JSONRPCError.batchTooBig(limit: maximumBatch, count: requests.count)
-      return answer(.null, .failure(error), method: nil)
-    }
     return await answer(toBatch: requests, context)
   }
 

@@ -21,21 +21,28 @@ extension JSON {
   /// Parses one JSON value, strictly (RFC 8259): no duplicate keys, no lone surrogates, no invalid UTF-8, no integer
   /// beyond 64 bits and no number beyond a double, no more than `maximumDepth` levels, and nothing but whitespace
   /// around the value. Strings may hold `\u0000`, keys may not.
-  public static func parse(_ bytes: [UInt8]) throws(JSONParseError) -> JSON {
+  ///
+  /// - Parameter maximumValues: how many values there may be, members of objects and elements of arrays included. A value
+  ///   of two bytes costs fifty times as many, so whoever reads a stranger's text has a bound.
+  public static func parse(_ bytes: [UInt8], maximumValues: Int = .max) throws(JSONParseError) -> JSON {
     // `withUnsafeBytes` passes on an error without its type.
     let result: Result<JSON, JSONParseError> = bytes.withUnsafeBytes { text in
-      do throws(JSONParseError) { return .success(try parse(text)) } catch { return .failure(error) }
+      do throws(JSONParseError) { return .success(try parse(text, maximumValues: maximumValues)) } catch {
+        return .failure(error)
+      }
     }
     return try result.get()
   }
 
   public static func parse(_ text: String) throws(JSONParseError) -> JSON { try parse(Array(text.utf8)) }
 
-  public static func parse(_ text: UnsafeRawBufferPointer) throws(JSONParseError) -> JSON {
+  public static func parse(
+    _ text: UnsafeRawBufferPointer, maximumValues: Int = .max
+  ) throws(JSONParseError) -> JSON {
     guard let start = text.baseAddress, !text.isEmpty else {
       throw JSONParseError(reason: "the text is empty", line: 1, column: 1)
     }
-    try checkBytes(text)
+    try checkBytes(text, maximumValues)
     var error = json_error_t()
     let flags = Int(JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
     guard let root = json_loadb(start.assumingMemoryBound(to: CChar.self), text.count, flags, &error) else {
@@ -45,10 +52,11 @@ extension JSON {
     return try JSON(root)
   }
 
-  /// What libjansson leaves to its caller: it would recurse to 2,048 levels, and reads over a zero byte that follows a
-  /// number.
-  private static func checkBytes(_ text: UnsafeRawBufferPointer) throws(JSONParseError) {
+  /// What libjansson leaves to its caller: it would recurse to 2,048 levels, reads over a zero byte that follows a
+  /// number, and counts nothing. Each value but the first follows a comma, or the bracket that opens what it is in.
+  private static func checkBytes(_ text: UnsafeRawBufferPointer, _ maximumValues: Int) throws(JSONParseError) {
     var depth = 0
+    var values = 1
     var inString = false
     var isEscaped = false
     for (position, byte) in text.enumerated() {
@@ -67,11 +75,16 @@ extension JSON {
       case UInt8(ascii: "\""): inString = true
       case UInt8(ascii: "["), UInt8(ascii: "{"):
         depth += 1
+        values += 1
         if depth > maximumDepth {
           throw JSONParseError("nested deeper than \(maximumDepth) levels", at: position, of: text)
         }
       case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
-      default: break
+      case UInt8(ascii: ","): values += 1
+      default: continue
+      }
+      if values > maximumValues {
+        throw JSONParseError("more than \(maximumValues) values", at: position, of: text)
       }
     }
   }

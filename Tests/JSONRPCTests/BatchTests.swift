@@ -1,7 +1,8 @@
 // Batches (section 6) beyond the specification's examples: concurrency and limits.
 
-import JSONRPC
 import Testing
+
+@testable import JSONRPC
 
 @Suite("Dispatcher: batches", .timeLimit(.minutes(5)))
 struct BatchTests {
@@ -63,6 +64,29 @@ struct BatchTests {
     let notification = #"{"jsonrpc":"2.0","method":"get_data"}"#
     let notifications = Array(repeating: notification, count: 6).joined(separator: ",")
     #expect(try await dispatcher.error("[\(notifications)]").code == -32010)
+  }
+
+  @Test(
+    "a batch is counted before anything of it is built",
+    arguments: [
+      ("[]", 0), (" [ ] ", 0), ("[1]", 1), ("\n\t\r [{},{}]", 2), (#"["a,b","\",",[1,2],{"c":[3,4],"d":5}]"#, 4),
+      (#"["\\",1]"#, 2), ("[[[,,,]]],2", 1), ("[1,2", 2), (#"[1,"2,3"#, 2), (#"["\"#, 1), ("[1],[2]", 1), ("[,,]", 3),
+    ])
+  func counting(text: String, count: Int) {
+    #expect(BatchScan.calls(in: Array(text.utf8)) == count)
+  }
+
+  @Test("what is no array is no batch", arguments: ["", " ", "{}", "1", "\"[1]\"", "x[1]"])
+  func noBatch(text: String) {
+    #expect(BatchScan.calls(in: Array(text.utf8)) == nil)
+  }
+
+  @Test("ten megabytes of empty objects are refused for a small part of what it costs to build them")
+  func manyMembers() async throws {
+    let batch = "[\(Array(repeating: "{}", count: 3_000_000).joined(separator: ","))]"
+    let error = try await Dispatcher<Void>.calculator.error(batch)
+    #expect(error.code == -32010)
+    #expect(error.data["count"] == 3_000_000)
   }
 
   @Test("a batch within a batch is an invalid request, not another batch")

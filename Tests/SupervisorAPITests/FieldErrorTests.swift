@@ -77,6 +77,9 @@ struct FieldErrorTests {
       }
       try await node.create(job(1000))
       #expect(try await node.call("jobs.list")[0]?["env_vars"]?.objectValue?.count == 1000)
+      // So many that nothing is built of them.
+      let error = try await node.error("jobs.create", ["secret": .string(Key.user), "job": job(60_000)])
+      #expect(error.code == -32700 && error.message.contains("more than 50000 values"), "\(error)")
     }
   }
 
