@@ -26,7 +26,11 @@ extension TestNode {
     _ method: String, _ path: String, headers: [String] = [], body: String = ""
   ) async throws -> HTTPExchange {
     let lines = ["\(method) \(path) HTTP/1.1", "Host: \(endpoint)", "Connection: close"] + headers
-    let request = Array((lines.joined(separator: "\r\n") + "\r\n\r\n" + body).utf8)
+    return try await exchange(Array((lines.joined(separator: "\r\n") + "\r\n\r\n" + body).utf8))
+  }
+
+  /// One request, as bytes, on a connection of its own; it asks the server to close.
+  func exchange(_ request: [UInt8]) async throws -> HTTPExchange {
     let loop = loop
     let address = try SocketAddress(host: endpoint.host, port: endpoint.port)
     let answer = try await Task(executorPreference: loop) {

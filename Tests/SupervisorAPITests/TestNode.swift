@@ -26,6 +26,7 @@ struct TestNode {
     var maxRequestBytes = 10 << 20
     var maxResponseBytes = 10 << 20
     var maxBatch = 1000
+    var http = HTTPServerConfiguration()
   }
 
   let loop: EventLoop
@@ -89,7 +90,7 @@ struct TestNode {
       if let reason = await registry.unreadiness { return reason }
       return await store.unavailability()
     }
-    var limits = HTTPServerConfiguration()
+    var limits = options.http
     limits.maxRequestBytes = options.maxRequestBytes
     limits.errorBody = HTTPEndpoint.errorBody(maxRequestBytes: options.maxRequestBytes)
     return HTTPServer(loop: loop, configuration: limits, logger: .silent) { await endpoint.answer($0) }
