@@ -27,7 +27,7 @@ actor Node {
   /// Runs a node until SIGTERM or SIGINT, and drains it.
   static func run(_ configuration: Configuration) async throws {
     let logger = Logger(label: "node")
-    do throws(FileBytes.Failure) { try DataDirectory.create(configuration.dataDirectory) } catch {
+    do throws(FileBytes.Failure) { try DataDirectory.prepare(configuration.dataDirectory) } catch {
       throw CommandFailure(
         message: "cannot use the data directory \(error.path): \(error.reason)",
         hints: ["name another with --data-dir or HERO_DATA_DIR"], status: .usage)

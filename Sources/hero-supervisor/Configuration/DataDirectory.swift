@@ -21,8 +21,30 @@ enum DataDirectory {
     return String(cString: path)
   }
 
+  /// Makes the directory if it is missing, and looks whose it is: who else may write it could put another store, another
+  /// key, or links in the place of the node's own files.
+  /// - Throws: for a directory of another user than the node's own or root, and for one that group or others may write;
+  ///   the reason says what to do.
+  static func prepare(_ path: String) throws(FileBytes.Failure) {
+    try create(path)
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw FileBytes.Failure(path: path, reason: errorText(errno), code: errno) }
+    guard status.st_uid == geteuid() || status.st_uid == 0 else {
+      throw FileBytes.Failure(
+        path: path,
+        reason: "belongs to uid \(status.st_uid), and not to the node's own, \(geteuid()), or root; `chown` it",
+        code: EPERM)
+    }
+    guard status.st_mode & mode_t(S_IWGRP | S_IWOTH) == 0 else {
+      throw FileBytes.Failure(
+        path: path,
+        reason: "may be written by group or others (mode \(String(status.st_mode & 0o7777, radix: 8))); "
+          + "do `chmod go-w \(path)`", code: EPERM)
+    }
+  }
+
   /// Makes the directory and those above it that are missing, for the owner alone (0700).
-  static func create(_ path: String) throws(FileBytes.Failure) {
+  private static func create(_ path: String) throws(FileBytes.Failure) {
     var status = stat()
     if stat(path, &status) == 0 {
       guard status.st_mode & S_IFMT == S_IFDIR else {

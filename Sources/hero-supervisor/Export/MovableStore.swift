@@ -31,7 +31,7 @@ enum MovableStore: Sendable {
   ) async throws(CommandFailure) -> MovableStore {
     switch configuration.store {
     case .sqlite(let path):
-      do throws(FileBytes.Failure) { try DataDirectory.create(configuration.dataDirectory) } catch {
+      do throws(FileBytes.Failure) { try DataDirectory.prepare(configuration.dataDirectory) } catch {
         throw CommandFailure(message: "cannot use the data directory \(error.path): \(error.reason)", status: .usage)
       }
       var options = SQLiteJobStore.Options()
