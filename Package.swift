@@ -27,6 +27,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(name: "CLLHTTP"),
+    .target(name: "CDirectories"),
     // Text compared by its bytes; everything that meets strangers' text uses it.
     .target(name: "ExactText", swiftSettings: swift),
 
@@ -52,7 +53,7 @@ let package = Package(
     .target(
       name: "Supervisor",
       dependencies: [
-        "Cluster", "EventLoop", "ExactText", "Gossip", .product(name: "Logging", package: "swift-log"),
+        "CDirectories", "Cluster", "EventLoop", "ExactText", "Gossip", .product(name: "Logging", package: "swift-log"),
         .product(name: "DequeModule", package: "swift-collections"),
       ], swiftSettings: swift),
     .target(

@@ -6,8 +6,6 @@ public struct JobSettings: Sendable {
   public var node: NodeName
   /// Identity of the data directory; every child carries it (`Leftovers`).
   public var instance: String
-  /// Every job gets a directory of its own below this one.
-  public var workDirectory: String
   /// Bytes kept of each of a job's two output streams.
   public var maxOutputBytes: Int
   /// Between SIGTERM and SIGKILL.
@@ -16,13 +14,11 @@ public struct JobSettings: Sendable {
   public var baseEnvironment: [VariableName: String]
 
   public init(
-    node: NodeName, instance: String, workDirectory: String, maxOutputBytes: Int = 1 << 20,
-    killGrace: Duration = .seconds(5),
+    node: NodeName, instance: String, maxOutputBytes: Int = 1 << 20, killGrace: Duration = .seconds(5),
     baseEnvironment: [VariableName: String] = ["PATH": "/usr/local/bin:/usr/bin:/bin"]
   ) {
     self.node = node
     self.instance = instance
-    self.workDirectory = workDirectory
     self.maxOutputBytes = maxOutputBytes
     self.killGrace = killGrace
     self.baseEnvironment = baseEnvironment
@@ -36,6 +32,7 @@ public struct RunnerContext: Sendable {
   public let executors: Executors
   public let settings: JobSettings
   public let processes: ProcessGuard
+  let workspaces: Workspaces
   public let logger: Logger
   /// The store, if all nodes of a cluster share it.
   let shared: (any SharedJobStore)?
@@ -43,13 +40,14 @@ public struct RunnerContext: Sendable {
 
   public init(
     loop: EventLoop, store: any JobStore, executors: Executors, settings: JobSettings, processes: ProcessGuard,
-    logger: Logger
+    workspaces: Workspaces, logger: Logger
   ) {
     self.loop = loop
     self.store = store
     self.executors = executors
     self.settings = settings
     self.processes = processes
+    self.workspaces = workspaces
     self.logger = logger
     shared = store as? any SharedJobStore
     held = HeldJobs(loop: loop)

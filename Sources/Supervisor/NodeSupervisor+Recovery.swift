@@ -13,7 +13,7 @@ extension NodeSupervisor {
     let store = context.store
     let unfinished = try await storing { () async throws(JobStoreError) in try await store.unfinished() }
     let recorded = unfinished.compactMap(\.process)
-    try await clearRemains(recorded)
+    await clearRemains(recorded)
     let leaving = try await restoreRunners(hostsConfigured: hostsConfigured)
     var orphans: [JobID] = []
     for job in unfinished {
@@ -39,16 +39,14 @@ extension NodeSupervisor {
     }
   }
 
-  /// Kills what a former process of this node left, and empties the working directories.
-  func clearRemains(_ recorded: [ProcessIdentity]) async throws(SupervisorError) {
+  /// Kills what a former process of this node left, and begins to remove the workspaces of its jobs.
+  func clearRemains(_ recorded: [ProcessIdentity]) async {
     let instance = context.settings.instance
     let killed = (try? await context.loop.blocking { Leftovers.kill(instance: instance, recorded: recorded) }) ?? 0
     if killed > 0 {
       context.logger.warning("killed what the node had left behind", metadata: ["processes": "\(killed)"])
     }
-    do { try await Workspace.prepare(context.settings.workDirectory, on: context.loop) } catch {
-      throw .store(.unavailable("\(error)", retryAfterMilliseconds: 1000))
-    }
+    await context.workspaces.removeRemains()
   }
 
   /// The configuration's runners first, then those that were registered; none takes a job yet.

@@ -12,7 +12,7 @@ extension NodeSupervisor {
 
   /// Nothing of a former life runs any more before the lease of that life ends. What this node owns is found later.
   func recover(_ shared: any SharedJobStore) async throws(SupervisorError) {
-    try await clearRemains([])
+    await clearRemains([])
     try await storing { () async throws(JobStoreError) in try await shared.begin() }
   }
 

@@ -14,12 +14,12 @@ extension Runner {
     let id = ticket.id
     let record = try await started(ticket)
     if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
-    let workspace = Workspace(below: context.settings.workDirectory, for: executor)
+    let workspace = Workspace(in: context.workspaces, for: executor)
     do throws(UVError) {
-      let file = try await workspace.make(payload: record.job.payload, on: context.loop)
+      let file = try await workspace.make(payload: record.job.payload)
       if let reason = running[id]?.stopReason {
         await end(record, .stopped(reason), of: nil)
-        return await workspace.remove(on: context.loop)
+        return await workspace.remove()
       }
       let process = try JobProcess(
         options(for: record, executor, workspace, payloadFile: file),
@@ -42,10 +42,10 @@ extension Runner {
       await process.close()
       await end(record, ending, of: process)
     } catch {
-      await workspace.remove(on: context.loop)
+      await workspace.remove()
       return try await cannotRun(record, executor, error)
     }
-    await workspace.remove(on: context.loop)
+    await workspace.remove()
   }
 
   private func options(

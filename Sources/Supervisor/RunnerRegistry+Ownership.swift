@@ -102,9 +102,10 @@ extension RunnerRegistry {
   }
 
   /// Nobody is served any more: calls that wait for news end, and nothing of them waits on the loop afterwards.
-  public func end() {
+  public func end() async {
     hasEnded = true
     changed()
+    await context.workspaces.close()
   }
 
   // MARK: Saying

@@ -78,6 +78,7 @@ public actor RunnerRegistry {
       try await domain { try await local.whenLocal { try await $0.recover(hostsConfigured: !isClustered) } }
     } catch {
       await endChores()
+      await context.workspaces.close()
       throw error
     }
     if context.shared != nil { beginPolling() }
@@ -108,6 +109,9 @@ public actor RunnerRegistry {
     case .draining: throw .draining
     }
   }
+
+  /// Workspaces and payload files of ended jobs that could not be removed so far.
+  public var workspacesNotRemoved: Int { get async { await context.workspaces.notRemoved } }
 
   // MARK: Nodes
 

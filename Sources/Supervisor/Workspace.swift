@@ -2,30 +2,40 @@ import EventLoop
 import Glibc
 
 /// A job's own working directory, made before its child starts and removed with all its contents after the end.
+///
+///     let workspace = Workspace(in: workspaces, for: executor)
+///     let payloadFile = try await workspace.make(payload: job.payload)
+///     // … run the child in `workspace.path` …
+///     await workspace.remove()
 struct Workspace: Sendable {
-  let path: String
-  private let parent: String
+  private let workspaces: Workspaces
   private let executor: ProcessExecutor
+  private let name = FileName.random()
 
-  init(below parent: String, for executor: ProcessExecutor) {
-    self.parent = parent
+  init(in workspaces: Workspaces, for executor: ProcessExecutor) {
+    self.workspaces = workspaces
     self.executor = executor
-    path = "\(parent)/\(String(UInt64.random(in: .min ... .max), radix: 36))"
   }
 
-  private var payloadPath: String { "\(path).payload" }
-  private var passesFile: Bool { executor.configuration.payload == .file }
+  /// Where the child starts; the node itself goes by descriptors only.
+  var path: String { "\(workspaces.path)/\(name)" }
 
-  /// Makes the directory, and the payload's file when the executor wants one; answers the file's path.
-  func make(payload: String, on loop: EventLoop) async throws(UVError) -> String? {
+  private var passesFile: Bool { executor.configuration.payload == .file }
+  /// The payload's file, beside the directory and not in it.
+  private var payloadName: FileName { FileName("\(name).payload") }
+  private var names: [FileName] { passesFile ? [payloadName, name] : [name] }
+
+  /// Makes the directory, and the payload's file when the executor wants one; answers the file's path. `remove` follows
+  /// in any case.
+  func make(payload: String) async throws(UVError) -> String? {
+    await workspaces.hold(names)
+    let directory = workspaces.directory
     do {
-      return try await loop.blocking {
-        guard mkdir(path, 0o700) == 0 else { throw UVError(errno: errno, operation: "mkdir \(path)") }
-        if let account = executor.account { chown(path, account.uid, account.gid) }
+      return try await workspaces.loop.blocking {
+        try makeDirectory(in: directory)
         guard passesFile else { return nil }
-        try write(Array(payload.utf8))
-        if let account = executor.account { chown(payloadPath, account.uid, account.gid) }
-        return payloadPath
+        try write(Array(payload.utf8), in: directory)
+        return "\(workspaces.path)/\(payloadName)"
       }
     } catch let error as UVError {
       throw error
@@ -34,56 +44,32 @@ struct Workspace: Sendable {
     }
   }
 
-  private func write(_ bytes: [UInt8]) throws(UVError) {
-    let descriptor = open(payloadPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw UVError(errno: errno, operation: "open \(payloadPath)") }
+  /// Removes both, and returns also if that was not possible: `Workspaces` tries again.
+  func remove() async { await workspaces.remove(names) }
+
+  private func makeDirectory(in work: WorkDirectory) throws(UVError) {
+    guard mkdirat(work.descriptor, name.bytes, 0o700) == 0 else {
+      throw UVError(errno: errno, operation: "mkdir \(path)")
+    }
+    guard let account = executor.account else { return }
+    let descriptor = work.open(name)
+    guard descriptor >= 0 else { throw UVError(errno: errno, operation: "open \(path)") }
+    defer { close(descriptor) }
+    fchown(descriptor, account.uid, account.gid)
+  }
+
+  private func write(_ bytes: [UInt8], in work: WorkDirectory) throws(UVError) {
+    let path = "\(workspaces.path)/\(payloadName)"
+    let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+    let descriptor = openat(work.descriptor, payloadName.bytes, flags, 0o600)
+    guard descriptor >= 0 else { throw UVError(errno: errno, operation: "open \(path)") }
     defer { close(descriptor) }
     var rest = bytes[...]
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      guard count > 0 else { throw UVError(errno: errno, operation: "write \(payloadPath)") }
+      guard count > 0 else { throw UVError(errno: errno, operation: "write \(path)") }
       rest = rest.dropFirst(count)
     }
-  }
-
-  func remove(on loop: EventLoop) async {
-    _ = try? await loop.blocking {
-      if passesFile { unlink(payloadPath) }
-      if rmdir(path) != 0 { Self.removeTree(path) }
-    }
-  }
-
-  /// Removes a directory and all below it, without following links.
-  static func removeTree(_ path: String) {
-    if let directory = opendir(path) {
-      while let entry = readdir(directory) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-          $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        guard name != "." && name != ".." else { continue }
-        let child = "\(path)/\(name)"
-        if unlink(child) != 0 { removeTree(child) }
-      }
-      closedir(directory)
-    }
-    rmdir(path)
-  }
-
-  /// An empty directory for the workspaces of a node that starts.
-  static func prepare(_ parent: String, on loop: EventLoop) async throws(UVError) {
-    do {
-      try await loop.blocking {
-        removeTree(parent)
-        guard mkdir(parent, 0o711) == 0 || errno == EEXIST else {
-          throw UVError(errno: errno, operation: "mkdir \(parent)")
-        }
-        // Whatever the umask: a job of another user walks through it to its own.
-        chmod(parent, 0o711)
-      }
-    } catch let error as UVError {
-      throw error
-    } catch {
-      throw UVError(errno: EIO, operation: "mkdir \(parent)")
-    }
+    if let account = executor.account { fchown(descriptor, account.uid, account.gid) }
   }
 }

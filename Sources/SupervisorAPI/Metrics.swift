@@ -67,6 +67,9 @@ public final class Metrics: Sendable {
       Family("hero_jobs_running", "gauge", "Jobs that the runner executes now.", perRunner(\.running)),
       Family("hero_jobs_ended_total", "counter", "Jobs that ended since the node started.", ended),
       Family(
+        "hero_workspaces_not_removed", "gauge", "Workspaces and payload files of ended jobs that are still there.",
+        Double(await registry.workspacesNotRemoved)),
+      Family(
         "hero_rpc_calls_total", "counter", "Calls by method and error code; code 0 is success.",
         counted.map {
           ([("method", $0.key.method ?? "unknown"), ("code", String($0.key.code ?? 0))], Double($0.value))

@@ -91,7 +91,7 @@ actor Node {
     _ store: NodeStore, _ processes: ProcessGuard, _ system: ClusterSystem?
   ) async throws -> RunnerRegistry {
     var settings = JobSettings(
-      node: configuration.nodeName, instance: store.instance, workDirectory: "\(configuration.dataDirectory)/work",
+      node: configuration.nodeName, instance: store.instance,
       maxOutputBytes: configuration.jobs.maxOutputBytes,
       killGrace: .milliseconds(Int64(configuration.jobs.killGraceSeconds * 1000)))
     let inherited = processEnvironment()
@@ -111,9 +111,16 @@ actor Node {
     for runner in configuration.runners {
       wishes[runner.queue] = configuration.runnerNodes[runner.name] ?? wishes[runner.queue]
     }
+    let workspaces: Workspaces
+    do throws(UnusableWorkDirectory) {
+      workspaces = try Workspaces(at: "\(configuration.dataDirectory)/work", loop: loop, logger: logger)
+    } catch {
+      throw CommandFailure(message: "cannot use the directory of the jobs' workspaces: \(error)", status: .usage)
+    }
     let registry = RunnerRegistry(
       context: RunnerContext(
-        loop: loop, store: store.jobs, executors: executors, settings: settings, processes: processes, logger: logger),
+        loop: loop, store: store.jobs, executors: executors, settings: settings, processes: processes,
+        workspaces: workspaces, logger: logger),
       configured: configuration.runners, wishes: wishes, system: system)
     do { try await registry.recover() } catch {
       throw CommandFailure(message: "cannot recover the jobs of this node: \(error)", status: .failed)

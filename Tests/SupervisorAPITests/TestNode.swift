@@ -43,13 +43,14 @@ struct TestNode {
     loop.start()
     let store = try await SQLiteJobStore.open(path: "\(directory.path)/jobs.db", loop: loop, logger: .silent)
     let settings = JobSettings(
-      node: NodeName(trusted: "n1"), instance: store.instance, workDirectory: "\(directory.path)/work",
-      maxOutputBytes: options.maxOutputBytes, killGrace: options.killGrace,
+      node: NodeName(trusted: "n1"), instance: store.instance, maxOutputBytes: options.maxOutputBytes,
+      killGrace: options.killGrace,
       baseEnvironment: ["PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": directory.path])
     let registry = RunnerRegistry(
       context: RunnerContext(
         loop: loop, store: store, executors: try Executors(options.executors), settings: settings,
-        processes: ProcessGuard(loop: loop, command: nil, logger: .silent), logger: .silent),
+        processes: ProcessGuard(loop: loop, command: nil, logger: .silent),
+        workspaces: try Workspaces(at: "\(directory.path)/work", loop: loop, logger: .silent), logger: .silent),
       configured: options.runners)
     try await registry.recover()
     let server = server(options, loop, store, registry)

@@ -12,13 +12,15 @@ struct RunnerTests {
   ) async throws {
     let loop = try EventLoop()
     loop.start()
+    let scratch = ScratchDirectory()
     let result = await Task(executorPreference: loop) {
       let store = ScriptedStore(on: loop)
       let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
       let context = RunnerContext(
         loop: loop, store: store, executors: try Executors(),
-        settings: JobSettings(node: NodeName(trusted: "n"), instance: "i", workDirectory: "/nonexistent"),
-        processes: ProcessGuard(loop: loop, command: nil, logger: logger), logger: logger)
+        settings: JobSettings(node: NodeName(trusted: "n"), instance: "i"),
+        processes: ProcessGuard(loop: loop, command: nil, logger: logger),
+        workspaces: try Workspaces(at: scratch.path, loop: loop, logger: logger), logger: logger)
       let queue = JobQueue(name: QueueName(trusted: "q"), loop: loop)
       let settings = RunnerSettings(name: RunnerName(trusted: "r"), queue: queue.name)
       let runner = Runner(settings, queue: queue, context: context, isStopped: false)
