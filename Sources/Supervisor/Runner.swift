@@ -19,6 +19,8 @@ public actor Runner {
     var process: JobProcess?
     /// Set when it is to be stopped.
     var stopReason: String?
+    /// Its end is about to be written: too late to stop it.
+    var isEnding = false
   }
 
   public private(set) var state: RunnerState
@@ -165,8 +167,7 @@ public actor Runner {
   public func stop(_ id: JobID, reason: String = "stopped") async throws(SupervisorError) {
     // From here on no runner of the queue can start it.
     await queue.withdraw(id)
-    if let holder = await context.held.holder(of: id) {
-      await holder.end(id, reason: reason)
+    if let holder = await context.held.holder(of: id), await holder.end(id, reason: reason) {
       _ = try await storing { () async throws(JobStoreError) in try await context.store.finished(id) }
     } else {
       // Once accepted this step is not lost: while the disk refuses writes, it waits.
@@ -187,10 +188,13 @@ public actor Runner {
   }
 
   /// Tells a running job to end.
-  func end(_ id: JobID, reason: String) async {
-    guard let job = running[id] else { return }
+  /// - Returns: whether it will; one whose end is about to be written has ended by itself.
+  @discardableResult
+  func end(_ id: JobID, reason: String) async -> Bool {
+    guard let job = running[id], !job.isEnding else { return false }
     if job.stopReason == nil { running[id]!.stopReason = reason }
     await job.process?.stop(reason)
+    return true
   }
 
   // MARK: State
@@ -304,7 +308,10 @@ public actor Runner {
   /// Called when the end of a job, or its return to the backlog, has its place in the order of writing: the next job's
   /// start is written with it or after it.
   func releasing(_ id: JobID) -> @Sendable () -> Void {
-    { [queue] in queue.assumeIsolated { $0.release(id) } }
+    { [self] in
+      assumeIsolated { $0.running[id]?.isEnding = true }
+      queue.assumeIsolated { $0.release(id) }
+    }
   }
 
   func finish(_ id: JobID, _ status: JobStatus, _ error: String, _ output: JobOutput? = nil) async {
