@@ -20,7 +20,6 @@ public actor JobQueue {
 
   /// Jobs waiting.
   var count: Int { backlog.count }
-  var isEmpty: Bool { backlog.isEmpty }
   var runnerNames: [RunnerName] { backlog.runners }
   /// Runners of which the store was not asked yet; while there is one, nothing of the queue starts.
   var unread: [RunnerName] { backlog.unread }

@@ -71,10 +71,7 @@ extension NodeSupervisor {
       name: name, queue: runner.settings.queue, isStopped: await runner.state != .running, epoch: epoch, newOwner: node)
     await runner.queue.setOpen(name, false)
     await runner.queue.remove(name)
-    if await runner.queue.runnerNames.isEmpty {
-      await runner.queue.drain()
-      queues[runner.settings.queue] = nil
-    }
+    await dropIfUnused(runner.queue)
     context.logger.info(
       "runner has a new owner", metadata: ["runner": "\(name)", "node": "\(node)", "epoch": "\(epoch)"])
     if context.shared == nil { depart(entry, runner: runner, isRecorded: false) } else { depart(entry, runner) }
@@ -117,7 +114,7 @@ extension NodeSupervisor {
       }
     }
     let occupied = running
-    Task(executorPreference: context.loop) {
+    returning[runner.name] = Task(executorPreference: context.loop) {
       await self.takeWaiting(of: runner)
       await runner.queue.setRead(runner.name)
       guard let former = departure.runner, await former.isBusy else { return await self.vacate(occupied, of: runner) }
@@ -133,7 +130,7 @@ extension NodeSupervisor {
   }
 
   private func takeWaiting(of runner: Runner) async {
-    while runners[runner.name] === runner, !isDraining {
+    while runners[runner.name] === runner, !isDraining, !Task.isCancelled {
       do {
         for job in try await context.store.unfinished() where job.runner == runner.name && job.status == .queued {
           await runner.queue.enqueue(Backlog.Ticket(job))
@@ -163,7 +160,9 @@ extension NodeSupervisor {
 
   /// Nothing is handed over any more.
   func close() async {
-    for task in elsewhere.values { task.cancel() }
+    for task in Array(elsewhere.values) + Array(returning.values) { task.cancel() }
+    // It may sleep before it reads again, and nothing sleeps on the loop beyond the end of the node.
+    for task in returning.values { await task.value }
     for name in Array(departed.keys) { await endDeparture(name) }
   }
 

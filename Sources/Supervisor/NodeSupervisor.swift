@@ -24,6 +24,8 @@ public distributed actor NodeSupervisor {
   private(set) var isDraining = false
   /// Why this node must not run jobs at present, if so.
   var leaseLoss: String?
+  /// Reads what waits for a runner that has come back (`NodeSupervisor+HandOver.swift`).
+  var returning: [RunnerName: Task<Void, Never>] = [:]
   /// Waits for the end of jobs that run elsewhere and take slots here (`NodeSupervisor+Shared.swift`).
   var elsewhere: [JobID: Task<Void, Never>] = [:]
   /// Decides for this node what concerns others as well; it made this actor and outlives it.
@@ -142,10 +144,17 @@ public distributed actor NodeSupervisor {
     await runner.queue.remove(name)
     let reason = "its runner \(name) was removed"
     await runner.remove(reason)
-    if await runner.queue.runnerNames.isEmpty { queues[runner.settings.queue] = nil }
+    await dropIfUnused(runner.queue)
     for status in [JobStatus.created, .queued, .running] { try await stopJobs(of: runner, status, reason) }
     try await runner.stopRunner(force: true, reason: reason)
     context.logger.info("runner removed", metadata: ["runner": "\(name)"])
+  }
+
+  /// Forgets a queue without runners; nothing of it sleeps on the loop afterwards.
+  func dropIfUnused(_ queue: JobQueue) async {
+    guard await queue.runnerNames.isEmpty else { return }
+    await queue.drain()
+    queues[queue.name] = nil
   }
 
   /// Opens all runners that are not stopped: the node knows now what it owns.
