@@ -11,7 +11,8 @@ import Testing
       let a = try await TestNode("a", directory: directory)
       for round in 0..<40 {
         let b = try await TestNode("b\(round)", join: [a.address], directory: directory)
-        let join = Task { await b.cluster.join() }
+        // On the loop's queue before anything of the end is: a stopped loop drops what it is given.
+        let join = Task(executorPreference: b.loop) { await b.cluster.join() }
         let strangers = try (0..<3).map { _ in try SocketAddress(parsing: b.address) }
         let connections = Task(executorPreference: a.loop) {
           for target in strangers { (try? await TCPStream.connect(to: target, on: a.loop))?.close() }
