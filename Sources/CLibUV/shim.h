@@ -1,6 +1,7 @@
 /* libuv, and the calls of the system that Swift cannot make by itself: they take variable arguments, or are GNU's. */
 #include <uv.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -12,6 +13,10 @@ static inline int hero_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER
 enum { HERO_SPAWN_SETSID = 0x80 };
 int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path);
 int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
+
+/* memfd_create(2), declared here because glibc hides it without _GNU_SOURCE; 1 is MFD_CLOEXEC. */
+int memfd_create(const char *name, unsigned flags);
+static inline int hero_memory_file(const char *name) { return memfd_create(name, 1); }
 
 /* accept4(2), declared here because glibc hides it without _GNU_SOURCE. */
 int accept4(int descriptor, struct sockaddr *address, socklen_t *size, int flags);

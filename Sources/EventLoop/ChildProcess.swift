@@ -12,6 +12,12 @@ public struct ExitStatus: Hashable, Sendable {
     self.code = code
     self.signal = signal
   }
+
+  /// From the status of wait(2), as its WIFSIGNALED and the like read it.
+  public init(waitStatus status: Int32) {
+    signal = status & 0x7F
+    code = signal == 0 ? Int64(status >> 8 & 0xFF) : 0
+  }
 }
 
 /// A child process, from its start until it is reaped. Its end is seen on a descriptor of the process (pidfd_open(2)).
@@ -38,10 +44,14 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
     public var stderr: Stream
     /// Its own session and process group, both numbered by its pid (setsid(2)).
     public var newSession: Bool
+    /// Descriptors of this process that the child gets as 3, 4, and so on; -1 for one that stays free. None of them may
+    /// have a number that is used up before its turn: use 16 or more (fcntl(2), F_DUPFD_CLOEXEC), except for the first.
+    public var inherited: [Int32]
 
     public init(
       executable: String, arguments: [String] = [], environment: [String] = [], workingDirectory: String? = nil,
-      stdin: Stream = .null, stdout: Stream = .null, stderr: Stream = .null, newSession: Bool = false
+      stdin: Stream = .null, stdout: Stream = .null, stderr: Stream = .null, newSession: Bool = false,
+      inherited: [Int32] = []
     ) {
       self.executable = executable
       self.arguments = arguments
@@ -51,6 +61,7 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
       self.stdout = stdout
       self.stderr = stderr
       self.newSession = newSession
+      self.inherited = inherited
     }
   }
 
@@ -74,7 +85,7 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
   }
 
   /// Starts a program. It gets the default action for every signal, an empty signal mask, and no descriptor but the
-  /// three.
+  /// three and those that are to be inherited.
   /// - Throws: what execve(2), clone(2) or chdir(2) refused; `UVError.invalid` for a string with a zero byte in it. No
   ///   process and no handle is left then.
   public static func spawn(_ options: Options, on loop: EventLoop) throws(UVError) -> ChildProcess {
@@ -98,7 +109,8 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
       }
       let pid = Spawn.start(
         executable, arguments: options.arguments, environment: options.environment,
-        workingDirectory: options.workingDirectory, newSession: options.newSession, descriptors: theirs)
+        workingDirectory: options.workingDirectory, newSession: options.newSession,
+        descriptors: theirs + options.inherited)
       try UVError.check(pid, operation)
       let child = try watch(pid, leadsGroup: options.newSession, operation, on: loop)
       (child.stdin, child.stdout, child.stderr) = (ours[0], ours[1], ours[2])
@@ -154,9 +166,7 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
     precondition(reaped == pid, "somebody else reaped process \(pid)")
     loop.children.remove(pid)
     uv_poll_stop(pointer())
-    // wait(2), WIFSIGNALED and its like.
-    let signal = information & 0x7F
-    end.resolve(ExitStatus(code: signal == 0 ? Int64(information >> 8 & 0xFF) : 0, signal: signal))
+    end.resolve(ExitStatus(waitStatus: information))
     if isClosed { closeHandle() }
   }
 

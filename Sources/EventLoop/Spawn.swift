@@ -6,7 +6,7 @@ import Glibc
 // the time of a short job.
 
 enum Spawn {
-  /// Starts a program in which `descriptors` are its standard streams; -1 stands for /dev/null.
+  /// Starts a program in which `descriptors` are its standard streams and those after them; -1 stands for /dev/null.
   ///
   /// It gets the default action for every signal, an empty signal mask, and no other descriptor.
   /// - Parameter executable: a path, relative to the working directory, or absolute.
