@@ -31,6 +31,7 @@ build: deps  ## debug build
 	swift build
 
 release: deps  ## optimised build
+	swift build -c release --static-swift-stdlib --no-color-diagnostics --product hero-launcher
 	swift build -c release --static-swift-stdlib --no-color-diagnostics --product hero-supervisor
 
 lint:  ## the checks that .ci/run fails on
@@ -48,8 +49,9 @@ bench-cluster: deps  ## clusters beside clusters of serf: forwarding, idle, many
 bench-store: deps  ## the stores beside pgbench, Celery, procrastinate and beanstalkd, and with a million jobs (about 15 minutes; also AGAINST=)
 	@Benchmarks/store $(if $(AGAINST),--against $(AGAINST))
 
-install: release  ## install the binary and the systemd unit below $(DESTDIR)
+install: release  ## install the programs and the systemd unit below $(DESTDIR)
 	install -D -m 755 $(BUILD)/release/hero-supervisor $(DESTDIR)/usr/local/bin/hero-supervisor
+	install -D -m 755 $(BUILD)/release/hero-launcher $(DESTDIR)/usr/local/bin/hero-launcher
 	install -D -m 644 deploy/hero-supervisor.service $(DESTDIR)/etc/systemd/system/hero-supervisor.service
 	install -D -m 644 cluster.example.json $(DESTDIR)/etc/hero-supervisor/cluster.example.json
 

@@ -9,6 +9,7 @@ let package = Package(
   name: "hero-supervisor",
   products: [
     .executable(name: "hero-supervisor", targets: ["hero-supervisor"]),
+    .executable(name: "hero-launcher", targets: ["CLauncher"]),
     .library(name: "SupervisorClient", targets: ["SupervisorClient"]),
     // For the fuzzer, a package of its own (scripts/fuzz).
     .library(name: "Gossip", targets: ["Gossip"]),
@@ -28,6 +29,16 @@ let package = Package(
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(name: "CLLHTTP"),
     .target(name: "CDirectories"),
+    // Between a node and each job's process. Static and without Swift's runtime, since it is started for each job, and
+    // since nothing is to be looked up before it has given up the node's rights.
+    .executableTarget(
+      name: "CLauncher", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])],
+      linkerSettings: [
+        .unsafeFlags([
+          "-static-stdlib", "-nostartfiles", "-Xclang-linker", "-static", "-Xclang-linker",
+          "-Wno-unused-command-line-argument",
+        ])
+      ]),
     // Text compared by its bytes; everything that meets strangers' text uses it.
     .target(name: "ExactText", swiftSettings: swift),
 

@@ -8,7 +8,7 @@ public enum PayloadPassing: String, Sendable, CaseIterable {
   case argument
 }
 
-/// Limits of an executor's children, set by prlimit(1); `nil` leaves the node's own.
+/// Limits of an executor's children (setrlimit(2)); `nil` leaves the node's own.
 public struct ResourceLimits: Hashable, Sendable {
   /// Address space (`RLIMIT_AS`), bytes.
   public var memoryBytes: Int?
@@ -33,17 +33,22 @@ public struct ExecutorConfiguration: Hashable, Sendable {
   /// Program and arguments; `{payload_file}` and `{payload}` are replaced.
   public var command: [String]
   public var payload: PayloadPassing
-  /// Put before the command, e.g. `["bwrap", …]`.
+  /// Put before the command, e.g. `["bwrap", …]`. Its program is looked up when the node starts, and runs with the job's
+  /// rights, without the job's variables. It must pass descriptor 3 on.
   public var wrapper: [String]
   /// Set for every job of this executor; a job's own `env_vars` come later and win.
   public var environment: [VariableName: String]
   /// The user that the child runs as; `nil` is the node's own.
   public var user: String?
   public var limits: ResourceLimits
+  /// Whether a program that the job runs may have more rights than the job, as setuid programs have; `nil` says yes only
+  /// if the job runs as the node's own user.
+  public var allowsNewPrivileges: Bool?
 
   public init(
     name: ExecutorName, command: [String], payload: PayloadPassing = .stdin, wrapper: [String] = [],
-    environment: [VariableName: String] = [:], user: String? = nil, limits: ResourceLimits = ResourceLimits()
+    environment: [VariableName: String] = [:], user: String? = nil, limits: ResourceLimits = ResourceLimits(),
+    allowsNewPrivileges: Bool? = nil
   ) {
     self.name = name
     self.command = command
@@ -52,5 +57,6 @@ public struct ExecutorConfiguration: Hashable, Sendable {
     self.environment = environment
     self.user = user
     self.limits = limits
+    self.allowsNewPrivileges = allowsNewPrivileges
   }
 }

@@ -13,6 +13,8 @@ public struct ProcessExecutor: Sendable {
   public let configuration: ExecutorConfiguration
   /// Numbers and home of the user that the child runs as; `nil` is the node's own.
   let account: Account?
+  /// The configuration's, with the program's path.
+  private let wrapper: [String]
 
   struct Account: Sendable {
     let uid: uid_t
@@ -20,8 +22,10 @@ public struct ProcessExecutor: Sendable {
     let home: String
   }
 
-  init(_ configuration: ExecutorConfiguration) throws(InvalidExecutor) {
+  /// - Parameter searchPath: where a wrapper's program is looked up: directories between colons.
+  init(_ configuration: ExecutorConfiguration, searchPath: String) throws(InvalidExecutor) {
     self.configuration = configuration
+    wrapper = try Self.located(configuration.wrapper, in: searchPath, for: configuration.name)
     account =
       if let user = configuration.user {
         try Self.account(of: user, for: configuration.name)
@@ -42,29 +46,45 @@ public struct ProcessExecutor: Sendable {
     return Account(uid: entry.pointee.pw_uid, gid: entry.pointee.pw_gid, home: String(cString: entry.pointee.pw_dir))
   }
 
+  /// A wrapper is a wall around the job: neither the job's `PATH` nor a later change of the node's has a say in it.
+  private static func located(
+    _ wrapper: [String], in searchPath: String, for executor: ExecutorName
+  ) throws(InvalidExecutor) -> [String] {
+    guard let name = wrapper.first else { return [] }
+    let candidates =
+      name.utf8.contains(UInt8(ascii: "/")) ? [name] : searchPath.split(separator: ":").map { "\($0)/\(name)" }
+    guard let path = candidates.first(where: { $0.hasPrefix("/") && access($0, X_OK) == 0 }) else {
+      throw InvalidExecutor(
+        executor: executor, reason: "wrapper: there is no program \"\(name)\" in the node's PATH (\(searchPath))")
+    }
+    return [path] + wrapper.dropFirst()
+  }
+
   var runsAsOtherUser: Bool { account.map { $0.uid != getuid() } ?? false }
 
-  /// The words to execute for one job: setpriv(1) for the user, prlimit(1) for the limits, the wrapper, the command.
-  func arguments(payload: String, payloadFile: String?) -> [String] {
-    var words: [String] = []
-    if let account, runsAsOtherUser {
-      words += ["setpriv", "--reuid=\(account.uid)", "--regid=\(account.gid)", "--clear-groups", "--"]
-    }
-    let limits = configuration.limits
-    let options = [
-      limits.memoryBytes.map { "--as=\($0)" }, limits.cpuSeconds.map { "--cpu=\($0)" },
-      limits.openFiles.map { "--nofile=\($0)" }, limits.processes.map { "--nproc=\($0)" },
-    ].compactMap { $0 }
-    if !options.isEmpty { words += ["prlimit"] + options }
-    words += configuration.wrapper
-    for word in configuration.command {
+  /// What the launcher is to do for one job.
+  /// - Parameters:
+  ///   - environment: the job's.
+  ///   - wrapperEnvironment: without anything that the job chose.
+  func order(
+    for job: Job, payloadFile: String?, environment: [String], wrapperEnvironment: () -> [String], by launcher: Launcher
+  ) -> LaunchOrder {
+    let command = configuration.command.map { word in
       switch configuration.payload {
-      case .stdin: words.append(word)
-      case .file: words.append(word.replacing("{payload_file}", with: payloadFile ?? ""))
-      case .argument: words.append(word.replacing("{payload}", with: payload))
+      case .stdin: word
+      case .file: word.replacing("{payload_file}", with: payloadFile ?? "")
+      case .argument: word.replacing("{payload}", with: job.payload)
       }
     }
-    return words
+    var order = LaunchOrder(command: command, environment: environment)
+    if let account, runsAsOtherUser { order.identity = (account.uid, account.gid) }
+    order.forbidsNewPrivileges = !(configuration.allowsNewPrivileges ?? !runsAsOtherUser)
+    order.limits = configuration.limits
+    if !wrapper.isEmpty {
+      order.wrapper = wrapper + [launcher.path, "--inner"]
+      order.wrapperEnvironment = wrapperEnvironment()
+    }
+    return order
   }
 }
 
@@ -78,9 +98,12 @@ public struct InvalidExecutor: Error, Hashable, Sendable {
 public struct Executors: Sendable {
   private var table: [ExecutorName: Executor] = [.echo: .echo]
 
-  public init(_ configured: [ExecutorConfiguration] = []) throws(InvalidExecutor) {
+  /// - Parameter searchPath: the node's `PATH`, for the programs of wrappers.
+  public init(
+    _ configured: [ExecutorConfiguration] = [], searchPath: String = "/usr/local/bin:/usr/bin:/bin"
+  ) throws(InvalidExecutor) {
     for configuration in Self.builtIn + configured {
-      table[configuration.name] = .process(try ProcessExecutor(configuration))
+      table[configuration.name] = .process(try ProcessExecutor(configuration, searchPath: searchPath))
     }
   }
 

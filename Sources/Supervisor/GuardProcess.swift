@@ -1,8 +1,8 @@
 import Glibc
 
 // The guard: a second, tiny process of the same binary that outlives its node by some milliseconds. It holds the read
-// end of a pipe over which the node names the process groups of its jobs. The pipe is closed on exec, so that it ends
-// exactly when the node is gone and every child that it was about to start has started: then the guard kills them all.
+// end of a pipe over which the node names the launchers of its jobs. The pipe is closed on exec, so that it ends exactly
+// when the node is gone and every child that it was about to start has started: then the guard ends them all.
 
 public enum GuardProcess {
   /// What the binary is started with to become the guard; the instance follows.
@@ -10,14 +10,14 @@ public enum GuardProcess {
 
   /// Runs until standard input ends, then kills what the node left, and returns.
   ///
-  /// Input: lines `+PID` (a job started, its process group is PID), `-PID` (it ended) and `=MILLISECONDS` (what runs is
+  /// Input: lines `+PID` (a job started, PID is its launcher), `-PID` (it ended) and `=MILLISECONDS` (what runs is
   /// killed at this time, by `nowMilliseconds`, unless a later one is named before; the node may be stopped, SIGSTOP).
   public static func run(instance: String) {
     setsid()
     // On a machine that is out of breath the jobs would outlive their node longer. Only root may; others try in vain.
     setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -20)
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] { Glibc.signal(signal, SIG_IGN) }
-    var groups: Set<Int32> = []
+    var launchers: Set<Int32> = []
     var line: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
     var end: Int64?
@@ -28,8 +28,7 @@ public enum GuardProcess {
         var input = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
         if poll(&input, 1, Int32(left)) == 0 {
           guard nowMilliseconds >= deadline else { continue }
-          for group in groups { Glibc.kill(-group, SIGKILL) }
-          Leftovers.kill(instance: instance)
+          Leftovers.kill(instance: instance, launchers: launchers)
           end = nil
           continue
         }
@@ -45,13 +44,12 @@ public enum GuardProcess {
         if line.first == UInt8(ascii: "=") {
           end = Int64(String(decoding: line.dropFirst(), as: UTF8.self))
         } else if let pid = Int32(String(decoding: line.dropFirst(), as: UTF8.self)), pid > 1 {
-          if line.first == UInt8(ascii: "+") { groups.insert(pid) } else { groups.remove(pid) }
+          if line.first == UInt8(ascii: "+") { launchers.insert(pid) } else { launchers.remove(pid) }
         }
         line.removeAll(keepingCapacity: true)
       }
     }
-    for group in groups { Glibc.kill(-group, SIGKILL) }
-    Leftovers.kill(instance: instance)
+    Leftovers.kill(instance: instance, launchers: launchers)
   }
 
   /// Milliseconds since boot, with the time that the machine slept (CLOCK_BOOTTIME, clock_gettime(2)).

@@ -1,24 +1,32 @@
 import EventLoop
 import Glibc
 
-// One child process of a job, from its start until nothing of it is left: its output, its time limit, its end.
+// The processes of a job, from its start until nothing of it is left: its output, its time limit, its end. The node's own
+// child is the launcher, which has the job's main process for a child and ends when nothing of the job is left.
 
 /// How a job's process ended.
-enum JobEnding: Sendable {
+enum JobEnding: Hashable, Sendable {
   case exited(Int64)
   case signalled(Int32)
   /// Its time was over.
   case timedOut
   /// Someone stopped it; the reason in words.
   case stopped(String)
+  /// Its command could not be started.
+  case notStarted(UVError)
+  /// Its launcher was ended by this signal, so nobody knows how it ended.
+  case lost(signal: Int32)
 }
 
 actor JobProcess {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  /// The launcher's.
   nonisolated let pid: Int32
 
   private let child: ChildProcess
+  private let order: MemoryFile
+  private let command: String
   private let killGrace: Duration
   private var stdout: OutputCapture
   private var stderr: OutputCapture
@@ -28,11 +36,25 @@ actor JobProcess {
   private var openStreams = 0
   private let streams: Waiters
 
-  /// Starts the child in its own session. On the loop.
-  init(_ options: ChildProcess.Options, maxOutputBytes: Int, killGrace: Duration, on loop: EventLoop) throws(UVError) {
+  /// Starts the launcher. On the loop.
+  /// - Parameters:
+  ///   - directory: where the job starts.
+  ///   - readsInput: whether `run` gets the job's standard input, which is empty otherwise.
+  init(
+    _ order: LaunchOrder, job: JobID, in directory: String, readsInput: Bool, by launcher: Launcher,
+    maxOutputBytes: Int, killGrace: Duration, on loop: EventLoop
+  ) throws(UVError) {
     self.loop = loop
     streams = Waiters(on: loop)
-    child = try ChildProcess.spawn(options, on: loop)
+    command = order.command[0]
+    self.order = try MemoryFile(try order.encoded())
+    do throws(UVError) {
+      child = try ChildProcess.spawn(
+        launcher.options(order: self.order, id: job, directory: directory, stdin: readsInput ? .pipe : .null), on: loop)
+    } catch {
+      self.order.close()
+      throw error
+    }
     pid = child.pid
     self.killGrace = killGrace
     stdout = OutputCapture(limit: maxOutputBytes)
@@ -40,7 +62,7 @@ actor JobProcess {
     clock = Timer(on: loop)
   }
 
-  /// Feeds `input`, collects the output, and answers when the process has ended and its group was killed.
+  /// Feeds `input`, collects the output, and answers when nothing of the job is left.
   /// - Parameter timeout: from now until SIGTERM; `nil` for no limit.
   func run(input: [UInt8]?, timeout: Duration?) async -> JobEnding {
     collect(child.stdout, isError: false)
@@ -50,17 +72,18 @@ actor JobProcess {
     }
     if let input, !input.isEmpty { child.stdin?.write(input) }
     Task(executorPreference: loop) { await self.endInput() }
-    let status = await child.exit()
-    // The group may have other members, which hold on to the output: a job ends with its main process.
-    Glibc.kill(-pid, SIGKILL)
+    let end = await child.exit()
     clock.cancel()
     child.stdin?.close()
+    let report = LaunchReport(from: order, command: command)
+    if case .failed(let error) = report { return .notStarted(error) }
     if let cause { return cause }
+    guard case .ended(let status, _) = report else { return .lost(signal: end.signal) }
     return status.signal != 0 ? .signalled(status.signal) : .exited(status.code)
   }
 
   /// After `run`: waits until nobody can write output any more.
-  /// - Returns: whether that was so in time; something outside the group may still hold the output.
+  /// - Returns: whether that was so in time; something that is no descendant of the launcher may still hold the output.
   func outputEnded(within time: Duration) async -> Bool {
     await streams.waitUnlessCancelled(while: { openStreams > 0 }, atMost: time)
   }
@@ -70,22 +93,29 @@ actor JobProcess {
     for stream in [child.stdout, child.stderr] { stream?.close() }
     clock.close()
     child.close()
+    order.close()
   }
 
-  /// Ends it early: SIGTERM to the group, then SIGKILL after the grace. The first reason stays.
+  /// Ends it early: SIGTERM to its process group, then SIGKILL to all of it after the grace. The first reason stays.
   func stop(_ reason: String) { end(.stopped(reason)) }
 
-  /// Ends it at once: SIGKILL to the group.
+  /// Ends it at once: SIGKILL to all of it.
   func kill(_ reason: String) {
     if cause == nil { cause = .stopped(reason) }
-    child.killGroup(SIGKILL)
+    killAll()
+  }
+
+  private func killAll() {
+    child.kill(SIGQUIT)
+    // A job with the node's own user id may have stopped its launcher.
+    child.kill(SIGCONT)
   }
 
   private func end(_ cause: JobEnding) {
     guard self.cause == nil else { return }
     self.cause = cause
-    child.killGroup(SIGTERM)
-    clock.schedule(after: killGrace) { [unowned self] in self.assumeIsolated { $0.child.killGroup(SIGKILL) } }
+    child.kill(SIGTERM)
+    clock.schedule(after: killGrace) { [unowned self] in self.assumeIsolated { $0.killAll() } }
   }
 
   /// What it wrote so far.

@@ -32,6 +32,7 @@ public struct RunnerContext: Sendable {
   public let executors: Executors
   public let settings: JobSettings
   public let processes: ProcessGuard
+  let launcher: Launcher
   let workspaces: Workspaces
   public let logger: Logger
   /// The store, if all nodes of a cluster share it.
@@ -40,13 +41,14 @@ public struct RunnerContext: Sendable {
 
   public init(
     loop: EventLoop, store: any JobStore, executors: Executors, settings: JobSettings, processes: ProcessGuard,
-    workspaces: Workspaces, logger: Logger
+    launcher: Launcher, workspaces: Workspaces, logger: Logger
   ) {
     self.loop = loop
     self.store = store
     self.executors = executors
     self.settings = settings
     self.processes = processes
+    self.launcher = launcher
     self.workspaces = workspaces
     self.logger = logger
     shared = store as? any SharedJobStore

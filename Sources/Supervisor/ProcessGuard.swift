@@ -2,9 +2,10 @@ import EventLoop
 import Glibc
 import Logging
 
-// Nothing of a job outlives it, and nothing outlives the node. While the node lives, a job's process group is killed at
-// its end, and descendants that left the group come back to the node as orphans (prctl(2), PR_SET_CHILD_SUBREAPER) and
-// are killed and reaped here. When the node dies, the guard process does it.
+// Nothing of a job outlives it, and nothing outlives the node. Each job's launcher sees to that (Sources/CLauncher). What
+// is here is for launchers that are killed themselves, which a job that has the node's own user id can do: the descendants
+// of such a launcher come to the node (prctl(2), PR_SET_CHILD_SUBREAPER), and are killed and reaped. When the node dies or
+// stands still, the guard process tells the launchers to end their jobs.
 
 public actor ProcessGuard {
   nonisolated let loop: EventLoop
@@ -12,8 +13,8 @@ public actor ProcessGuard {
 
   private let command: [String]?
   private let logger: Logger
-  /// Running main processes of jobs: their pid, which is also their process group.
-  private var jobs: [Int32: JobID] = [:]
+  /// Launchers of running jobs.
+  private var launchers: Set<Int32> = []
   private var guardian: ChildProcess?
   private var childSignals: SignalSource?
   private var isSweepDue = false
@@ -23,8 +24,6 @@ public actor ProcessGuard {
   private var isClosed = false
   /// Whether orphans come to this process. Until then its other children are no business of the jobs.
   private var isAdopting = false
-  /// Orphans seen alive whose job still runs.
-  private var hasOrphans = false
   /// Until when jobs may run, where a lease says so.
   private var lifeEnd: ContinuousClock.Instant?
 
@@ -45,17 +44,16 @@ public actor ProcessGuard {
     try startGuardian()
   }
 
-  /// A job's main process exists.
-  func add(_ pid: Int32, job: JobID) {
-    jobs[pid] = job
+  /// A job's launcher exists.
+  func add(_ pid: Int32) {
+    launchers.insert(pid)
     guardian?.stdin?.write(Array("+\(pid)\n".utf8))
   }
 
-  /// It has ended, and its group was killed.
+  /// It has ended.
   func remove(_ pid: Int32) {
-    jobs[pid] = nil
+    launchers.remove(pid)
     guardian?.stdin?.write(Array("-\(pid)\n".utf8))
-    if hasOrphans { scheduleSweep() }
   }
 
   /// The guard kills what runs when this instant comes, unless it is told of a later one: a node that has stopped may not
@@ -94,7 +92,7 @@ public actor ProcessGuard {
         executable: command[0], arguments: Array(command.dropFirst()), environment: [], stdin: .pipe, stdout: .null,
         stderr: .inherit, newSession: true), on: loop)
     guardian = child
-    for pid in jobs.keys { child.stdin?.write(Array("+\(pid)\n".utf8)) }
+    for pid in launchers { child.stdin?.write(Array("+\(pid)\n".utf8)) }
     tellLifeEnd()
     replacement = Task(executorPreference: loop) { await self.replaceGuardian(after: child) }
   }
@@ -131,33 +129,24 @@ public actor ProcessGuard {
     if isDue { await killOrphans() }
   }
 
-  /// Kills and reaps the descendants of ended jobs; their own children come back in the next round.
+  /// Kills and reaps the descendants of launchers that were killed; their own children come in the next round.
   func killOrphans() async {
     guard isAdopting else { return }
     for _ in 0..<20 {
       let found = (try? await loop.blocking { Self.childrenOfThisProcess() }) ?? []
       var killed = false
-      hasOrphans = false
       for entry in found where loop.isOrphan(entry.pid) {
         if entry.isZombie {
           loop.reapOrphan(entry.pid)
-        } else if isOfRunningJob(entry.pid) {
-          hasOrphans = true
         } else if ProcessTable.entry(entry.pid)?.startTicks == entry.startTicks {
           kill(entry.pid, SIGKILL)
           killed = true
-          logger.info("killed a process that its job left behind", metadata: ["pid": "\(entry.pid)"])
+          logger.warning("killed a process whose launcher was killed", metadata: ["pid": "\(entry.pid)"])
         }
       }
       if !killed { return }
       try? await loop.sleep(for: .milliseconds(10))
     }
-  }
-
-  /// A process that hid its environment may belong to any running job, so it lives as long as one runs.
-  private func isOfRunningJob(_ pid: Int32) -> Bool {
-    guard let id = ProcessTable.environment(of: pid, value: "HERO_JOB_ID") else { return !jobs.isEmpty }
-    return jobs.values.contains(JobID(trusted: id))
   }
 
   private nonisolated static func childrenOfThisProcess() -> [ProcessEntry] {

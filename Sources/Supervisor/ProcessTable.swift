@@ -46,12 +46,9 @@ enum ProcessTable {
     return bytes.split(separator: 0).contains { $0.elementsEqual(assignment.utf8) }
   }
 
-  /// The value of a variable in the environment that the process was started with.
-  static func environment(of pid: Int32, value name: String) -> String? {
-    guard let bytes = read("/proc/\(pid)/environ", limit: 4 << 20) else { return nil }
-    let prefix = Array("\(name)=".utf8)
-    return bytes.split(separator: 0).first { $0.starts(with: prefix) }
-      .map { String(decoding: $0.dropFirst(prefix.count), as: UTF8.self) }
+  /// What a process calls itself (prctl(2), PR_SET_NAME), or the name of its program.
+  static func name(of pid: Int32) -> String? {
+    read("/proc/\(pid)/comm", limit: 64).map { String(decoding: $0.dropLast(), as: UTF8.self) }
   }
 
   /// Identifies this run of the kernel; pids and start times of another run mean nothing.

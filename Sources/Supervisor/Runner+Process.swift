@@ -22,9 +22,12 @@ extension Runner {
         return await workspace.remove()
       }
       let process = try JobProcess(
-        options(for: record, executor, workspace, payloadFile: file),
+        executor.order(
+          for: record.job, payloadFile: file, environment: environment(of: record.job, executor),
+          wrapperEnvironment: { environment(of: executor).map { "\($0.key)=\($0.value)" } }, by: context.launcher),
+        job: id, in: workspace.path, readsInput: executor.configuration.payload == .stdin, by: context.launcher,
         maxOutputBytes: context.settings.maxOutputBytes, killGrace: context.settings.killGrace, on: context.loop)
-      await context.processes.add(process.pid, job: id)
+      await context.processes.add(process.pid)
       running[id]?.process = process
       if let reason = running[id]?.stopReason {
         if handsBack { await process.kill(reason) } else { await process.stop(reason) }
@@ -34,8 +37,12 @@ extension Runner {
       let ending = await process.run(input: input, timeout: timeout(of: record.job))
       recording.cancel()
       await context.processes.remove(process.pid)
+      if case .notStarted(let error) = ending {
+        await process.close()
+        throw error
+      }
       if await !process.outputEnded(within: Self.timeForOutput) {
-        // A descendant that left the group holds it.
+        // What a launcher that was killed left behind has become this process's own.
         await context.processes.killOrphans()
         _ = await process.outputEnded(within: Self.timeForOutput)
       }
@@ -48,21 +55,16 @@ extension Runner {
     await workspace.remove()
   }
 
-  private func options(
-    for record: JobRecord, _ executor: ProcessExecutor, _ workspace: Workspace, payloadFile: String?
-  ) -> ChildProcess.Options {
-    let words = executor.arguments(payload: record.job.payload, payloadFile: payloadFile)
-    return ChildProcess.Options(
-      executable: words[0], arguments: Array(words.dropFirst()),
-      environment: environment(of: record.job, executor), workingDirectory: workspace.path,
-      stdin: executor.configuration.payload == .stdin ? .pipe : .null, stdout: .pipe, stderr: .pipe, newSession: true)
+  /// What the node and its configuration give to all jobs of an executor.
+  private func environment(of executor: ProcessExecutor) -> [VariableName: String] {
+    var variables = context.settings.baseEnvironment
+    if let home = executor.account?.home { variables["HOME"] = home }
+    return variables.merging(executor.configuration.environment) { $1 }
   }
 
   /// Later sources win, the node's own names last of all.
   private func environment(of job: Job, _ executor: ProcessExecutor) -> [String] {
-    var variables = context.settings.baseEnvironment
-    if let home = executor.account?.home { variables["HOME"] = home }
-    variables.merge(executor.configuration.environment) { $1 }
+    var variables = environment(of: executor)
     variables.merge(job.environment) { $1 }
     variables["HERO_JOB_ID"] = job.id.rawValue
     variables["HERO_RUNNER"] = name.rawValue
@@ -101,6 +103,10 @@ extension Runner {
     case .timedOut:
       let seconds = record.job.timeoutSeconds > 0 ? record.job.timeoutSeconds : settings.defaultTimeoutSeconds
       await finish(id, .timeout, "timed out after \(seconds) s\(explanation)", output)
+    case .notStarted(let error): await finish(id, .failed, "\(error)", output)
+    case .lost(let signal):
+      let end = signal == 0 ? "ended" : "was killed by signal \(signal) (\(SignalName.of(signal)))"
+      await finish(id, .failed, "its launcher \(end)\(explanation)", output)
     case .stopped where handsBack && settings.onNodeLoss == .requeue && record.attempt < settings.maxAttempts:
       _ = try? await context.store.transition(id, .requeue(at: .now), accepted: releasing(id))
     case .stopped(let reason): await finish(id, .failed, reason, output)

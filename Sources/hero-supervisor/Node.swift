@@ -102,8 +102,14 @@ actor Node {
       throw CommandFailure(message: "cannot start the guard process: \(error)", status: .failed)
     }
     let executors: Executors
-    do throws(InvalidExecutor) { executors = try Executors(configuration.executors) } catch {
+    let searchPath = inherited["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
+    do throws(InvalidExecutor) { executors = try Executors(configuration.executors, searchPath: searchPath) } catch {
       throw CommandFailure(message: "executors.\(error.executor): \(error.reason)", status: .usage)
+    }
+    let launcher: Launcher
+    do throws(UnusableLauncher) { launcher = try Launcher() } catch {
+      throw CommandFailure(
+        message: "cannot use \(error)", hints: ["it is installed beside hero-supervisor"], status: .failed)
     }
     // Jobs of another user walk through it to their working directory; what lies in it stays the node's alone.
     if executors.haveOtherUsers { chmod(configuration.dataDirectory, 0o711) }
@@ -120,7 +126,7 @@ actor Node {
     let registry = RunnerRegistry(
       context: RunnerContext(
         loop: loop, store: store.jobs, executors: executors, settings: settings, processes: processes,
-        workspaces: workspaces, logger: logger),
+        launcher: launcher, workspaces: workspaces, logger: logger),
       configured: configuration.runners, wishes: wishes, system: system)
     do { try await registry.recover() } catch {
       throw CommandFailure(message: "cannot recover the jobs of this node: \(error)", status: .failed)

@@ -10,7 +10,7 @@ import Testing
 struct LeftoverTests {
   /// Starts daemons that ignore SIGTERM and write their process ids: a child of the group, one in a session of its own,
   /// one whose parent is gone as well, and one that hides its environment. All but the last hold the job's output.
-  private func daemons(_ node: NodeProcess, withHidden: Bool = true, then end: String) -> String {
+  private func daemons(_ node: NodeProcess, then end: String) -> String {
     let file = "\(node.directory.path)/pids"
     let body = "trap '' TERM HUP; echo $$ >> \(file); while :; do sleep 1; done"
     node.directory.write(body, to: "daemon")
@@ -19,8 +19,8 @@ struct LeftoverTests {
       \(daemon) &
       setsid \(daemon) &
       (setsid \(daemon) & exec true)
-      \(withHidden ? "env -i PATH=$PATH setsid \(daemon) > /dev/null 2>&1 &" : "")
-      while [ "$(wc -l < \(file))" != \(withHidden ? 4 : 3) ]; do sleep 0.01; done
+      env -i PATH=$PATH setsid \(daemon) > /dev/null 2>&1 &
+      while [ "$(wc -l < \(file))" != 4 ]; do sleep 0.01; done
       trap '' TERM
       \(end)
       """
@@ -67,23 +67,33 @@ struct LeftoverTests {
       let stop: JSON = ["secret": .string(Key.admin), "job_id": "j"]
       #expect(try await node.client.call("job.stop", stop, timeout: .seconds(30)) == .null)
       #expect(try await running.value == ["error": "stopped"])
-      // The one that hides its environment may belong to the other job as well, so it lives as long as that.
-      let isGone = await eventually { pids.filter(exists).count <= 1 }
-      #expect(isGone, "still there: \(pids.filter(exists))")
+      // Also the one that hides its environment, and although another job runs.
+      await expectGone(pids)
       node.directory.write("", to: "go")
       #expect(try await beside.value == ["success": "whole\n"])
-      await expectGone(pids)
     }
   }
 
-  @Test("a node that is killed takes the processes of its jobs with it")
-  func killed() async throws {
+  @Test("the processes of a job that killed its launcher are killed by the node, whichever user it has")
+  func launcherKilled() async throws {
+    try await NodeProcess.run { node async throws in
+      let script = daemons(node, then: "kill -9 $PPID; while :; do sleep 1; done")
+      let result = try await node.run(job("j", script))
+      #expect(result == ["error": "its launcher was killed by signal 9 (SIGKILL)"])
+      await expectGone(try await node.pids(in: "pids", count: 4))
+      #expect(try await node.run(job("next", "echo next")) == ["success": "next\n"])
+    }
+  }
+
+  @Test(
+    "a node that is killed takes the processes of its jobs with it, also together with its guard",
+    arguments: [false, true])
+  func killed(withGuard: Bool) async throws {
     var pids: [Int32] = []
     try await NodeProcess.run(endedBy: SIGKILL) { node async throws in
-      // Only the node itself, as the parent of orphans, could find one that hides its environment.
-      let script = daemons(node, withHidden: false, then: "while :; do sleep 1; done")
-      let running = Task { try await node.run(job("j", script)) }
-      pids = try await node.pids(in: "pids", count: 3)
+      let running = Task { try await node.run(job("j", daemons(node, then: "while :; do sleep 1; done"))) }
+      pids = try await node.pids(in: "pids", count: 4)
+      if withGuard { kill(try #require(node.guardProcess), SIGKILL) }
       kill(node.pid, SIGKILL)
       await #expect(throws: ClientError.self) { _ = try await running.value }
     }

@@ -7,6 +7,8 @@ import JSONRPC
 import SupervisorClient
 import Testing
 
+@testable import Supervisor
+
 struct NodeProcess {
   let client: SupervisorClient
   /// The node's process, and a directory for what its jobs write.
@@ -61,6 +63,13 @@ struct NodeProcess {
 
   func run(_ job: JSON) async throws -> JSON {
     try await client.call("job.run", ["secret": .string(Key.admin), "job": job], timeout: .seconds(30))
+  }
+
+  /// The node's guard.
+  var guardProcess: Int32? {
+    ProcessTable.pids().first { pid in
+      ProcessTable.entry(pid)?.parent == self.pid && ProcessTable.name(of: pid) != Launcher.fileName
+    }
   }
 
   /// The process ids that a job wrote into a file, once there are so many.

@@ -49,7 +49,7 @@ struct TestNode {
     let registry = RunnerRegistry(
       context: RunnerContext(
         loop: loop, store: store, executors: try Executors(options.executors), settings: settings,
-        processes: ProcessGuard(loop: loop, command: nil, logger: .silent),
+        processes: ProcessGuard(loop: loop, command: nil, logger: .silent), launcher: try .ofTests(),
         workspaces: try Workspaces(at: "\(directory.path)/work", loop: loop, logger: .silent), logger: .silent),
       configured: options.runners)
     try await registry.recover()

@@ -250,7 +250,7 @@ struct WorkspaceTests {
     try await withScene { scene in
       let configuration = ExecutorConfiguration(
         name: ExecutorName(trusted: "e"), command: ["cat", "{payload_file}"], payload: .file)
-      let workspace = Workspace(in: scene.workspaces, for: try ProcessExecutor(configuration))
+      let workspace = Workspace(in: scene.workspaces, for: try ProcessExecutor(configuration, searchPath: "/bin"))
       let file = try #require(try await workspace.make(payload: "text"))
       #expect(FileManager.default.contents(atPath: file) == Data("text".utf8))
       var status = stat()

@@ -28,6 +28,7 @@ struct ExecutorReading {
     let environment = reader.value("env", .variables, default: [:])
     passedVariables = reader.value("pass_env", .list(of: .variableName, what: "names of variables"), default: [])
     let user = reader.optional("user", .string("the name of a user"))
+    let allowsNewPrivileges = reader.optional("allow_new_privileges", .bool)
     let limits = Self.limits(reader.section("limits"))
     reader.finish()
 
@@ -39,7 +40,7 @@ struct ExecutorReading {
     guard let executorName, let command else { return nil }
     configuration = ExecutorConfiguration(
       name: executorName, command: command, payload: payload, wrapper: wrapper, environment: environment, user: user,
-      limits: limits)
+      limits: limits, allowsNewPrivileges: allowsNewPrivileges)
   }
 
   private static func limits(_ section: SettingReader) -> ResourceLimits {

@@ -100,6 +100,10 @@ extension SettingKind<Int> {
   }
 }
 
+extension SettingKind<Bool> {
+  static let bool = simple("true or false", show: { .bool($0) }, parse: { $0.asBool })
+}
+
 extension SettingKind<Double> {
   static func number(_ range: ClosedRange<Int>) -> SettingKind {
     let show: @Sendable (Double) -> SettingNode.Value = { number in
