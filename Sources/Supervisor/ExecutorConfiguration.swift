@@ -18,8 +18,14 @@ public struct ResourceLimits: Hashable, Sendable {
   public var openFiles: Int?
   /// Processes and threads of the user (`RLIMIT_NPROC`).
   public var processes: Int?
+  /// Bounds of the job's control group, for all its processes together.
+  public var group: ControlGroups.Limits
 
-  public init(memoryBytes: Int? = nil, cpuSeconds: Int? = nil, openFiles: Int? = nil, processes: Int? = nil) {
+  public init(
+    memoryBytes: Int? = nil, cpuSeconds: Int? = nil, openFiles: Int? = nil, processes: Int? = nil,
+    group: ControlGroups.Limits = ControlGroups.Limits()
+  ) {
+    self.group = group
     self.memoryBytes = memoryBytes
     self.cpuSeconds = cpuSeconds
     self.openFiles = openFiles

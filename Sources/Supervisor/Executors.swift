@@ -111,6 +111,13 @@ public struct Executors: Sendable {
 
   public var names: [ExecutorName] { table.keys.sorted() }
 
+  /// The controllers of control groups that the limits of executors need.
+  public var controllers: Set<String> {
+    table.values.reduce(into: []) {
+      if case .process(let process) = $1 { $0.formUnion(process.configuration.limits.group.controllers) }
+    }
+  }
+
   /// Whether some run jobs as another user than the node's.
   public var haveOtherUsers: Bool {
     table.values.contains { if case .process(let process) = $0 { process.runsAsOtherUser } else { false } }

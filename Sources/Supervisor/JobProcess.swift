@@ -14,6 +14,8 @@ enum JobEnding: Hashable, Sendable {
   case stopped(String)
   /// Its command could not be started.
   case notStarted(UVError)
+  /// The kernel killed it, since its control group used more memory than it may.
+  case outOfMemory
   /// Its launcher was ended by this signal, so nobody knows how it ended.
   case lost(signal: Int32)
 }
@@ -26,6 +28,7 @@ actor JobProcess {
 
   private let child: ChildProcess
   private let order: MemoryFile
+  private let group: ControlGroups.Group?
   private let command: String
   private let killGrace: Duration
   private var stdout: OutputCapture
@@ -39,18 +42,23 @@ actor JobProcess {
   /// Starts the launcher. On the loop.
   /// - Parameters:
   ///   - directory: where the job starts.
+  ///   - group: its control group, which the caller closes.
   ///   - readsInput: whether `run` gets the job's standard input, which is empty otherwise.
   init(
     _ order: LaunchOrder, job: JobID, in directory: String, readsInput: Bool, by launcher: Launcher,
-    maxOutputBytes: Int, killGrace: Duration, on loop: EventLoop
+    group: ControlGroups.Group? = nil, maxOutputBytes: Int, killGrace: Duration, on loop: EventLoop
   ) throws(UVError) {
     self.loop = loop
     streams = Waiters(on: loop)
     command = order.command[0]
+    self.group = group
+    var order = order
+    order.hasGroup = group != nil
     self.order = try MemoryFile(try order.encoded())
     do throws(UVError) {
       child = try ChildProcess.spawn(
-        launcher.options(order: self.order, id: job, directory: directory, stdin: readsInput ? .pipe : .null), on: loop)
+        launcher.options(
+          order: self.order, id: job, directory: directory, stdin: readsInput ? .pipe : .null, group: group), on: loop)
     } catch {
       self.order.close()
       throw error
@@ -79,6 +87,7 @@ actor JobProcess {
     if case .failed(let error) = report { return .notStarted(error) }
     if let cause { return cause }
     guard case .ended(let status, _) = report else { return .lost(signal: end.signal) }
+    if status.signal == SIGKILL, let group, group.killedForMemory > 0 { return .outOfMemory }
     return status.signal != 0 ? .signalled(status.signal) : .exited(status.code)
   }
 

@@ -33,15 +33,17 @@ public struct RunnerContext: Sendable {
   public let settings: JobSettings
   public let processes: ProcessGuard
   let launcher: Launcher
+  let groups: ControlGroups?
   let workspaces: Workspaces
   public let logger: Logger
   /// The store, if all nodes of a cluster share it.
   let shared: (any SharedJobStore)?
   let held: HeldJobs
 
+  /// - Parameter groups: for the jobs; `nil` where the node may not make any.
   public init(
     loop: EventLoop, store: any JobStore, executors: Executors, settings: JobSettings, processes: ProcessGuard,
-    launcher: Launcher, workspaces: Workspaces, logger: Logger
+    launcher: Launcher, groups: ControlGroups? = nil, workspaces: Workspaces, logger: Logger
   ) {
     self.loop = loop
     self.store = store
@@ -49,6 +51,7 @@ public struct RunnerContext: Sendable {
     self.settings = settings
     self.processes = processes
     self.launcher = launcher
+    self.groups = groups
     self.workspaces = workspaces
     self.logger = logger
     shared = store as? any SharedJobStore

@@ -8,6 +8,8 @@ struct LaunchOrder: Sendable {
   /// bounding set of capabilities is empty too.
   var forbidsNewPrivileges = false
   var limits = ResourceLimits()
+  /// Whether the job starts in a control group, whose directory is the launcher's descriptor 6.
+  var hasGroup = false
   /// Words before the inner launcher, and their environment; empty for none.
   var wrapper: [String] = []
   var wrapperEnvironment: [String] = []
@@ -33,7 +35,7 @@ struct LaunchOrder: Sendable {
     func append(_ number: UInt64) { withUnsafeBytes(of: number) { bytes.append(contentsOf: $0) } }
     append(Self.version)
     append(UInt64(size))
-    append((identity == nil ? 0 : 1) | (forbidsNewPrivileges ? 2 : 0))
+    append((identity == nil ? 0 : 1) | (forbidsNewPrivileges ? 2 : 0) | (hasGroup ? 4 : 0))
     append(UInt64(identity?.uid ?? 0))
     append(UInt64(identity?.gid ?? 0))
     for limit in [limits.memoryBytes, limits.cpuSeconds, limits.openFiles, limits.processes] {

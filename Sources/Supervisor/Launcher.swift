@@ -64,13 +64,14 @@ public final class Launcher: Sendable {
   ///   - order: a memory file with a `LaunchOrder`, which `LaunchReport` is read from after the end.
   ///   - id: shown in the list of processes.
   ///   - directory: where the job starts.
+  ///   - group: the control group that it starts in.
   func options(
-    order: MemoryFile, id: JobID, directory: String, stdin: ChildProcess.Stream
+    order: MemoryFile, id: JobID, directory: String, stdin: ChildProcess.Stream, group: ControlGroups.Group?
   ) -> ChildProcess.Options {
     ChildProcess.Options(
       executable: "/proc/self/fd/5", arguments: [id.rawValue], environment: [], workingDirectory: directory,
       stdin: stdin, stdout: .pipe, stderr: .pipe, newSession: true,
-      inherited: [order.descriptor, life.read, program])
+      inherited: [order.descriptor, life.read, program] + (group.map { [$0.descriptor] } ?? []))
   }
 }
 

@@ -15,18 +15,21 @@ extension Runner {
     let record = try await started(ticket)
     if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
     let workspace = Workspace(in: context.workspaces, for: executor)
+    var group: ControlGroups.Group?
     do throws(UVError) {
       let file = try await workspace.make(payload: record.job.payload)
       if let reason = running[id]?.stopReason {
         await end(record, .stopped(reason), of: nil)
         return await workspace.remove()
       }
+      group = try await makeGroup(for: executor)
       let process = try JobProcess(
         executor.order(
           for: record.job, payloadFile: file, environment: environment(of: record.job, executor),
           wrapperEnvironment: { environment(of: executor).map { "\($0.key)=\($0.value)" } }, by: context.launcher),
         job: id, in: workspace.path, readsInput: executor.configuration.payload == .stdin, by: context.launcher,
-        maxOutputBytes: context.settings.maxOutputBytes, killGrace: context.settings.killGrace, on: context.loop)
+        group: group, maxOutputBytes: context.settings.maxOutputBytes, killGrace: context.settings.killGrace,
+        on: context.loop)
       await context.processes.add(process.pid)
       running[id]?.process = process
       if let reason = running[id]?.stopReason {
@@ -49,10 +52,30 @@ extension Runner {
       await process.close()
       await end(record, ending, of: process)
     } catch {
+      await remove(group)
       await workspace.remove()
       return try await cannotRun(record, executor, error)
     }
+    await remove(group)
     await workspace.remove()
+  }
+
+  /// A control group for one job, where the node has some.
+  private func makeGroup(for executor: ProcessExecutor) async throws(UVError) -> ControlGroups.Group? {
+    guard let groups = context.groups else { return nil }
+    let limits = executor.configuration.limits.group
+    do {
+      return try await context.loop.blocking { try groups.make(.random(), limits: limits) }
+    } catch let error as UVError {
+      throw error
+    } catch {
+      throw UVError(errno: EIO, operation: "mkdir \(groups.path)")
+    }
+  }
+
+  private func remove(_ group: ControlGroups.Group?) async {
+    guard let group else { return }
+    try? await context.loop.blocking { group.close() }
   }
 
   /// What the node and its configuration give to all jobs of an executor.
@@ -103,6 +126,9 @@ extension Runner {
     case .timedOut:
       let seconds = record.job.timeoutSeconds > 0 ? record.job.timeoutSeconds : settings.defaultTimeoutSeconds
       await finish(id, .timeout, "timed out after \(seconds) s\(explanation)", output)
+    case .outOfMemory:
+      let reason = "killed by the kernel: it used more memory than limits.memory_max_bytes"
+      await finish(id, .failed, "\(reason)\(explanation)", output)
     case .notStarted(let error): await finish(id, .failed, "\(error)", output)
     case .lost(let signal):
       let end = signal == 0 ? "ended" : "was killed by signal \(signal) (\(SignalName.of(signal)))"

@@ -10,6 +10,9 @@ extension Node {
     guard let server else { return [] }
     let http = await server.statistics
     return await clusterFamilies(registry) + store.families() + [
+      .init(
+        "hero_job_containment", "gauge", "1 for the means by which all processes of a job are found at its end.",
+        [([("means", groups == nil ? "subreaper" : "control_group")], 1)]),
       .init("hero_http_connections", "gauge", "Open connections.", Double(http.open)),
       .init("hero_http_connections_total", "counter", "Accepted connections.", Double(http.accepted)),
       .init("hero_http_requests_total", "counter", "Requests that reached the API.", Double(http.requests)),

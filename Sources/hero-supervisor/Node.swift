@@ -21,6 +21,8 @@ actor Node {
   let untilStop: Waiters
   private(set) var server: HTTPServer?
   var cluster: ClusterNode?
+  /// Of the jobs, where this process may make some.
+  private(set) var groups: ControlGroups?
   /// Why the node stops by itself.
   var failure: CommandFailure?
 
@@ -80,6 +82,7 @@ actor Node {
       throw error
     }
     await processes.close()
+    groups?.remove()
     await store.close()
     logger.info("node stopped")
     if let failure { throw failure }
@@ -111,6 +114,7 @@ actor Node {
       throw CommandFailure(
         message: "cannot use \(error)", hints: ["it is installed beside hero-supervisor"], status: .failed)
     }
+    let groups = try await controlGroups(of: store.instance, for: executors)
     // Jobs of another user walk through it to their working directory; what lies in it stays the node's alone.
     if executors.haveOtherUsers { chmod(configuration.dataDirectory, 0o711) }
     var wishes: [QueueName: NodeName] = [:]
@@ -126,12 +130,33 @@ actor Node {
     let registry = RunnerRegistry(
       context: RunnerContext(
         loop: loop, store: store.jobs, executors: executors, settings: settings, processes: processes,
-        launcher: launcher, workspaces: workspaces, logger: logger),
+        launcher: launcher, groups: groups, workspaces: workspaces, logger: logger),
       configured: configuration.runners, wishes: wishes, system: system)
     do { try await registry.recover() } catch {
       throw CommandFailure(message: "cannot recover the jobs of this node: \(error)", status: .failed)
     }
     return registry
+  }
+
+  /// Control groups for the jobs, where the configuration wants them and the system lets this process make them.
+  private func controlGroups(of instance: String, for executors: Executors) async throws -> ControlGroups? {
+    let controllers = executors.controllers
+    let wish = configuration.jobs.controlGroups
+    do {
+      if wish == .never { throw ControlGroupsUnavailable(reason: "jobs.control_groups is false") }
+      let groups = try await loop.blocking { try ControlGroups(instance: instance, controllers: controllers) }
+      self.groups = groups
+      logger.info("jobs are contained by control groups", metadata: ["path": "\(groups.path)"])
+      return groups
+    } catch {
+      guard controllers.isEmpty, wish != .always else {
+        let setting =
+          controllers.isEmpty ? "jobs.control_groups" : "executors.*.limits.{memory_max_bytes,cpu_max,processes_max}"
+        throw CommandFailure(message: "\(setting): jobs cannot get control groups: \(error)", status: .usage)
+      }
+      logger.info("jobs are contained by their launchers (subreapers)", metadata: ["control_groups": "\(error)"])
+      return nil
+    }
   }
 
   private func listen(

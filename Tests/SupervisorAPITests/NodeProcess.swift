@@ -91,13 +91,17 @@ private actor TestProcess {
   nonisolated let pid: Int32
   private let child: ChildProcess
 
+  /// A node that is killed cannot remove its own.
+  private static let withoutControlGroups = "HERO_JOBS_CONTROL_GROUPS=false"
+
   init(_ program: String, _ arguments: [String], log: String, home: String, on loop: EventLoop) async throws {
     self.loop = loop
     // The shell opens the log, and becomes the program.
     child = try ChildProcess.spawn(
       ChildProcess.Options(
         executable: "/bin/sh", arguments: ["-c", "exec \"$@\" 2> '\(log)'", "sh", program] + arguments,
-        environment: ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=\(home)"], stdin: .null, stdout: .null, stderr: .null,
+        environment: ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=\(home)", Self.withoutControlGroups], stdin: .null,
+        stdout: .null, stderr: .null,
         newSession: true), on: loop)
     pid = child.pid
   }

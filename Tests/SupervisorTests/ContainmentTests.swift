@@ -22,7 +22,7 @@ struct ContainmentTests {
     "a chain of parents": #"setsid sh -c 'sh -c "sh DIR/stay & sh DIR/stay" & sh DIR/stay' &"#,
   ]
 
-  private func prepare(_ fixture: LaunchFixture) throws {
+  static func prepare(_ fixture: LaunchFixture) throws {
     let directory = fixture.scratch.path
     try #require(
       ScratchDirectory.shell(
@@ -54,7 +54,7 @@ struct ContainmentTests {
   @Test("when it ends by itself", arguments: escapes.keys.sorted())
   func end(escape: String) async throws {
     try await LaunchFixture.with { fixture in
-      try prepare(fixture)
+      try Self.prepare(fixture)
       try await check(fixture, escape, identity: nil, then: "exit 0")
     }
   }
@@ -63,7 +63,7 @@ struct ContainmentTests {
     "when it ends as another user", .enabled(if: LaunchFixture.isRoot, "needs root"), arguments: escapes.keys.sorted())
   func endOfUser(escape: String) async throws {
     try await LaunchFixture.with { fixture in
-      try prepare(fixture)
+      try Self.prepare(fixture)
       try await check(fixture, escape, identity: LaunchFixture.nobody, then: "exit 0")
     }
   }
@@ -71,7 +71,7 @@ struct ContainmentTests {
   @Test("when it is stopped, and when it is killed", arguments: escapes.keys.sorted(), [true, false])
   func stopped(escape: String, isGentle: Bool) async throws {
     try await LaunchFixture.with { fixture in
-      try prepare(fixture)
+      try Self.prepare(fixture)
       try await check(
         fixture, escape, identity: nil, then: "echo here; trap '' TERM; while :; do sleep 0.01; done",
         during: { process in
@@ -84,7 +84,7 @@ struct ContainmentTests {
   @Test("when its node is gone", arguments: escapes.keys.sorted())
   func nodeGone(escape: String) async throws {
     try await LaunchFixture.with { outer in
-      try prepare(outer)
+      try Self.prepare(outer)
       let directory = outer.scratch.path
       let script = Self.escapes[escape]!.replacing("DIR", with: directory)
       let loop = outer.loop

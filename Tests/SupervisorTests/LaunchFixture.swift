@@ -44,7 +44,7 @@ struct LaunchFixture {
   /// Runs a shell script, or another command.
   func run(
     _ script: String = "", environment: [String] = ["PATH=/usr/local/bin:/usr/bin:/bin"], input: [UInt8]? = nil,
-    order adjust: (inout LaunchOrder) -> Void = { _ in },
+    in group: ControlGroups.Group? = nil, order adjust: (inout LaunchOrder) -> Void = { _ in },
     during: (@Sendable (JobProcess) async throws -> Void)? = nil
   ) async throws -> Launched {
     var order = LaunchOrder(command: ["/bin/sh", "-c", script], environment: environment)
@@ -54,7 +54,7 @@ struct LaunchFixture {
     return try await Task(executorPreference: loop) {
       let process = try JobProcess(
         final, job: JobID(trusted: "job"), in: directory, readsInput: input != nil, by: launcher,
-        maxOutputBytes: 1 << 20, killGrace: .milliseconds(200), on: loop)
+        group: group, maxOutputBytes: 1 << 20, killGrace: .milliseconds(200), on: loop)
       let watching = Task(executorPreference: loop) { try await during?(process) }
       let ending = await process.run(input: input, timeout: .seconds(100))
       _ = await process.outputEnded(within: .seconds(60))

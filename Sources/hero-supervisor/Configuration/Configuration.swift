@@ -90,6 +90,10 @@ struct JobsConfiguration: Sendable {
   var killGraceSeconds: Double
   /// How long a stopping node lets its running jobs run.
   var drainSeconds: Double
+  /// Whether each job gets a control group.
+  var controlGroups: ControlGroups
+
+  enum ControlGroups: String, Sendable { case always, never, whereAvailable }
 }
 
 /// The section `retention`: how long finished jobs are kept.

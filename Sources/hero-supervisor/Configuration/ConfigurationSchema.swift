@@ -116,7 +116,8 @@ struct ConfigurationSchema {
     return JobsConfiguration(
       maxOutputBytes: section.value("max_output_bytes", .int(0...(1 << 30)), default: 1 << 20),
       killGraceSeconds: section.value("kill_grace_seconds", .number(0...3600), default: 5),
-      drainSeconds: section.value("drain_seconds", .number(0...86_400), default: 30))
+      drainSeconds: section.value("drain_seconds", .number(0...86_400), default: 30),
+      controlGroups: section.value("control_groups", .controlGroups, default: .whereAvailable))
   }
 
   private static func readRetention(_ section: SettingReader) -> RetentionConfiguration {
@@ -148,6 +149,15 @@ extension SettingKind<AuthConfiguration.OpenMethods> {
     parse: { node in
       if let bool = node.asBool { return bool ? .always : .never }
       return node.asString == "loopback" ? .loopback : nil
+    })
+}
+
+extension SettingKind<JobsConfiguration.ControlGroups> {
+  static let controlGroups = simple(
+    "true, false or \"auto\"", show: { $0 == .whereAvailable ? .string("auto") : .bool($0 == .always) },
+    parse: { node in
+      if let bool = node.asBool { return bool ? .always : .never }
+      return node.asString == "auto" ? .whereAvailable : nil
     })
 }
 

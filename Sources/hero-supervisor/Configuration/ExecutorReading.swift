@@ -50,7 +50,11 @@ struct ExecutorReading {
       memoryBytes: section.optional("memory_bytes", .int((1 << 20)...(.max))),
       cpuSeconds: section.optional("cpu_seconds", .int(1...(.max))),
       openFiles: section.optional("open_files", .int(8...(1 << 30))),
-      processes: section.optional("processes", .int(1...(1 << 22))))
+      processes: section.optional("processes", .int(1...(1 << 22))),
+      group: ControlGroups.Limits(
+        memoryBytes: section.optional("memory_max_bytes", .int((1 << 20)...(.max))),
+        processors: section.optional("cpu_max", .fraction(0.01...10_000)),
+        processes: section.optional("processes_max", .int(1...(1 << 22)))))
   }
 
   /// The way of passing the payload and the placeholders in the command must agree.

@@ -117,6 +117,14 @@ extension SettingKind<Double> {
   }
 }
 
+extension SettingKind<Double> {
+  static func fraction(_ range: ClosedRange<Double>) -> SettingKind {
+    simple(
+      "a number from \(range.lowerBound) to \(Int(range.upperBound))", show: { .double($0) },
+      parse: { node in node.asDouble.flatMap { range.contains($0) ? $0 : nil } })
+  }
+}
+
 extension SettingKind<HostPort> {
   /// An address to listen on: numeric or `localhost`; port 0 is any free one.
   static let listenAddress = simple(
