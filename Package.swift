@@ -82,7 +82,8 @@ let package = Package(
     .target(
       name: "SupervisorAPI",
       dependencies: [
-        "Supervisor", "JSONRPC", "HTTPServer", "COpenSSL", "ExactText", .product(name: "Logging", package: "swift-log"),
+        "Supervisor", "JSONRPC", "HTTPServer", "COpenSSL", "EventLoop", "ExactText",
+        .product(name: "Logging", package: "swift-log"),
       ],
       // A link to the file at the top; the binary carries it.
       resources: [.embedInCode("openrpc.json")], swiftSettings: swift),

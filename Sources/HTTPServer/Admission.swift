@@ -2,7 +2,9 @@
 struct Admission: Sendable {
   private let hosts: HostPolicy
   /// A client says the same name each time; it is checked the first time.
-  private var knownHost: [UInt8]?
+  private var knownHost: (bytes: [UInt8], isLoopback: Bool)?
+  /// Whether the request that was looked at last says a loopback name, wherever it says one.
+  private(set) var isForLoopback = false
 
   init(hosts: HostPolicy) {
     self.hosts = hosts
@@ -11,10 +13,11 @@ struct Admission: Sendable {
   /// Why the request is turned away; nil when it is not.
   mutating func refusal(of head: RequestHead) -> Refusal? {
     do throws(Refusal) {
+      isForLoopback = false
+      if let range = head.host { isForLoopback = try checkHost(head.headers.block[range]) }
       if let authority = try HostPolicy.authority(inTarget: head.target, method: head.method) {
-        try check(authority)
+        isForLoopback = try check(authority) && isForLoopback
       }
-      if let range = head.host { try checkHost(head.headers.block[range]) }
     } catch {
       return error
     }
@@ -23,14 +26,17 @@ struct Admission: Sendable {
     return nil
   }
 
-  private mutating func checkHost(_ host: ArraySlice<UInt8>) throws(Refusal) {
-    if let knownHost, host.elementsEqual(knownHost) { return }
-    try check(String(decoding: host, as: UTF8.self))
-    knownHost = Array(host)
+  private mutating func checkHost(_ host: ArraySlice<UInt8>) throws(Refusal) -> Bool {
+    if let knownHost, host.elementsEqual(knownHost.bytes) { return knownHost.isLoopback }
+    let isLoopback = try check(String(decoding: host, as: UTF8.self))
+    knownHost = (Array(host), isLoopback)
+    return isLoopback
   }
 
-  private func check(_ authority: String) throws(Refusal) {
+  /// Whether it is a loopback name.
+  private func check(_ authority: String) throws(Refusal) -> Bool {
     try HostPolicy.check(authority)
     guard hosts.allows(authority) else { throw .hostNotServed }
+    return HostPolicy.isLoopback(authority)
   }
 }

@@ -165,9 +165,15 @@ actor HTTPConnection {
       enqueue(.answer(setup.crossOrigin.answerToOptions(head.headers, origin: head.origin), framing))
     } else {
       let request = HTTPRequest(
-        method: head.method, target: head.target, headers: head.headers, body: body, peer: peer)
+        method: head.method, target: head.target, headers: head.headers, body: body, peer: peer,
+        origin: origin(of: head))
       enqueue(.request(request, framing))
     }
+  }
+
+  private func origin(of head: RequestHead) -> RequestOrigin {
+    if let field = head.proxyField { return .proxy(field: field) }
+    return admission.isForLoopback && peer.isLoopback ? .thisMachine : .elsewhere
   }
 
   private func enqueue(_ work: RequestQueue.Work) {

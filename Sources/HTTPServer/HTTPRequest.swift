@@ -10,19 +10,19 @@ public struct HTTPRequest: Sendable {
   public let body: [UInt8]
   /// The address of the client, or of the proxy in front of this node.
   public let peer: SocketAddress
+  public let origin: RequestOrigin
 
   public init(
-    method: HTTPMethod, target: String, headers: HTTPHeaders = HTTPHeaders(), body: [UInt8] = [], peer: SocketAddress
+    method: HTTPMethod, target: String, headers: HTTPHeaders = HTTPHeaders(), body: [UInt8] = [], peer: SocketAddress,
+    origin: RequestOrigin = .elsewhere
   ) {
     self.method = method
     self.target = target
     self.headers = headers
     self.body = body
     self.peer = peer
+    self.origin = origin
   }
-
-  /// Whether the client is on this machine.
-  public var isLoopbackPeer: Bool { peer.isLoopback }
 
   /// The target without scheme, authority and query; not percent-decoded.
   public var path: String {

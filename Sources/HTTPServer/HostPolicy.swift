@@ -28,12 +28,12 @@ struct HostPolicy: Sendable {
   func allows(_ authority: String) -> Bool {
     switch rule {
     case .all: return true
-    case .loopbackNames: return Self.isLoopback(Self.name(of: authority.lowercased()))
+    case .loopbackNames: return Self.isLoopback(authority)
     case .names(let names):
       let authority = authority.lowercased()
       let name = Self.name(of: authority)
       // Loopback names need no list: no page can have one of them as the name of its own site.
-      return Self.isLoopback(name) || names.contains(ExactText(authority)) || names.contains(ExactText(name))
+      return Self.isLoopback(authority) || names.contains(ExactText(authority)) || names.contains(ExactText(name))
     }
   }
 
@@ -60,7 +60,9 @@ struct HostPolicy: Sendable {
     return String(Substring(name))
   }
 
-  private static func isLoopback(_ name: String) -> Bool {
+  /// Whether it is a name that only this machine can mean.
+  static func isLoopback(_ authority: String) -> Bool {
+    let name = name(of: authority.lowercased())
     if name.isExactly("localhost") || name.isExactly("[::1]") { return true }
     // Nothing longer is an address.
     guard name.utf8.count <= 15, name.utf8.starts(with: "127.".utf8) else { return false }

@@ -14,6 +14,8 @@ struct RequestHead {
   let host: Range<Int>?
   /// The value of `Origin`, which only browsers send.
   let origin: String?
+  /// The name of the first field that only proxies send, cut if it is long.
+  let proxyField: String?
 
   enum Framing: Equatable {
     case length(UInt64)
@@ -50,6 +52,8 @@ extension RequestHead {
     if !isHTTP10, fields.host == nil { throw Refusal(400, "the Host field is missing") }
     host = fields.host.map { $0.lowerBound - fieldsStart..<$0.upperBound - fieldsStart }
     origin = fields.origin
+    // Answers and the log repeat it, and the client has chosen its end.
+    proxyField = fields.proxy.map { String(decoding: bytes[$0].prefix(32), as: UTF8.self) }
     expectation = isHTTP10 ? .none : fields.expectation
     self.method = method
     headers = HTTPHeaders(block: Array(bytes[fieldsStart..<bytes.count - 2]))
@@ -81,12 +85,15 @@ extension RequestHead {
 private struct SpecialFields {
   var host: Range<Int>?
   var origin: String?
+  /// The name of the first field of a proxy.
+  var proxy: Range<Int>?
   var expectation = RequestHead.Expectation.none
   private var length: UInt64?
   private var isChunked = false
 
   mutating func note(_ line: Range<Int>, in bytes: UnsafeRawBufferPointer, wantsOrigin: Bool) throws(Refusal) {
     let name = try HeadLines.name(of: line, in: bytes)
+    if proxy == nil, Self.isOfProxy(name, in: bytes) { proxy = name }
     // The lengths keep all other fields out of the comparisons.
     switch name.count {
     case 4 where bytes.matches("host", in: name):
@@ -104,6 +111,18 @@ private struct SpecialFields {
       try Self.checkCoding(bytes, value(line, name, bytes))
       isChunked = true
     default: break
+    }
+  }
+
+  /// `Via` (RFC 9110 §7.6.3), `Forwarded` (RFC 7239), and what stood in for it before: `X-Forwarded-…`, `X-Real-IP`.
+  private static func isOfProxy(_ name: Range<Int>, in bytes: UnsafeRawBufferPointer) -> Bool {
+    switch bytes[name.lowerBound].asciiLowercased {
+    case UInt8(ascii: "v"): bytes.matches("via", in: name)
+    case UInt8(ascii: "f"): bytes.matches("forwarded", in: name)
+    case UInt8(ascii: "x"):
+      bytes.matches("x-real-ip", in: name)
+        || name.count >= 11 && bytes.matches("x-forwarded", in: name.lowerBound..<name.lowerBound + 11)
+    default: false
     }
   }
 

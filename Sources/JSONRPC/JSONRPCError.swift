@@ -49,6 +49,13 @@ public struct JSONRPCError: Error, Hashable, Sendable {
   public static func unauthorized(_ reason: String) -> JSONRPCError {
     JSONRPCError(code: -32001, message: "Unauthorized: \(reason)", data: ["reason": .string(reason)])
   }
+  /// - Parameters:
+  ///   - what: what was refused, for people.
+  ///   - reason: why it needs a key at all, also in `data`.
+  public static func unauthorized(_ what: String, since reason: String) -> JSONRPCError {
+    JSONRPCError(
+      code: -32001, message: "Unauthorized: \(what), since \(reason)", data: ["reason": .string(reason)])
+  }
   /// - Parameter kind: `runner` or `job`, also the key under which `data` has the name.
   public static func notFound(_ kind: String, _ name: String) -> JSONRPCError {
     JSONRPCError(code: -32002, message: "No \(kind) \"\(name)\"", data: [kind: .string(name)])

@@ -7,12 +7,17 @@ public struct Method<Context: Sendable>: Sendable {
 
   /// The names of its parameters, in order, as `openrpc.json` has them.
   public let parameters: [String]
+  /// These, and the optional ones of ours that are taken by name only, since positions are the contract's.
+  private let names: [String]
   /// What to do when the answer is bigger than allowed.
   public let tooBigHint: String
   let handler: Handler
 
-  public init(parameters: [String] = [], tooBigHint: String = "ask for less", handler: @escaping Handler) {
+  public init(
+    parameters: [String] = [], byName: [String] = [], tooBigHint: String = "ask for less", handler: @escaping Handler
+  ) {
     self.parameters = parameters
+    names = parameters + byName
     self.tooBigHint = tooBigHint
     self.handler = handler
   }
@@ -39,9 +44,9 @@ public struct Method<Context: Sendable>: Sendable {
         return object.count == 1 && object["params"] != nil
           ? try Params(object).params("params") : Params(object, path: "params")
       }
-      for key in object.keys where !parameters.containsExactly(key) {
+      for key in object.keys where !names.containsExactly(key) {
         throw .invalidParams(
-          field: key, expected: parameters.isEmpty ? "no parameters" : "one of \(parameters.joined(separator: ", "))")
+          field: key, expected: names.isEmpty ? "no parameters" : "one of \(names.joined(separator: ", "))")
       }
       return Params(object)
     case let other?: throw .invalidRequest("params must be an array or an object, got \(other.kind)")

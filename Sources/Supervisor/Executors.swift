@@ -118,9 +118,9 @@ public struct Executors: Sendable {
     }
   }
 
-  /// Whether some run jobs as another user than the node's.
-  public var haveOtherUsers: Bool {
-    table.values.contains { if case .process(let process) = $0 { process.runsAsOtherUser } else { false } }
+  /// Those that run jobs as another user than the node's.
+  public var ofOtherUsers: [ExecutorName] {
+    names.filter { if case .process(let process)? = table[$0] { process.runsAsOtherUser } else { false } }
   }
 
   private static let builtIn = [

@@ -1,5 +1,8 @@
 import COpenSSL
+import EventLoop
+import HTTPServer
 import JSONRPC
+import Logging
 
 /// What a key allows: `admin` includes the other two.
 public enum Scope: String, Sendable, CaseIterable {
@@ -15,12 +18,14 @@ public enum Scope: String, Sendable, CaseIterable {
 /// Knows the keys, and decides who may call what.
 public struct Authenticator: Sendable {
   private let keys: [(scope: Scope, secret: [UInt8])]
-  /// Whether the seed's methods that take no secret are open to everyone who reaches the listener.
-  private let hasOpenMethods: Bool
+  /// To whom the methods are open whose contract has no secret.
+  private let openMethods: OpenMethods
+  private let proxied: ProxiedRequests
 
-  public init(keys: [(scope: Scope, secret: String)], hasOpenMethods: Bool) {
+  public init(keys: [(scope: Scope, secret: String)], openMethods: OpenMethods, logger: Logger) {
     self.keys = keys.map { ($0.scope, Array($0.secret.utf8)) }
-    self.hasOpenMethods = hasOpenMethods
+    self.openMethods = openMethods
+    proxied = ProxiedRequests(logger: logger)
   }
 
   /// A method that takes a secret, as a parameter or as the request's bearer key.
@@ -32,17 +37,35 @@ public struct Authenticator: Sendable {
     try check(given, scope)
   }
 
-  /// A method of the seed that takes no secret: open, or with a bearer key.
-  /// - Parameter scope: `nil` when any key will do.
-  func requireBearer(_ scope: Scope?, _ call: APICall) throws(JSONRPCError) {
-    if let bearer = call.bearer { return try check(bearer, scope) }
-    if !hasOpenMethods { throw .unauthorized("this method needs the header Authorization: Bearer") }
+  /// A method whose contract has no secret: open, or with a key.
+  /// - Parameters:
+  ///   - scope: `nil` when any key will do.
+  ///   - params: may have a `secret` all the same.
+  func admit(_ scope: Scope?, _ params: Params, _ call: APICall) throws(JSONRPCError) {
+    try admit(scope, secret: try params.optionalString("secret"), call)
   }
 
-  /// A method of ours that takes no secret by the seed's rules, but accepts one.
-  func requireBearer(_ scope: Scope, orSecret secret: String?, _ call: APICall) throws(JSONRPCError) {
-    if let secret, !secret.isEmpty { return try check(secret, scope) }
-    try requireBearer(scope, call)
+  /// A page for operators: open as those methods are, or with any key.
+  func admit(_ call: APICall) throws(JSONRPCError) { try admit(nil, secret: nil, call) }
+
+  private func admit(_ scope: Scope?, secret: String?, _ call: APICall) throws(JSONRPCError) {
+    if let given = secret.flatMap({ $0.isEmpty ? nil : $0 }) ?? call.bearer { return try check(given, scope) }
+    guard let reason = openMethods.refusal(of: call.origin) else { return }
+    if openMethods == .toThisMachine, case .proxy(let field) = call.origin { proxied.refused(call, field: field) }
+    throw .unauthorized("a key is needed (Authorization: Bearer, or the parameter secret of a call)", since: reason)
+  }
+
+  /// What it counts, for `GET /metrics`.
+  public var families: [Metrics.Family] {
+    [
+      .init(
+        "hero_open_methods", "gauge", "1 while methods whose contract has no secret need no key.",
+        openMethods.refusal(of: .thisMachine) == nil ? 1 : 0),
+      .init(
+        "hero_proxied_requests_refused_total", "counter",
+        "Requests without a key that came through a proxy to a node that is open to its own machine only.",
+        Double(proxied.count)),
+    ]
   }
 
   private func check(_ secret: String, _ scope: Scope?) throws(JSONRPCError) {
@@ -70,11 +93,26 @@ public struct Authenticator: Sendable {
 public struct APICall: Sendable {
   /// The key of `Authorization: Bearer`.
   public let bearer: String?
+  /// Whose connection it came by: the client's, or a proxy's.
+  let peer: SocketAddress
+  let origin: RequestOrigin
   /// Where a method of a whole cluster says what its answer is missing; `nil` when there is no cluster.
   let missing: MissingNodes?
 
-  public init(bearer: String?, missing: MissingNodes? = nil) {
-    self.bearer = bearer
+  init(_ request: HTTPRequest, missing: MissingNodes? = nil) {
+    bearer = request.bearer
+    peer = request.peer
+    origin = request.origin
     self.missing = missing
+  }
+}
+
+extension HTTPRequest {
+  /// The key of `Authorization: Bearer KEY` (RFC 6750, section 2.1); the scheme's name in any case.
+  fileprivate var bearer: String? {
+    guard let value = headers["authorization"]?.utf8, value.count > 7,
+      value.prefix(6).lazy.map({ $0 | 0x20 }).elementsEqual("bearer".utf8), value.dropFirst(6).first == 0x20
+    else { return nil }
+    return String(Substring(value.dropFirst(7).drop { $0 == 0x20 }))
   }
 }

@@ -6,12 +6,12 @@ import Supervisor
 extension SupervisorAPI {
   var clusterMethods: [String: Method<APICall>] {
     [
-      "cluster.members": Method { (_, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(nil, call)
+      "cluster.members": Method(byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.admit(nil, params, call)
         return .array(await registry.members().map(JSON.member))
       },
-      "cluster.status": Method { (_, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(nil, call)
+      "cluster.status": Method(byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.admit(nil, params, call)
         return .clusterStatus(await registry.clusterStatus())
       },
       "node.drain": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in

@@ -8,6 +8,7 @@ import Supervisor
 /// Answers the HTTP requests of a node.
 public struct HTTPEndpoint: Sendable {
   private let dispatcher: Dispatcher<APICall>
+  private let authenticator: Authenticator
   private let metrics: Metrics
   private let document: [UInt8]
   /// Whether answers may miss what other nodes have.
@@ -16,10 +17,11 @@ public struct HTTPEndpoint: Sendable {
   private let unreadiness: @Sendable () async -> String?
 
   public init(
-    dispatcher: Dispatcher<APICall>, metrics: Metrics, document: JSON, isClustered: Bool = false,
-    unreadiness: @escaping @Sendable () async -> String?
+    dispatcher: Dispatcher<APICall>, authenticator: Authenticator, metrics: Metrics, document: JSON,
+    isClustered: Bool = false, unreadiness: @escaping @Sendable () async -> String?
   ) {
     self.dispatcher = dispatcher
+    self.authenticator = authenticator
     self.metrics = metrics
     self.document = document.serialized()
     self.isClustered = isClustered
@@ -31,8 +33,7 @@ public struct HTTPEndpoint: Sendable {
     case (.post, "/"), (.post, "/rpc"): await rpc(request)
     case (.get, "/health"), (.head, "/health"): .text("alive\n")
     case (.get, "/ready"), (.head, "/ready"): await readiness()
-    case (.get, "/metrics"), (.head, "/metrics"):
-      .bytes(await metrics.exposition(), contentType: "text/plain; version=0.0.4; charset=utf-8")
+    case (.get, "/metrics"), (.head, "/metrics"): await exposition(request)
     case (.get, "/openrpc.json"), (.head, "/openrpc.json"): .json(document)
     case (.get, "/"), (.head, "/"): .bytes(Dashboard.page, contentType: "text/html; charset=utf-8")
     case (_, "/"): Self.wrongMethod(allowed: "GET, HEAD, POST")
@@ -55,19 +56,21 @@ public struct HTTPEndpoint: Sendable {
       return .text("the Content-Type of a JSON-RPC request must be application/json\n", status: 415)
     }
     let missing = isClustered ? MissingNodes() : nil
-    let call = APICall(bearer: Self.bearer(request), missing: missing)
-    guard let answer = await dispatcher.dispatch(request.body, context: call) else { return .empty(204) }
+    guard let answer = await dispatcher.dispatch(request.body, context: APICall(request, missing: missing)) else {
+      return .empty(204)
+    }
     var response = HTTPResponse.json(answer)
     if let value = missing?.headerValue { response.headers.append(("Hero-Unreachable", value)) }
     return response
   }
 
-  /// The key of `Authorization: Bearer KEY` (RFC 6750, section 2.1); the scheme's name in any case.
-  private static func bearer(_ request: HTTPRequest) -> String? {
-    guard let value = request.headers["authorization"]?.utf8, value.count > 7,
-      value.prefix(6).lazy.map({ $0 | 0x20 }).elementsEqual("bearer".utf8), value.dropFirst(6).first == 0x20
-    else { return nil }
-    return String(Substring(value.dropFirst(7).drop { $0 == 0x20 }))
+  private func exposition(_ request: HTTPRequest) async -> HTTPResponse {
+    do throws(JSONRPCError) { try authenticator.admit(APICall(request)) } catch {
+      var response = HTTPResponse.text("\(error.message)\n", status: 401)
+      response.headers.append(("WWW-Authenticate", "Bearer"))
+      return response
+    }
+    return .bytes(await metrics.exposition(), contentType: "text/plain; version=0.0.4; charset=utf-8")
   }
 
   private func readiness() async -> HTTPResponse {

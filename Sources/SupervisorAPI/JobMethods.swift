@@ -21,15 +21,15 @@ extension SupervisorAPI {
       "job.start": secretJobMethod { (id) throws(SupervisorError) in try await registry.start(id) },
       "job.stop": secretJobMethod { (id) throws(SupervisorError) in try await registry.stop(id) },
       "job.delete": secretJobMethod { (id) throws(SupervisorError) in try await registry.delete(id) },
-      "job.status": Method(parameters: ["job_id"]) { (params, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(.user, call)
+      "job.status": Method(parameters: ["job_id"], byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.admit(.user, params, call)
         let id: JobID = try params.name("job_id")
         return .jobStatus(
           try await answering { () async throws(SupervisorError) in try await registry.summary(id) })
       },
-      "job.result": Method(parameters: ["job_id"], tooBigHint: "read the output by job.logs") {
+      "job.result": Method(parameters: ["job_id"], byName: ["secret"], tooBigHint: "read the output by job.logs") {
         (params, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(.user, call)
+        try authenticator.admit(.user, params, call)
         let id: JobID = try params.name("job_id")
         return .result(try await answering { () async throws(SupervisorError) in try await registry.result(id) })
       },

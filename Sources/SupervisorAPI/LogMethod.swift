@@ -6,7 +6,7 @@ import Supervisor
 
 extension SupervisorAPI {
   func logs(_ params: Params, _ call: APICall) async throws(JSONRPCError) -> JSON {
-    try authenticator.requireBearer(.user, orSecret: try params.optionalString("secret"), call)
+    try authenticator.admit(.user, params, call)
     try params.refuseOthers(than: ["secret", "job_id", "stream", "offset", "limit"])
     let id: JobID = try params.name("job_id")
     let stream = try params.optionalString("stream") ?? "stdout"

@@ -7,14 +7,14 @@ import Supervisor
 extension SupervisorAPI {
   var queryMethods: [String: Method<APICall>] {
     [
-      "jobs.list": Method(tooBigHint: "use jobs.query, which filters and pages") {
-        (_, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(.user, call)
+      "jobs.list": Method(byName: ["secret"], tooBigHint: "use jobs.query, which filters and pages") {
+        (params, call) async throws(JSONRPCError) in
+        try authenticator.admit(.user, params, call)
         return .array(try await allJobs(call))
       },
       "jobs.query": Method(parameters: ["params"], tooBigHint: "ask for a smaller limit") {
         (params, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(.user, orSecret: try params.optionalString("secret"), call)
+        try authenticator.admit(.user, params, call)
         let query = try params.jobQuery(maximumBytes: maximumResponseBytes / 2)
         let page = try await answering { () async throws(SupervisorError) in try await registry.query(query) }
         call.missing?.add(page.unreachable)

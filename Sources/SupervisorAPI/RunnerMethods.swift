@@ -6,8 +6,8 @@ import Supervisor
 extension SupervisorAPI {
   var runnerMethods: [String: Method<APICall>] {
     [
-      "list_runners": Method { (_, call) throws(JSONRPCError) in
-        try authenticator.requireBearer(nil, call)
+      "list_runners": Method(byName: ["secret"]) { (params, call) throws(JSONRPCError) in
+        try authenticator.admit(nil, params, call)
         return .array(await registry.list.map { .string($0.rawValue) })
       },
       "register_runner": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
@@ -33,20 +33,20 @@ extension SupervisorAPI {
       "get_runner_status": runnerMethod(scope: nil) { (name, _) throws(SupervisorError) in
         .runnerStatus(try await registry.status(name))
       },
-      "get_all_runner_status": Method { (_, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(nil, call)
+      "get_all_runner_status": Method(byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.admit(nil, params, call)
         return .array(await statuses(call).map(JSON.runnerStatus))
       },
-      "get_all_status": Method { (_, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(nil, call)
+      "get_all_status": Method(byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.admit(nil, params, call)
         return .array(await statuses(call).map { [.string($0.name.rawValue), .string($0.state.rawValue)] })
       },
-      "start_all": Method { (_, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(.register, call)
+      "start_all": Method(byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.admit(.register, params, call)
         return await forAll { (name) throws(SupervisorError) in try await registry.start(name) }
       },
-      "stop_all": Method(parameters: ["force"]) { (params, call) async throws(JSONRPCError) in
-        try authenticator.requireBearer(.register, call)
+      "stop_all": Method(parameters: ["force"], byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
+        try authenticator.admit(.register, params, call)
         let force = try params.bool("force", default: false)
         return await forAll { (name) throws(SupervisorError) in try await registry.stop(name, force: force) }
       },
@@ -64,8 +64,8 @@ extension SupervisorAPI {
     scope: Scope?, parameters: [String] = ["actor_id"],
     _ body: @escaping @Sendable (RunnerName, Bool) async throws(SupervisorError) -> JSON
   ) -> Method<APICall> {
-    Method(parameters: parameters) { (params, call) async throws(JSONRPCError) in
-      try authenticator.requireBearer(scope, call)
+    Method(parameters: parameters, byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
+      try authenticator.admit(scope, params, call)
       let name: RunnerName = try params.name("actor_id")
       let force = try params.bool("force", default: false)
       return try await answering { () async throws(SupervisorError) in try await body(name, force) }

@@ -25,7 +25,9 @@ public struct SupervisorAPI: Sendable {
 
   /// All methods, by name.
   public var methods: [String: Method<APICall>] {
-    let discover: [String: Method<APICall>] = ["rpc.discover": Method { [document] (_, _) in document }]
+    let discover: [String: Method<APICall>] = [
+      "rpc.discover": Method(byName: ["secret"]) { [document] (_, _) in document }
+    ]
     return [runnerMethods, jobMethods, queryMethods, clusterMethods, discover]
       .reduce(into: [:]) { $0.merge($1) { _, _ in preconditionFailure("two methods of one name") } }
   }

@@ -55,13 +55,14 @@ actor Node {
   }
 
   private func live() async throws {
-    let auth = try authentication()
+    let executors = try makeExecutors()
+    let auth = try authentication(executors)
     let store = try await NodeStore.open(configuration, loop: loop, logger: logger)
     let processes = ProcessGuard(
       loop: loop, command: ["/proc/self/exe", GuardProcess.argument, store.instance], logger: logger)
     do {
       let system = configuration.cluster.isConfigured ? clusterSystem() : nil
-      let registry = try await startDomain(store, processes, system)
+      let registry = try await startDomain(store, processes, executors, system)
       do {
         let (server, address) = try await listen(registry, store, auth)
         try watchSignals()
@@ -91,7 +92,7 @@ actor Node {
   // MARK: Start
 
   private func startDomain(
-    _ store: NodeStore, _ processes: ProcessGuard, _ system: ClusterSystem?
+    _ store: NodeStore, _ processes: ProcessGuard, _ executors: Executors, _ system: ClusterSystem?
   ) async throws -> RunnerRegistry {
     var settings = JobSettings(
       node: configuration.nodeName, instance: store.instance,
@@ -104,11 +105,6 @@ actor Node {
     do throws(UVError) { try await processes.start() } catch {
       throw CommandFailure(message: "cannot start the guard process: \(error)", status: .failed)
     }
-    let executors: Executors
-    let searchPath = inherited["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
-    do throws(InvalidExecutor) { executors = try Executors(configuration.executors, searchPath: searchPath) } catch {
-      throw CommandFailure(message: "executors.\(error.executor): \(error.reason)", status: .usage)
-    }
     let launcher: Launcher
     do throws(UnusableLauncher) { launcher = try Launcher() } catch {
       throw CommandFailure(
@@ -116,7 +112,7 @@ actor Node {
     }
     let groups = try await controlGroups(of: store.instance, for: executors)
     // Jobs of another user walk through it to their working directory; what lies in it stays the node's alone.
-    if executors.haveOtherUsers { chmod(configuration.dataDirectory, 0o711) }
+    if !executors.ofOtherUsers.isEmpty { chmod(configuration.dataDirectory, 0o711) }
     var wishes: [QueueName: NodeName] = [:]
     for runner in configuration.runners {
       wishes[runner.queue] = configuration.runnerNodes[runner.name] ?? wishes[runner.queue]
@@ -159,6 +155,13 @@ actor Node {
     }
   }
 
+  private func makeExecutors() throws(CommandFailure) -> Executors {
+    let searchPath = processEnvironment()["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
+    do throws(InvalidExecutor) { return try Executors(configuration.executors, searchPath: searchPath) } catch {
+      throw CommandFailure(message: "executors.\(error.executor): \(error.reason)", status: .usage)
+    }
+  }
+
   private func listen(
     _ registry: RunnerRegistry, _ store: NodeStore, _ auth: Authenticator
   ) async throws -> (HTTPServer, SocketAddress) {
@@ -166,12 +169,15 @@ actor Node {
     let document = SupervisorAPI.openRPCDocument
     let methods = SupervisorAPI(
       registry: registry, authenticator: auth, maximumResponseBytes: api.maxResponseBytes, document: document)
-    let metrics = Metrics(registry: registry) { [weak self] in await self?.families(store, registry) ?? [] }
+    let metrics = Metrics(registry: registry) { [weak self] in
+      await auth.families + (self?.families(store, registry) ?? [])
+    }
     let dispatcher = Dispatcher(
       methods: methods.methods, maximumBatch: api.maxBatch, maximumResponseBytes: api.maxResponseBytes,
       observer: { metrics.count(method: $0, code: $1) })
     let endpoint = HTTPEndpoint(
-      dispatcher: dispatcher, metrics: metrics, document: document, isClustered: registry.isClustered
+      dispatcher: dispatcher, authenticator: auth, metrics: metrics, document: document,
+      isClustered: registry.isClustered
     ) {
       if let reason = await registry.unreadiness { return reason }
       return await store.jobs.unavailability()
@@ -184,8 +190,7 @@ actor Node {
     limits.errorBody = HTTPEndpoint.errorBody(maxRequestBytes: api.maxRequestBytes)
     let server = HTTPServer(loop: loop, configuration: limits, logger: logger) { await endpoint.answer($0) }
     do {
-      let host = api.listen.host == "localhost" ? "127.0.0.1" : api.listen.host
-      let address = try await server.listen(on: SocketAddress(host: host, port: api.listen.port))
+      let address = try await server.listen(on: try api.listen.socketAddress)
       self.server = server
       return (server, address)
     } catch {
@@ -208,7 +213,7 @@ actor Node {
   // MARK: Keys
 
   /// The keys, and a new one when none is configured.
-  private func authentication() throws -> Authenticator {
+  private func authentication(_ executors: Executors) throws -> Authenticator {
     let auth = configuration.auth
     let isLoopback = configuration.api.listen.isLoopback
     var admins = auth.adminSecrets
@@ -228,18 +233,27 @@ actor Node {
         throw CommandFailure(message: "cannot make a key: \(error.path): \(error.reason)", status: .failed)
       }
     }
-    let isOpen =
-      switch auth.openMethods {
-      case .always: true
-      case .never: false
-      case .loopback: isLoopback
-      }
     let keys: [(Scope, [Secret])] = [
       (.admin, admins), (.user, auth.userSecrets), (.register, auth.registerSecrets),
     ]
     return Authenticator(
       keys: keys.flatMap { scope, secrets in secrets.map { (scope: scope, secret: $0.reveal()) } },
-      hasOpenMethods: isOpen)
+      openMethods: try openMethods(executors), logger: logger)
+  }
+
+  /// To whom methods are open that take no key by their contract; the log says it at each start.
+  private func openMethods(_ executors: Executors) throws -> OpenMethods {
+    var openings = configuration.openings
+    openings.listeners = [try configuration.api.listen.socketAddress]
+    openings.executorsOfOtherUsers = executors.ofOtherUsers.map(\.rawValue)
+    let decision = OpenMethods.decide(configuration.auth.openMethods, openings)
+    switch decision {
+    case .toAll:
+      logger.warning("whoever reaches the API may read jobs and stop runners without a key: auth.open_methods is true")
+    case .toThisMachine: logger.info("the API needs no key for what its contract has none for, on this machine")
+    case .closed(let reason): logger.info("the API needs a key for everything", metadata: ["reason": "\(reason)"])
+    }
+    return decision
   }
 
   // MARK: Stop

@@ -150,6 +150,23 @@ struct ConfigurationErrorTests {
     #expect(problems(#"{"api": {"listen": "\#(address)"}, "auth": {"user_secrets": ["k"]}}"#).isEmpty)
   }
 
+  @Test("is refused when pages of other origins could call without a key")
+  func openToOrigins() {
+    let open = #"{"api": {"cors_origins": ["https://a.example"]}, "auth": {"open_methods": true}}"#
+    #expect(
+      problems(open) == [
+        "auth.open_methods: true and api.cors_origins exclude each other, since every page of those origins could call "
+          + "without a key (c.json)"
+      ])
+    for value in [#""auto""#, "false", #""loopback""#] {
+      #expect(problems(open.replacing("true", with: value)).isEmpty)
+    }
+    #expect(
+      problems(#"{"auth": {"open_methods": "yes"}}"#) == [
+        #"auth.open_methods: expected "auto", true or false, got "yes" (c.json)"#
+      ])
+  }
+
   @Test(
     "is refused for addresses that cannot be",
     arguments: ["localhost", ":80", "1.2.3:80", "a:b", "h:65536", "[1.2.3.4]:1", ""])

@@ -1,5 +1,6 @@
 import Logging
 import Supervisor
+import SupervisorAPI
 import Testing
 
 @testable import hero_supervisor
@@ -20,13 +21,41 @@ struct ConfigurationLayerTests {
     #expect("\(configuration.api.listen)" == "127.0.0.1:8082")
     #expect("\(configuration.cluster.listen)" == "0.0.0.0:7946")
     #expect(!configuration.cluster.isConfigured)
-    #expect(configuration.auth.openMethods == .loopback && !configuration.auth.hasKeys)
+    #expect(configuration.auth.openMethods == .automatic && !configuration.auth.hasKeys)
     #expect(configuration.jobs.killGraceSeconds == 5 && configuration.jobs.drainSeconds == 30)
     #expect(configuration.log.level == .info && configuration.log.format == .text)
     guard case .sqlite("/data/jobs.db") = configuration.store else {
       Issue.record("\(configuration.store)")
       return
     }
+  }
+
+  @Test("say what lets others in than the users of this machine")
+  func openings() throws {
+    func reason(_ json: String) throws -> OpenMethods {
+      let configuration = try load(json).configuration
+      return OpenMethods.decide(configuration.auth.openMethods, configuration.openings)
+    }
+    #expect(try reason("{}") == .toThisMachine)
+    #expect(try reason(#"{"auth": {"open_methods": "auto"}}"#) == .toThisMachine)
+    for (json, closed) in [
+      (#"{"auth": {"open_methods": false}}"#, "auth.open_methods is false"),
+      (#"{"auth": {"admin_secrets": ["0123456789abcdef"]}}"#, "auth.admin_secrets is set"),
+      (#"{"auth": {"user_secrets": ["0123456789abcdef"]}}"#, "auth.user_secrets is set"),
+      (#"{"auth": {"register_secrets": ["0123456789abcdef"]}}"#, "auth.register_secrets is set"),
+      (#"{"api": {"allowed_hosts": ["a"]}}"#, "api.allowed_hosts is set"),
+      (#"{"api": {"cors_origins": ["*"]}}"#, "api.cors_origins is set"),
+    ] {
+      #expect(try reason(json) == .closed(reason: closed))
+    }
+  }
+
+  @Test("take the old word for open methods, and warn of it")
+  func loopbackMeansAuto() throws {
+    let loaded = try load(#"{"auth": {"open_methods": "loopback"}}"#)
+    #expect(loaded.configuration.auth.openMethods == .automatic)
+    #expect(loaded.warnings.map(\.path) == ["auth.open_methods"])
+    #expect(loaded.warnings.first?.message.contains("means \"auto\"") == true)
   }
 
   @Test("go default < file < environment < flag")

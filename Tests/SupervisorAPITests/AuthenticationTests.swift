@@ -13,15 +13,19 @@ struct AuthenticationTests {
     ("job.delete", "user", ["job_id": "j"]), ("register_runner", "register", ["name": "n", "queue": "q"]),
   ]
 
-  /// Methods of the seed that take none; the scope of the bearer key that they need, `any` if any will do.
-  private static let openMethods: [(method: String, scope: String, params: JSON)] = [
-    ("list_runners", "any", []), ("jobs.list", "user", []), ("job.status", "user", ["j"]),
-    ("job.result", "user", ["j"]),
-    ("remove_runner", "register", ["nobody"]), ("start_runner", "register", ["r"]),
-    ("stop_runner", "register", ["r", true]),
-    ("get_runner_status", "any", ["r"]), ("get_all_runner_status", "any", []), ("start_all", "register", []),
-    ("stop_all", "register", []), ("get_all_status", "any", []), ("jobs.query", "user", [[:]]),
-    ("job.logs", "user", [["job_id": "j"]]),
+  /// Methods whose contract has none; the scope of the key that they need, `any` if any will do; their parameters by
+  /// position and by name.
+  private static let openMethods: [(method: String, scope: String, params: JSON, named: JSON)] = [
+    ("list_runners", "any", [], [:]), ("jobs.list", "user", [], [:]),
+    ("job.status", "user", ["j"], ["job_id": "j"]), ("job.result", "user", ["j"], ["job_id": "j"]),
+    ("remove_runner", "register", ["nobody"], ["actor_id": "nobody"]),
+    ("start_runner", "register", ["r"], ["actor_id": "r"]),
+    ("stop_runner", "register", ["r", true], ["actor_id": "r", "force": true]),
+    ("get_runner_status", "any", ["r"], ["actor_id": "r"]), ("get_all_runner_status", "any", [], [:]),
+    ("start_all", "register", [], [:]), ("stop_all", "register", [], ["force": true]),
+    ("get_all_status", "any", [], [:]), ("jobs.query", "user", [[:]], [:]),
+    ("job.logs", "user", [["job_id": "j"]], ["job_id": "j"]), ("cluster.members", "any", [], [:]),
+    ("cluster.status", "any", [], [:]),
   ]
 
   /// The error code of an answer, `nil` for a result; a bearer key besides, if given.
@@ -80,24 +84,57 @@ struct AuthenticationTests {
     }
   }
 
-  @Test("without open methods the seed's other methods need a bearer key of their scope")
-  func closedMethods() async throws {
+  private static var closed: TestNode.Options {
     var options = TestNode.Options()
-    options.hasOpenMethods = false
-    try await TestNode.run(options) { node async throws in
+    options.openMethods = .closed(reason: "auth.user_secrets is set")
+    return options
+  }
+
+  @Test("closed methods need a key of their scope, as a bearer key or as the parameter secret by name")
+  func closedMethods() async throws {
+    try await TestNode.run(Self.closed) { node async throws in
       #expect(try await node.run(job("j", executor: "echo")) == ["success": ""])
-      for (method, scope, params) in Self.openMethods {
+      for (method, scope, params, named) in Self.openMethods {
         for bearer in [nil, "Bearer guess-77", "Basic \(Key.admin)", "Bearer "] {
           #expect(try await code(node, method, params, bearer: bearer) == -32001, "\(method) \(bearer ?? "no key")")
         }
+        for secret: JSON in ["", .null, "guess-77"] {
+          #expect(
+            try await code(node, method, named.with("secret", value: secret)) == -32001, "\(method) \(secret.text)")
+        }
+        #expect(try await code(node, method, named.with("secret", value: 1)) == -32602, "\(method)")
         for (name, key) in [("admin", Key.admin), ("user", Key.user), ("register", Key.register)] {
           let isAllowed = scope == "any" || name == "admin" || name == scope
-          let code = try await code(node, method, params, bearer: "Bearer \(key)")
-          #expect((code == -32001) != isAllowed, "\(method) with the key of scope \(name): \(code ?? 0)")
+          for code in [
+            try await code(node, method, params, bearer: "Bearer \(key)"),
+            try await code(node, method, named.with("secret", value: .string(key))),
+          ] {
+            #expect((code == -32001) != isAllowed, "\(method) with the key of scope \(name): \(code ?? 0)")
+            #expect(code != -32602, "\(method)")
+          }
         }
       }
       // What the API is, is no secret.
       #expect(try await code(node, "rpc.discover", []) == nil)
+      #expect(try await code(node, "rpc.discover", ["secret": "guess-77"]) == nil)
+    }
+  }
+
+  @Test("positions are the contract's: a secret by position is a value too many")
+  func positions() async throws {
+    try await TestNode.run(Self.closed) { node async throws in
+      let key = JSON.string(Key.admin)
+      #expect(try await code(node, "list_runners", [key]) == -32602)
+      #expect(try await code(node, "job.status", ["j", key]) == -32602)
+    }
+  }
+
+  @Test("a refusal names the setting that closed the methods")
+  func closingReason() async throws {
+    try await TestNode.run(Self.closed) { node async throws in
+      let error = try await node.error("list_runners")
+      #expect(error.code == -32001 && error.data["reason"] == "auth.user_secrets is set")
+      #expect(error.message.contains("since auth.user_secrets is set"))
     }
   }
 
@@ -105,25 +142,29 @@ struct AuthenticationTests {
   func openMethods() async throws {
     try await TestNode.run { node async throws in
       #expect(try await node.run(job("j", executor: "echo")) == ["success": ""])
-      for (method, _, params) in Self.openMethods {
+      for (method, _, params, named) in Self.openMethods {
         #expect(try await code(node, method, params) != -32001, "\(method)")
         #expect(try await code(node, method, params, bearer: "Bearer guess-77") == -32001, "\(method)")
+        #expect(try await code(node, method, named.with("secret", value: "guess-77")) == -32001, "\(method)")
       }
     }
   }
 
-  @Test("our own methods take the secret as a parameter as well", arguments: ["jobs.query", "job.logs"])
-  func secretOfOurMethods(method: String) async throws {
-    var options = TestNode.Options()
-    options.hasOpenMethods = false
-    try await TestNode.run(options) { node async throws in
-      #expect(try await node.run(job("j", executor: "echo")) == ["success": ""])
-      let params: JSON = method == "job.logs" ? ["job_id": "j"] : [:]
-      for key in [Key.admin, Key.user] {
-        #expect(try await code(node, method, params.with("secret", value: .string(key))) == nil)
+  @Test("/metrics is open as those methods are, and takes any key; the other pages need none")
+  func pages() async throws {
+    try await TestNode.run(Self.closed) { node async throws in
+      for bearer in [nil, "Bearer guess-77", "Basic \(Key.admin)"] {
+        let page = try await node.exchange("GET", "/metrics", headers: bearer.map { ["Authorization: \($0)"] } ?? [])
+        #expect(page.status == 401 && page.headers["www-authenticate"] == "Bearer")
+        #expect(!page.text.contains("hero_"))
       }
-      for key in [Key.register, "guess-77", ""] {
-        #expect(try await code(node, method, params.with("secret", value: .string(key))) == -32001)
+      #expect(try await node.exchange("GET", "/metrics").text.contains("auth.user_secrets is set"))
+      for key in [Key.admin, Key.user, Key.register] {
+        let page = try await node.exchange("GET", "/metrics", headers: ["Authorization: Bearer \(key)"])
+        #expect(page.status == 200 && page.text.contains("\nhero_open_methods 0\n"))
+      }
+      for path in ["/health", "/ready", "/openrpc.json", "/"] {
+        #expect(try await node.exchange("GET", path).status == 200)
       }
     }
   }

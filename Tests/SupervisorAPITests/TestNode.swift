@@ -17,7 +17,7 @@ struct TestNode {
     var keys: [(scope: Scope, secret: String)] = [
       (.admin, Key.admin), (.user, Key.user), (.register, Key.register),
     ]
-    var hasOpenMethods = true
+    var openMethods = OpenMethods.toAll
     var executors: [ExecutorConfiguration] = []
     /// Runners of the configuration; without any, one named `r` with the queue `q`.
     var runners = [runner("r", queue: "q")]
@@ -80,14 +80,17 @@ struct TestNode {
     _ options: Options, _ loop: EventLoop, _ store: SQLiteJobStore, _ registry: RunnerRegistry
   ) -> HTTPServer {
     let document = SupervisorAPI.openRPCDocument
+    let authenticator = Authenticator(keys: options.keys, openMethods: options.openMethods, logger: .silent)
     let api = SupervisorAPI(
-      registry: registry, authenticator: Authenticator(keys: options.keys, hasOpenMethods: options.hasOpenMethods),
-      maximumResponseBytes: options.maxResponseBytes, document: document)
-    let metrics = Metrics(registry: registry) { [] }
+      registry: registry, authenticator: authenticator, maximumResponseBytes: options.maxResponseBytes,
+      document: document)
+    let metrics = Metrics(registry: registry) { authenticator.families }
     let dispatcher = Dispatcher(
       methods: api.methods, maximumBatch: options.maxBatch, maximumResponseBytes: options.maxResponseBytes,
       observer: { metrics.count(method: $0, code: $1) })
-    let endpoint = HTTPEndpoint(dispatcher: dispatcher, metrics: metrics, document: document) {
+    let endpoint = HTTPEndpoint(
+      dispatcher: dispatcher, authenticator: authenticator, metrics: metrics, document: document
+    ) {
       if let reason = await registry.unreadiness { return reason }
       return await store.unavailability()
     }

@@ -1,5 +1,6 @@
 import Logging
 import Supervisor
+import SupervisorAPI
 
 /// What one node was told, valid by construction: `ConfigurationLoader` is the only place that makes one, from the
 /// file, the environment and the flags. docs/configuration.md explains every key.
@@ -62,13 +63,11 @@ struct APIConfiguration: Sendable {
 
 /// The section `auth`: keys by scope. With no key at all the node makes one (`AdminSecretFile`).
 struct AuthConfiguration: Sendable {
-  /// Whether methods that take no `secret` may be called without a key.
-  enum OpenMethods: String, Sendable { case always, never, loopback }
-
   var adminSecrets: [Secret]
   var userSecrets: [Secret]
   var registerSecrets: [Secret]
-  var openMethods: OpenMethods
+  /// Whether methods whose contract has no `secret` may be called without a key.
+  var openMethods: OpenMethods.Setting
 
   /// Whether a key of any scope is configured.
   var hasKeys: Bool { !(adminSecrets.isEmpty && userSecrets.isEmpty && registerSecrets.isEmpty) }
@@ -108,4 +107,18 @@ struct LogConfiguration: Sendable {
 
   var level: Logger.Level
   var format: Format
+}
+
+extension Configuration {
+  /// What it says that lets others in. Where the node listens, and as whom its jobs run, is known when it starts.
+  var openings: OpenMethods.Openings {
+    var openings = OpenMethods.Openings()
+    openings.keySettings = [
+      ("auth.admin_secrets", auth.adminSecrets), ("auth.user_secrets", auth.userSecrets),
+      ("auth.register_secrets", auth.registerSecrets),
+    ].compactMap { $1.isEmpty ? nil : $0 }
+    openings.hasAllowedHosts = !api.allowedHosts.isEmpty
+    openings.hasCORSOrigins = !api.corsOrigins.isEmpty
+    return openings
+  }
 }

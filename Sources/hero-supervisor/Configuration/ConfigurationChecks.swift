@@ -5,6 +5,7 @@ import Supervisor
 enum ConfigurationChecks {
   static func run(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
     checkKeys(reading, findings)
+    checkOpenMethods(reading, findings)
     checkClusterKeys(reading, findings)
     checkRunners(reading, findings)
     checkRunnerNodes(reading, findings)
@@ -21,10 +22,21 @@ enum ConfigurationChecks {
         "\(reading.api.listen) is reachable from other machines and no key is configured; "
           + "set auth.admin_secrets, or listen on 127.0.0.1", source)
     }
-    if reading.auth.openMethods == .always {
+  }
+
+  private static func checkOpenMethods(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
+    guard reading.auth.openMethods == .always else { return }
+    let source = findings.source(of: "auth.open_methods")
+    if !reading.api.corsOrigins.isEmpty {
+      findings.problem(
+        "auth.open_methods",
+        "true and api.cors_origins exclude each other, since every page of those origins could call without a key",
+        source)
+    }
+    if !reading.api.listen.isLoopback {
       findings.warning(
         "auth.open_methods", "anyone who reaches \(reading.api.listen) may stop and remove runners without a key",
-        findings.source(of: "auth.open_methods"))
+        source)
     }
   }
 

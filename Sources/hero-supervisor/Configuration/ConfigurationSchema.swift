@@ -1,5 +1,6 @@
 import Logging
 import Supervisor
+import SupervisorAPI
 
 /// Every key of the configuration: its name, what it takes, its default. The order is that of `config show`.
 /// A key added here appears in `cluster.example.json` and in docs/configuration.md too; a test compares the three.
@@ -45,7 +46,7 @@ struct ConfigurationSchema {
     let admin = auth.value("admin_secrets", .secrets("secrets"), default: [])
     let user = auth.value("user_secrets", .secrets("secrets"), default: [])
     let register = auth.value("register_secrets", .secrets("secrets"), default: [])
-    let open = auth.value("open_methods", .openMethods, default: .loopback)
+    let open = auth.value("open_methods", .openMethods, default: .automatic)
     auth.finish()
     let store = StoreReading(root.section("store"))
     let executors = root.entries("executors", what: "executors by name").compactMap(ExecutorReading.init)
@@ -142,14 +143,22 @@ extension HostPort {
   static let defaultAPI = HostPort(host: "127.0.0.1", port: 8082)
 }
 
-extension SettingKind<AuthConfiguration.OpenMethods> {
-  static let openMethods = simple(
-    "true, false or \"loopback\"",
-    show: { $0 == .loopback ? .string("loopback") : .bool($0 == .always) },
-    parse: { node in
+extension SettingKind<OpenMethods.Setting> {
+  static let openMethods = SettingKind(
+    expected: "\"auto\", true or false",
+    read: { node, path, findings in
       if let bool = node.asBool { return bool ? .always : .never }
-      return node.asString == "loopback" ? .loopback : nil
-    })
+      switch node.asString {
+      case "auto": return .automatic
+      case "loopback":
+        findings.warning(
+          path, "\"loopback\" means \"auto\" now, which asks for a key once one is configured", node.source)
+        return .automatic
+      default:
+        findings.problem(path, "expected \"auto\", true or false, got \(node.shown)", node.source)
+        return nil
+      }
+    }, show: { $0 == .automatic ? .string("auto") : .bool($0 == .always) })
 }
 
 extension SettingKind<JobsConfiguration.ControlGroups> {

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// An address as the configuration writes it: `127.0.0.1:8082`, `[::1]:8082`, `node-2.example:7946`.
@@ -34,6 +35,12 @@ struct HostPort: Hashable, Sendable, CustomStringConvertible {
   var isLoopback: Bool {
     if host == "localhost" || host == "::1" { return true }
     return host.hasPrefix("127.") && Self.isIPv4(host)
+  }
+
+  /// The address itself.
+  /// - Throws: for a name other than `localhost`.
+  var socketAddress: SocketAddress {
+    get throws(UVError) { try SocketAddress(host: host == "localhost" ? "127.0.0.1" : host, port: port) }
   }
 
   /// Whether a node can listen on it without asking a name server.
