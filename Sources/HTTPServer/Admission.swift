@@ -16,7 +16,7 @@ struct Admission: Sendable {
       isForLoopback = false
       if let range = head.host { isForLoopback = try checkHost(head.headers.block[range]) }
       if let authority = try HostPolicy.authority(inTarget: head.target, method: head.method) {
-        isForLoopback = try check(authority) && isForLoopback
+        isForLoopback = try hosts.check(authority) && isForLoopback
       }
     } catch {
       return error
@@ -28,15 +28,8 @@ struct Admission: Sendable {
 
   private mutating func checkHost(_ host: ArraySlice<UInt8>) throws(Refusal) -> Bool {
     if let knownHost, host.elementsEqual(knownHost.bytes) { return knownHost.isLoopback }
-    let isLoopback = try check(String(decoding: host, as: UTF8.self))
+    let isLoopback = try hosts.check(String(decoding: host, as: UTF8.self))
     knownHost = (Array(host), isLoopback)
     return isLoopback
-  }
-
-  /// Whether it is a loopback name.
-  private func check(_ authority: String) throws(Refusal) -> Bool {
-    try HostPolicy.check(authority)
-    guard hosts.allows(authority) else { throw .hostNotServed }
-    return HostPolicy.isLoopback(authority)
   }
 }

@@ -24,7 +24,7 @@ public struct HTTPServerConfiguration: Sendable {
   public var halfCloseGrace: Duration = .seconds(60)
   /// How long the server reads on after its last answer, so that the client can read that answer before a reset.
   public var lingerTimeout: Duration = .seconds(2)
-  /// Names in `Host` that are served, with or without port; `*` serves all. Loopback names
+  /// Names in `Host` that are served (`HostAuthority`), with or without port; `*` serves all. Loopback names
   /// (`localhost`, `127.0.0.0/8`, `[::1]`) are always served. Empty: these only on a loopback listener, all on any other.
   /// Others are answered 403:
   /// a page in a browser on this machine cannot reach the node by a name it controls (DNS rebinding).

@@ -11,7 +11,10 @@ struct BrowserTests {
 
   @Test(
     "a loopback listener serves loopback names",
-    arguments: ["localhost", "LOCALHOST:8082", "localhost.", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:8082"])
+    arguments: [
+      "localhost", "LOCALHOST:8082", "localhost.", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:8082",
+      "localhost.:65535", "LocalHost:1", "[0:0:0:0:0:0:0:1]:1", "127.0.0.1.",
+    ])
   func loopbackNames(host: String) async throws {
     try await ServerFixture.run { (fixture) async throws in
       #expect(try await fixture.ask(Self.get(host: host)).status == 200)
@@ -20,13 +23,39 @@ struct BrowserTests {
 
   @Test(
     "a loopback listener refuses all other names (DNS rebinding)",
-    arguments: ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "", "127.1"])
+    arguments: [
+      "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "", "127.1",
+      "127.0.0.01", "2130706433", "0x7f.1", "127.0.0.256", "[::ffff:127.0.0.1]", "localhost_", "127.0.0.1.1",
+    ])
   func otherNames(host: String) async throws {
     try await ServerFixture.run { (fixture) async throws in
       let answer = try await fixture.ask(Self.get(host: host))
       #expect(answer.status == 403)
       #expect(answer.headers["connection"] == "close")
       #expect(await fixture.server.statistics.requests == 0)
+    }
+  }
+
+  @Test(
+    "a host that no name can be is refused, whatever a lenient reader would make of it",
+    arguments: [
+      "[::1].evil.example", "[::1]evil", "[::1]:", "[::1]:0", "[::1]:65536", "[::1", "::1", "[]", "[::1%lo]",
+      "[127.0.0.1]",
+      "127.0.0.1:80:80", "127.0.0.1:", "localhost:", "localhost:0", "localhost:080", "localhost:65536", "localhost:+80",
+      "localhost:8o", "localhost:80 80", "localhost:99999999999999999999", ".localhost", "localhost..", "a..b", ".",
+      ":80",
+      "localhost,evil.example", "user@localhost", "local%68ost", "local~host", "localhost#", "lócalhost",
+      String(repeating: "a", count: 64), Array(repeating: "a", count: 128).joined(separator: "."),
+    ])
+  func malformedNames(host: String) async throws {
+    var all = HTTPServerConfiguration()
+    all.allowedHosts = ["*"]
+    for configuration in [HTTPServerConfiguration(), all] {
+      try await ServerFixture.run(configuration) { (fixture) async throws in
+        #expect(try await fixture.ask(Self.get(host: host)).status == 400)
+        #expect(try await fixture.ask("GET http://\(host)/ HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 400)
+        #expect(await fixture.server.statistics.requests == 0)
+      }
     }
   }
 

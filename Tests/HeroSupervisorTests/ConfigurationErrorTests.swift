@@ -175,6 +175,13 @@ struct ConfigurationErrorTests {
     #expect(found.count == 1 && found[0].hasPrefix("api.listen: expected an address of this machine"), "\(found)")
   }
 
+  @Test(
+    "is refused for names that no Host can be", arguments: ["", "a b", "a/b", "http://a", "a:", "a:0", "[::1].a", "a*"])
+  func hostNames(name: String) {
+    let found = problems(#"{"api": {"allowed_hosts": ["ok.example:8082", "\#(name)"]}}"#)
+    #expect(found.count == 1 && found[0].hasPrefix("api.allowed_hosts[1]: expected a host name such as"), "\(found)")
+  }
+
   @Test("names the variable or the flag that was wrong")
   func sources() {
     let found = problems(

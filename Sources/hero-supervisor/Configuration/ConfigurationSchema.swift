@@ -1,3 +1,4 @@
+import HTTPServer
 import Logging
 import Supervisor
 import SupervisorAPI
@@ -177,12 +178,8 @@ extension SettingKind<Logger.Level> {
 extension SettingKind<String> {
   /// A name or an address as `Host` carries it, with or without a port.
   static let hostName = simple(
-    "a host name", show: { .string($0) },
-    parse: { node in
-      node.asString.flatMap { name in
-        !name.isEmpty && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "/") } ? name : nil
-      }
-    })
+    "a host name such as \"hero.example\" or \"hero.example:8082\", or \"*\"", show: { .string($0) },
+    parse: { node in node.asString.flatMap { $0 == "*" || HostAuthority($0) != nil ? $0 : nil } })
 
   /// An origin as browsers send it: a scheme, a host, perhaps a port, no path.
   static let origin = simple(
