@@ -135,7 +135,8 @@ let package = Package(
     .testTarget(
       name: "SupervisorAPITests",
       dependencies: [
-        "SupervisorAPI", "SupervisorClient", "SQLiteJobStore", .product(name: "GRDB", package: "GRDB.swift"),
+        "COpenSSL", "SupervisorAPI", "SupervisorClient", "SQLiteJobStore",
+        .product(name: "GRDB", package: "GRDB.swift"),
       ],
       resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(

@@ -1,9 +1,12 @@
-/// One answer. The server adds `Content-Length`, `Connection` and, where allowed, the CORS fields by itself.
+/// One answer. The server adds `Content-Length`, `Connection`, the fields that keep browsers from storing, guessing and
+/// framing it, and, where allowed, those of CORS by itself.
 public struct HTTPResponse: Sendable {
   public var status: Int
   /// Field names and values; control characters in a value are sent as spaces, so that no value can forge a field.
   public var headers: [(String, String)]
   public var body: [UInt8]
+  /// What a page may load, as `Content-Security-Policy` says it (CSP level 3); nil: nothing, and it is shown in no frame.
+  public var contentSecurityPolicy: String?
 
   public init(status: Int, headers: [(String, String)] = [], body: [UInt8] = []) {
     self.status = status

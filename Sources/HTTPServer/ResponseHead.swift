@@ -22,6 +22,12 @@ extension [UInt8] {
   mutating func append(headOf response: HTTPResponse, _ framing: ResponseFraming) {
     appendStatusLine(response.status)
     for (name, value) in response.headers { appendField(name, value) }
+    if let policy = response.contentSecurityPolicy {
+      append(cautionFields)
+      appendField("Content-Security-Policy", policy)
+    } else {
+      append(cautionFieldsOfData)
+    }
     if !framing.extraFields.isEmpty {
       for (name, value) in framing.extraFields { appendField(name, value) }
     }
@@ -87,3 +93,21 @@ extension [UInt8] {
     }
   }
 }
+
+/// Of every answer: nobody keeps it (keys and jobs may be in it), guesses another type for it, or learns its address.
+private let cautionFields: StaticString = """
+  Cache-Control: no-store\r
+  X-Content-Type-Options: nosniff\r
+  Referrer-Policy: no-referrer\r
+
+  """
+
+/// The same, for what is no page: a browser that shows it all the same loads nothing and runs nothing. One block, since it
+/// is copied into every answer.
+private let cautionFieldsOfData: StaticString = """
+  Cache-Control: no-store\r
+  X-Content-Type-Options: nosniff\r
+  Referrer-Policy: no-referrer\r
+  Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r
+
+  """

@@ -1,6 +1,27 @@
+import COpenSSL
+
 /// The page that a browser gets at `/`: runners and the latest jobs, read through the same API as everyone else's.
 enum Dashboard {
   static let page = Array(html.utf8)
+
+  /// Lets the page run its own script and use its own style, known by their hashes, and call the node that it came from.
+  static let contentSecurityPolicy = """
+    default-src 'none'; script-src '\(hash(of: "script"))'; style-src '\(hash(of: "style"))'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'
+    """
+
+  /// What stands between the tags of the page's one element of this name, as CSP names it: `sha256-…`.
+  private static func hash(of element: String) -> String {
+    guard let start = page.firstRange(of: "<\(element)>".utf8), let end = page.firstRange(of: "</\(element)>".utf8)
+    else {
+      preconditionFailure("the dashboard has no <\(element)>")
+    }
+    var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
+    var count: UInt32 = 0
+    let text = Array(page[start.upperBound..<end.lowerBound])
+    precondition(EVP_Digest(text, text.count, &digest, &count, EVP_sha256(), nil) == 1, "OpenSSL has SHA-256")
+    return "sha256-" + SupervisorAPI.base64(digest[..<Int(count)])
+  }
 
   private static let html = #"""
     <!doctype html>

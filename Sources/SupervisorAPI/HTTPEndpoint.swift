@@ -35,13 +35,19 @@ public struct HTTPEndpoint: Sendable {
     case (.get, "/ready"), (.head, "/ready"): await readiness()
     case (.get, "/metrics"), (.head, "/metrics"): await exposition(request)
     case (.get, "/openrpc.json"), (.head, "/openrpc.json"): .json(document)
-    case (.get, "/"), (.head, "/"): .bytes(Dashboard.page, contentType: "text/html; charset=utf-8")
+    case (.get, "/"), (.head, "/"): Self.dashboard
     case (_, "/"): Self.wrongMethod(allowed: "GET, HEAD, POST")
     case (_, "/rpc"): Self.wrongMethod(allowed: "POST")
     case (_, "/health"), (_, "/ready"), (_, "/metrics"), (_, "/openrpc.json"): Self.wrongMethod(allowed: "GET, HEAD")
     default: .text("there is nothing at this path; JSON-RPC is answered at / by POST\n", status: 404)
     }
   }
+
+  private static let dashboard: HTTPResponse = {
+    var page = HTTPResponse.bytes(Dashboard.page, contentType: "text/html; charset=utf-8")
+    page.contentSecurityPolicy = Dashboard.contentSecurityPolicy
+    return page
+  }()
 
   /// RFC 9110, section 15.5.6: such an answer names the methods that would do.
   private static func wrongMethod(allowed: String) -> HTTPResponse {

@@ -1,5 +1,7 @@
 // JSON-RPC over HTTP, and the paths for operators and browsers.
 
+import COpenSSL
+import Foundation
 import JSONRPC
 import Testing
 
@@ -78,6 +80,63 @@ struct HTTPEndpointTests {
       #expect(page.headers["content-type"] == "text/html; charset=utf-8")
       #expect(page.text.hasPrefix("<!doctype html>") && page.text.contains("<title>Hero Supervisor</title>"))
       #expect(!page.text.contains("http://") && !page.text.contains("https://") && !page.text.contains("innerHTML"))
+    }
+  }
+
+  @Test("the dashboard's policy allows its own script and style by their hashes, and nothing else")
+  func dashboardPolicy() async throws {
+    try await TestNode.run { node async throws in
+      let page = try await node.exchange("GET", "/")
+      func hash(_ element: String) throws -> String {
+        let parts = page.text.components(separatedBy: "<\(element)>")
+        #expect(parts.count == 2, "one <\(element)>")
+        return Self.sha256(try #require(parts.last?.components(separatedBy: "</\(element)>").first))
+      }
+      #expect(
+        page.headers["content-security-policy"] == "default-src 'none'; script-src 'sha256-\(try hash("script"))'; "
+          + "style-src 'sha256-\(try hash("style"))'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+          + "frame-ancestors 'none'")
+      // What such a policy keeps from working.
+      #expect(page.text.firstMatch(of: /<[^>]*\s(?:style|on[a-z]+|src|href|action)\s*=/) == nil)
+    }
+  }
+
+  /// RFC 6234, and base64.
+  private static func sha256(_ text: String) -> String {
+    var digest = [UInt8](repeating: 0, count: 32)
+    let bytes = Array(text.utf8)
+    EVP_Digest(bytes, bytes.count, &digest, nil, EVP_sha256(), nil)
+    return Data(digest).base64EncodedString()
+  }
+
+  @Test("every answer keeps browsers from storing, guessing and framing it")
+  func caution() async throws {
+    var options = TestNode.Options()
+    options.openMethods = .closed(reason: "a test")
+    options.maxRequestBytes = 1000
+    try await TestNode.run(options) { node async throws in
+      let answers = [
+        try await node.post(call), try await node.post("[]"), try await node.post(call, contentType: "text/plain"),
+        try await node.post(#"{"jsonrpc":"2.0","method":"nothing"}"#),
+        try await node.post(String(repeating: " ", count: 1001)), try await node.exchange("GET", "/"),
+        try await node.exchange("HEAD", "/"), try await node.exchange("GET", "/metrics"),
+        try await node.exchange("GET", "/openrpc.json"), try await node.exchange("GET", "/ready"),
+        try await node.exchange("GET", "/nothing"), try await node.exchange("GET", "/rpc"),
+        try await node.exchange("OPTIONS", "/"), try await node.exchange("PUT", "/"),
+        try await node.exchange(Array("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".utf8)),
+        try await node.exchange(Array("nonsense\r\n\r\n".utf8)),
+      ]
+      #expect(
+        answers.map(\.status) == [200, 200, 415, 204, 413, 200, 200, 401, 200, 200, 404, 405, 204, 405, 403, 501])
+      for answer in answers {
+        #expect(answer.headers["cache-control"] == "no-store", "\(answer)")
+        #expect(answer.headers["x-content-type-options"] == "nosniff", "\(answer)")
+        #expect(answer.headers["referrer-policy"] == "no-referrer", "\(answer)")
+        let policy = answer.headers["content-security-policy"] ?? ""
+        let isPage = answer.headers["content-type"]?.hasPrefix("text/html") == true
+        #expect(isPage || policy == "default-src 'none'; frame-ancestors 'none'", "\(answer)")
+        #expect(policy.contains("frame-ancestors 'none'"), "\(answer)")
+      }
     }
   }
 
