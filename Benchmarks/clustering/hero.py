@@ -7,7 +7,7 @@ import subprocess
 from measuring import node, processes
 from measuring.node import until
 
-SECRET = "benchmark"
+SECRET = "key-of-the-benchmark"
 
 
 class Node(node.Node):

@@ -154,7 +154,8 @@ struct CommandLineTests {
 
         """)
     let show = try await CommandLineTool.run(
-      "config", "show", "--json", environment: ["HERO_AUTH_ADMIN_SECRETS": "battery-staple", "HERO_LOG_LEVEL": "debug"])
+      "config", "show", "--json",
+      environment: ["HERO_AUTH_ADMIN_SECRETS": "correct-battery-staple", "HERO_LOG_LEVEL": "debug"])
     #expect(show.status == 0 && !show.output.contains("battery"))
     let json = try JSON.parse(show.output)
     #expect(json["configuration"]?["auth"]?["admin_secrets"] == ["***"])

@@ -147,7 +147,7 @@ struct ConfigurationErrorTests {
   func openToTheWorld(address: String) {
     let found = problems(#"{"api": {"listen": "\#(address)"}}"#)
     #expect(found.count == 1 && found[0].hasPrefix("api.listen: \(address) is reachable from other machines"))
-    #expect(problems(#"{"api": {"listen": "\#(address)"}, "auth": {"user_secrets": ["k"]}}"#).isEmpty)
+    #expect(problems(#"{"api": {"listen": "\#(address)"}, "auth": {"user_secrets": ["0123456789abcdef"]}}"#).isEmpty)
   }
 
   @Test("is refused when pages of other origins could call without a key")

@@ -36,9 +36,10 @@ struct ConfigurationSchemaTests {
   @Test("accepts cluster.example.json")
   func exampleLoads() throws {
     let loader = ConfigurationLoader(
-      file: "\(Self.root)/cluster.example.json", environment: ["HERO_ADMIN": "k"], missingSecrets: .areWarnings)
+      file: "\(Self.root)/cluster.example.json", environment: ["HERO_ADMIN": "0123456789abcdef"],
+      missingSecrets: .areWarnings)
     let loaded = try loader.load()
-    #expect(loaded.configuration.auth.adminSecrets == [Secret("k")])
+    #expect(loaded.configuration.auth.adminSecrets == [Secret("0123456789abcdef")])
     #expect(loaded.configuration.runners.map(\.name.rawValue) == ["default"])
     #expect(loaded.warnings.map(\.path) == ["cluster.keys[0]"])
   }

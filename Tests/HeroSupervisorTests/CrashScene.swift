@@ -11,7 +11,7 @@ actor CrashScene {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
   private let directory = TemporaryDirectory()
-  private let secret = "crash-test-key"
+  private let secret = "key-of-the-crash-test"
   /// In the environment of every job of this scene, and of nothing else on the machine.
   private let tag: String
   private var ledger = Ledger()

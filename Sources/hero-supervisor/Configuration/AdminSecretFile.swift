@@ -13,7 +13,13 @@ enum AdminSecretFile {
 
   /// The key of this node, made at its first start.
   static func loadOrCreate(in dataDirectory: String) throws(FileBytes.Failure) -> Secret {
-    try SecretFile.loadOrCreate(path(in: dataDirectory), bytes: 32)
+    let path = path(in: dataDirectory)
+    let secret = try SecretFile.loadOrCreate(path, bytes: 32)
+    guard !secret.isShorterThanKeys else {
+      throw FileBytes.Failure(
+        path: path, reason: "has fewer than \(Secret.minimumKeyBytes) bytes; remove it", code: EINVAL)
+    }
+    return secret
   }
 }
 
@@ -22,7 +28,12 @@ enum SecretFile {
   /// What the file says, made now if it is not there. It is complete on disk (fsync) under its name or not there at all.
   static func loadOrCreate(_ path: String, bytes: Int) throws(FileBytes.Failure) -> Secret {
     do throws(FileBytes.Failure) {
-      let text = trimmed(String(decoding: try FileBytes.read(path, limit: 4096).bytes, as: UTF8.self))
+      let file = try FileBytes.read(path, limit: 4096)
+      guard !file.isWritableByOthers else {
+        throw FileBytes.Failure(
+          path: path, reason: "is writable by other users (mode \(file.permissions)); remove it", code: EPERM)
+      }
+      let text = trimmed(String(decoding: file.bytes, as: UTF8.self))
       guard !text.isEmpty else { throw FileBytes.Failure(path: path, reason: "is empty; remove it", code: EINVAL) }
       return Secret(text)
     } catch {

@@ -57,7 +57,7 @@ struct ClusterKeys: Hashable, Sendable {
           }
         }
       } catch {
-        problems.append(Problem(index: index, reason: error.reason, isAbsence: true))
+        problems.append(Problem(index: index, reason: error.reason, isAbsence: error.isAbsence))
       }
     }
     guard problems.isEmpty else { throw Failure(problems: problems) }
@@ -92,11 +92,6 @@ struct ClusterKeys: Hashable, Sendable {
 }
 
 extension SecretReference {
-  fileprivate var isLiteral: Bool {
-    if case .literal = self { return true }
-    return false
-  }
-
   /// Where a key is wrong, to stand before what is wrong with it.
   fileprivate var place: String {
     switch self {

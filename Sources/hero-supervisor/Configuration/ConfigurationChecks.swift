@@ -40,6 +40,27 @@ enum ConfigurationChecks {
     }
   }
 
+  /// Whoever may read the file has the keys that stand in it, and whoever may write it can put his own there.
+  static func checkLiteralKeys(
+    _ reading: ConfigurationSchema.Reading, in file: FileBytes, _ findings: ConfigurationFindings
+  ) {
+    guard file.isReadableByOthers || file.isWritableByOthers else { return }
+    let settings = [
+      ("auth.admin_secrets", reading.adminSecrets), ("auth.user_secrets", reading.userSecrets),
+      ("auth.register_secrets", reading.registerSecrets), ("cluster.keys", reading.clusterKeys),
+    ]
+    for (setting, references) in settings {
+      let source = findings.source(of: setting)
+      guard case .file(let path) = source, let index = references.firstIndex(where: \.isLiteral) else { continue }
+      let remedy = "(mode \(file.permissions)); do `chmod 600 \(path)`, or name the key by file: or env:"
+      if file.isWritableByOthers {
+        findings.problem("\(setting)[\(index)]", "stands in a file that other users may write \(remedy)", source)
+      } else {
+        findings.warning("\(setting)[\(index)]", "stands in a file that other users may read \(remedy)", source)
+      }
+    }
+  }
+
   /// Without a key anyone who reaches the cluster's port could be a member.
   private static func checkClusterKeys(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
     let listen = reading.cluster.listen

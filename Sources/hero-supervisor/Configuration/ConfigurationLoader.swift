@@ -41,18 +41,28 @@ struct ConfigurationLoader {
   /// - Throws: every problem there is.
   func load() throws(ConfigurationError) -> Loaded {
     let findings = ConfigurationFindings()
-    var tree = try fileTree()
+    let contents = try fileContents()
+    var tree = try fileTree(contents)
     if appliesEnvironment { applyEnvironment(to: &tree, findings) }
     for flag in flags where !flag.values.isEmpty { apply(flag, to: &tree) }
 
     let reading = ConfigurationSchema.read(tree, findings: findings)
     ConfigurationChecks.run(reading, findings)
+    if let contents { ConfigurationChecks.checkLiteralKeys(reading, in: contents, findings) }
     let name = resolveNodeName(findings)
     let directory = DataDirectory.absolute(dataDirectory ?? DataDirectory.standard(environment: environment))
 
     func resolve(_ references: [SecretReference], _ path: String) -> [Secret] {
-      references.enumerated().flatMap { index, reference in
-        self.resolve(reference, "\(path)[\(index)]", findings.source(of: path), findings)
+      let source = findings.source(of: path)
+      return references.enumerated().flatMap { index, reference in
+        let keys = self.resolve(reference, "\(path)[\(index)]", source, findings)
+        if keys.contains(where: \.isShorterThanKeys) {
+          findings.problem(
+            "\(path)[\(index)]",
+            "expected a key of at least \(Secret.minimumKeyBytes) bytes (\(reference)); `openssl rand -hex 32` makes one",
+            source)
+        }
+        return keys
       }
     }
     var cluster = reading.cluster
@@ -81,22 +91,25 @@ struct ConfigurationLoader {
     return Loaded(configuration: configuration, warnings: findings.warnings, effective: findings.effective)
   }
 
-  /// The file as a tree, empty without one.
-  private func fileTree() throws(ConfigurationError) -> SettingNode {
-    guard let file else { return SettingNode(.object([]), source: .builtIn) }
-    let source = SettingSource.file(file)
-    func failure(_ message: String) -> ConfigurationError {
-      ConfigurationError(problems: [ConfigurationProblem(path: "", message: message, source: source)])
+  /// The file, if one is named.
+  private func fileContents() throws(ConfigurationError) -> FileBytes? {
+    guard let file else { return nil }
+    do throws(FileBytes.Failure) { return try .read(file, limit: 16 << 20) } catch {
+      throw failure("cannot read the configuration: \(error.reason)", of: file)
     }
-    let contents: FileBytes
-    do throws(FileBytes.Failure) { contents = try .read(file, limit: 16 << 20) } catch {
-      throw failure("cannot read the configuration: \(error.reason)")
-    }
+  }
+
+  private func fileTree(_ contents: FileBytes?) throws(ConfigurationError) -> SettingNode {
+    guard let file, let contents else { return SettingNode(.object([]), source: .builtIn) }
     do throws(JSONParseError) {
-      return SettingNode(try JSON.parse(contents.bytes), source: source)
+      return SettingNode(try JSON.parse(contents.bytes), source: .file(file))
     } catch {
-      throw failure("not valid JSON: \(error)")
+      throw failure("not valid JSON: \(error)", of: file)
     }
+  }
+
+  private func failure(_ message: String, of file: String) -> ConfigurationError {
+    ConfigurationError(problems: [ConfigurationProblem(path: "", message: message, source: .file(file))])
   }
 
   private func applyEnvironment(to tree: inout SettingNode, _ findings: ConfigurationFindings) {
@@ -157,7 +170,11 @@ struct ConfigurationLoader {
       if let warning = resolution.warning { findings.warning(path, warning, source) }
       return resolution.secrets
     } catch {
-      missing(path, error.reason, source, findings)
+      if error.isAbsence {
+        missing(path, error.reason, source, findings)
+      } else {
+        findings.problem(path, error.reason, source)
+      }
       return []
     }
   }

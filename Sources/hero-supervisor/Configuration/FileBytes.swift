@@ -7,7 +7,16 @@ struct FileBytes {
   var mode: mode_t
 
   /// Whether users other than the owner may read it.
-  var isReadableByOthers: Bool { mode & mode_t(S_IRGRP | S_IROTH) != 0 && mode & mode_t(S_IFMT) == mode_t(S_IFREG) }
+  var isReadableByOthers: Bool { lets(mode_t(S_IRGRP | S_IROTH)) }
+
+  /// Whether users other than the owner may write it.
+  var isWritableByOthers: Bool { lets(mode_t(S_IWGRP | S_IWOTH)) }
+
+  /// The permissions as chmod(1) takes them.
+  var permissions: String { String(mode & 0o777, radix: 8) }
+
+  /// A pipe or a device says nothing by its mode.
+  private func lets(_ bits: mode_t) -> Bool { mode & bits != 0 && mode & mode_t(S_IFMT) == mode_t(S_IFREG) }
 
   /// Why a file cannot be read; `reason` is strerror(3)'s text or a sentence of ours.
   struct Failure: Error, Equatable {

@@ -4,6 +4,11 @@ struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringCon
 
   init(_ value: String) { self.value = value }
 
+  /// A key of the API has at least so many bytes: 64 bits, if it is random and in hexadecimal.
+  static let minimumKeyBytes = 16
+
+  var isShorterThanKeys: Bool { value.utf8.count < Self.minimumKeyBytes }
+
   /// The secret itself, for the one place that compares or sends it.
   func reveal() -> String { value }
 
@@ -46,7 +51,11 @@ enum SecretReference: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// Why a secret is not to be had; `reason` completes "<path>: …".
-  struct Failure: Error, Equatable { let reason: String }
+  struct Failure: Error, Equatable {
+    let reason: String
+    /// Whether it may well be there on another machine, which is the one that will use it.
+    var isAbsence = true
+  }
 
   /// Fetches the secret.
   /// - Parameters:
@@ -84,10 +93,19 @@ enum SecretReference: Hashable, Sendable, CustomStringConvertible {
       guard let text = String(validating: file.bytes, as: UTF8.self) else {
         throw Failure(reason: "\(path) is not UTF-8 text")
       }
-      let mode = String(file.mode & 0o777, radix: 8)
-      let warning = "\(path) is readable by other users (mode \(mode)); do `chmod 600 \(path)`"
+      let mode = "(mode \(file.permissions)); do `chmod 600 \(path)`"
+      guard !file.isWritableByOthers else {
+        throw Failure(reason: "\(path) is writable by other users \(mode)", isAbsence: false)
+      }
+      let warning = "\(path) is readable by other users \(mode)"
       return (text, file.isReadableByOthers ? warning : nil)
     }
+  }
+
+  /// Whether it is the secret itself.
+  var isLiteral: Bool {
+    if case .literal = self { return true }
+    return false
   }
 
   /// The same reference from wherever it is followed.
