@@ -91,6 +91,15 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The bytes of the address as they go over a network: 4 or 16.
+  public var bytes: [UInt8] {
+    switch storage {
+    case .v4(let address, _): withUnsafeBytes(of: address) { Array($0) }
+    case .v6(let high, let low, _, _):
+      withUnsafeBytes(of: high) { Array($0) } + withUnsafeBytes(of: low) { Array($0) }
+    }
+  }
+
   /// In 127.0.0.0/8, or ::1.
   public var isLoopback: Bool {
     switch storage {

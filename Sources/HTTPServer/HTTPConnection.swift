@@ -15,6 +15,7 @@ struct ConnectionSetup: Sendable {
   let timeouts: TimeoutsInMilliseconds
   let hosts: HostPolicy
   let crossOrigin: CrossOrigin
+  let trustedProxies: TrustedProxies
   let logger: Logger
   let handler: HTTPHandler
 }
@@ -30,6 +31,7 @@ actor HTTPConnection {
   private let stream: TCPStream
   private let server: HTTPServer
   private let peer: SocketAddress
+  private let isTrustedProxy: Bool
   private var task: Task<Void, Never>?
 
   private let parser: RequestParser
@@ -61,6 +63,7 @@ actor HTTPConnection {
     self.server = server
     self.setup = setup
     self.peer = peer
+    isTrustedProxy = setup.trustedProxies.contains(peer)
     idleServer = Waiters(on: setup.loop)
     admission = Admission(hosts: setup.hosts)
     parser = RequestParser(limits: setup.configuration, wantsOrigin: !setup.crossOrigin.isOff)
@@ -166,9 +169,13 @@ actor HTTPConnection {
     } else {
       let request = HTTPRequest(
         method: head.method, target: head.target, headers: head.headers, body: body, peer: peer,
-        origin: origin(of: head))
+        client: client(of: head), origin: origin(of: head))
       enqueue(.request(request, framing))
     }
+  }
+
+  private func client(of head: RequestHead) -> SocketAddress {
+    isTrustedProxy && head.proxyField != nil ? setup.trustedProxies.client(of: head.headers, from: peer) : peer
   }
 
   private func origin(of head: RequestHead) -> RequestOrigin {

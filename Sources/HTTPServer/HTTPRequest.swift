@@ -8,19 +8,22 @@ public struct HTTPRequest: Sendable {
   public let headers: HTTPHeaders
   /// The body, freed of its transfer coding.
   public let body: [UInt8]
-  /// The address of the client, or of the proxy in front of this node.
+  /// Whose connection it came by: the client's, or a proxy's.
   public let peer: SocketAddress
+  /// Who asked, for logs: the peer, or whom a trusted proxy names.
+  public let client: SocketAddress
   public let origin: RequestOrigin
 
   public init(
     method: HTTPMethod, target: String, headers: HTTPHeaders = HTTPHeaders(), body: [UInt8] = [], peer: SocketAddress,
-    origin: RequestOrigin = .elsewhere
+    client: SocketAddress? = nil, origin: RequestOrigin = .elsewhere
   ) {
     self.method = method
     self.target = target
     self.headers = headers
     self.body = body
     self.peer = peer
+    self.client = client ?? peer
     self.origin = origin
   }
 

@@ -58,7 +58,8 @@ public actor HTTPServer {
     let setup = ConnectionSetup(
       loop: loop, configuration: configuration, timeouts: timeouts,
       hosts: HostPolicy(allowed: configuration.allowedHosts, isLoopbackListener: address.isLoopback),
-      crossOrigin: CrossOrigin(origins: configuration.corsOrigins), logger: logger, handler: handler)
+      crossOrigin: CrossOrigin(origins: configuration.corsOrigins),
+      trustedProxies: TrustedProxies(configuration.trustedProxies), logger: logger, handler: handler)
     let listener = try TCPListener.listen(on: loop, address: address) { [self] stream in
       assumeIsolated { $0.accept(stream, setup) }
     }

@@ -1,3 +1,5 @@
+import EventLoop
+
 /// What turns a request into an answer. It runs on the connection's event loop and must not block it.
 public typealias HTTPHandler = nonisolated(nonsending) @Sendable (HTTPRequest) async -> HTTPResponse
 
@@ -29,6 +31,8 @@ public struct HTTPServerConfiguration: Sendable {
   /// Others are answered 403:
   /// a page in a browser on this machine cannot reach the node by a name it controls (DNS rebinding).
   public var allowedHosts: [String] = []
+  /// Proxies whose `X-Forwarded-For` is believed. A request with such a field is not of this machine in any case.
+  public var trustedProxies: [AddressRange] = []
   /// Origins that a browser may call from: exact (`https://ops.example`), or `*`. Empty: none (no CORS fields at all).
   public var corsOrigins: [String] = []
   /// Makes the body of an answer that the server gives by itself, from its status and reason; nil: plain text.

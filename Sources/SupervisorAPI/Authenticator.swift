@@ -93,15 +93,15 @@ public struct Authenticator: Sendable {
 public struct APICall: Sendable {
   /// The key of `Authorization: Bearer`.
   public let bearer: String?
-  /// Whose connection it came by: the client's, or a proxy's.
-  let peer: SocketAddress
+  /// Who asked, for logs.
+  let client: SocketAddress
   let origin: RequestOrigin
   /// Where a method of a whole cluster says what its answer is missing; `nil` when there is no cluster.
   let missing: MissingNodes?
 
   init(_ request: HTTPRequest, missing: MissingNodes? = nil) {
     bearer = request.bearer
-    peer = request.peer
+    client = request.client
     origin = request.origin
     self.missing = missing
   }

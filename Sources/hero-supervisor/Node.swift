@@ -187,6 +187,7 @@ actor Node {
     limits.maxConnections = api.maxConnections
     limits.allowedHosts = api.allowedHosts
     limits.corsOrigins = api.corsOrigins
+    limits.trustedProxies = api.trustedProxies
     limits.errorBody = HTTPEndpoint.errorBody(maxRequestBytes: api.maxRequestBytes)
     let server = HTTPServer(loop: loop, configuration: limits, logger: logger) { await endpoint.answer($0) }
     do {

@@ -182,6 +182,16 @@ struct ConfigurationErrorTests {
     #expect(found.count == 1 && found[0].hasPrefix("api.allowed_hosts[1]: expected a host name such as"), "\(found)")
   }
 
+  @Test("is refused for proxies that are no addresses", arguments: ["", "proxy.example", "10.0.0.1/8", "10.0.0.0/33"])
+  func trustedProxies(text: String) {
+    let found = problems(#"{"api": {"trusted_proxies": ["10.0.0.0/8", "\#(text)"]}}"#)
+    #expect(
+      found == [
+        #"api.trusted_proxies[1]: expected an address or a CIDR block, such as "127.0.0.1" or "10.0.0.0/8", got "#
+          + #""\#(text)" (c.json)"#
+      ])
+  }
+
   @Test("names the variable or the flag that was wrong")
   func sources() {
     let found = problems(

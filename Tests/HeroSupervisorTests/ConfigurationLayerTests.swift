@@ -45,6 +45,7 @@ struct ConfigurationLayerTests {
       (#"{"auth": {"register_secrets": ["0123456789abcdef"]}}"#, "auth.register_secrets is set"),
       (#"{"api": {"allowed_hosts": ["a"]}}"#, "api.allowed_hosts is set"),
       (#"{"api": {"cors_origins": ["*"]}}"#, "api.cors_origins is set"),
+      (#"{"api": {"trusted_proxies": ["127.0.0.1"]}}"#, "api.trusted_proxies is set"),
     ] {
       #expect(try reason(json) == .closed(reason: closed))
     }

@@ -1,3 +1,4 @@
+import EventLoop
 import Logging
 import Supervisor
 import SupervisorAPI
@@ -54,6 +55,8 @@ struct APIConfiguration: Sendable {
   var allowedHosts: [String]
   /// Origins that browsers may call from; `*` is any.
   var corsOrigins: [String]
+  /// Proxies whose `X-Forwarded-For` is believed.
+  var trustedProxies: [AddressRange]
   var maxRequestBytes: Int
   var maxResponseBytes: Int
   /// Calls in one batch.
@@ -119,6 +122,7 @@ extension Configuration {
     ].compactMap { $1.isEmpty ? nil : $0 }
     openings.hasAllowedHosts = !api.allowedHosts.isEmpty
     openings.hasCORSOrigins = !api.corsOrigins.isEmpty
+    openings.hasTrustedProxies = !api.trustedProxies.isEmpty
     return openings
   }
 }

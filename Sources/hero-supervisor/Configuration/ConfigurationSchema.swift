@@ -1,3 +1,4 @@
+import EventLoop
 import HTTPServer
 import Logging
 import Supervisor
@@ -86,6 +87,8 @@ struct ConfigurationSchema {
       listen: section.value("listen", .listenAddress, default: .defaultAPI),
       allowedHosts: section.value("allowed_hosts", .list(of: .hostName, what: "host names"), default: []),
       corsOrigins: section.value("cors_origins", .list(of: .origin, what: "origins or \"*\""), default: []),
+      trustedProxies: section.value(
+        "trusted_proxies", .list(of: .addressRange, what: "addresses or CIDR blocks"), default: []),
       maxRequestBytes: section.value("max_request_bytes", .int(1024...(1 << 30)), default: 10 << 20),
       maxResponseBytes: section.value("max_response_bytes", .int(1024...(1 << 30)), default: 10 << 20),
       maxBatch: section.value("max_batch", .int(1...1_000_000), default: 1000),
@@ -142,6 +145,12 @@ struct ConfigurationSchema {
 extension HostPort {
   /// Where a node serves its API, and where the command line looks for the local one.
   static let defaultAPI = HostPort(host: "127.0.0.1", port: 8082)
+}
+
+extension SettingKind<AddressRange> {
+  static let addressRange = simple(
+    "an address or a CIDR block, such as \"127.0.0.1\" or \"10.0.0.0/8\"", show: { .string("\($0)") },
+    parse: { node in node.asString.flatMap(AddressRange.init) })
 }
 
 extension SettingKind<OpenMethods.Setting> {
