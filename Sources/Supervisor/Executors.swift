@@ -96,15 +96,32 @@ public struct InvalidExecutor: Error, Hashable, Sendable {
 
 /// All executors of a node, by name: the built-in ones and those of the configuration, which may replace them.
 public struct Executors: Sendable {
-  private var table: [ExecutorName: Executor] = [.echo: .echo]
+  private let table: [ExecutorName: Executor]
+  /// Those that run jobs as another user than the node's.
+  public let ofOtherUsers: [ExecutorName]
+  /// The built-in ones that only a runner gets which names them: on a node that runs as root and has executors of other
+  /// users their jobs would run as root, and those of the others be separated from nothing.
+  public let withheld: [ExecutorName]
+  /// What a runner may use that names none; `nil` for all.
+  let unnamed: Set<ExecutorName>?
 
   /// - Parameter searchPath: the node's `PATH`, for the programs of wrappers.
   public init(
     _ configured: [ExecutorConfiguration] = [], searchPath: String = "/usr/local/bin:/usr/bin:/bin"
   ) throws(InvalidExecutor) {
+    var table: [ExecutorName: Executor] = [.echo: .echo]
+    var ofOtherUsers: [ExecutorName] = []
     for configuration in Self.builtIn + configured {
-      table[configuration.name] = .process(try ProcessExecutor(configuration, searchPath: searchPath))
+      let process = try ProcessExecutor(configuration, searchPath: searchPath)
+      table[configuration.name] = .process(process)
+      if process.runsAsOtherUser { ofOtherUsers.append(configuration.name) }
     }
+    let isSeparating = getuid() == 0 && !ofOtherUsers.isEmpty
+    let withheld = isSeparating ? Self.builtIn.map(\.name).filter { !configured.map(\.name).contains($0) } : []
+    self.table = table
+    self.ofOtherUsers = ofOtherUsers
+    self.withheld = withheld
+    unnamed = withheld.isEmpty ? nil : Set(table.keys).subtracting(withheld)
   }
 
   public subscript(name: ExecutorName) -> Executor? { table[name] }
@@ -116,11 +133,6 @@ public struct Executors: Sendable {
     table.values.reduce(into: []) {
       if case .process(let process) = $1 { $0.formUnion(process.configuration.limits.group.controllers) }
     }
-  }
-
-  /// Those that run jobs as another user than the node's.
-  public var ofOtherUsers: [ExecutorName] {
-    names.filter { if case .process(let process)? = table[$0] { process.runsAsOtherUser } else { false } }
   }
 
   private static let builtIn = [

@@ -64,7 +64,8 @@ public actor JobQueue {
     let settings = runner.settings
     runners[runner.name] = runner
     backlog.add(
-      runner.name, concurrency: settings.concurrency, executors: settings.executors, isOpen: isOpen, isRead: isRead)
+      runner.name, concurrency: settings.concurrency, executors: runner.allowedExecutors, isOpen: isOpen,
+      isRead: isRead)
     pump()
   }
 

@@ -44,7 +44,10 @@ public actor Runner {
   }
 
   /// Whether it is allowed to use this executor.
-  nonisolated func mayUse(_ executor: ExecutorName) -> Bool { settings.executors?.contains(executor) ?? true }
+  nonisolated func mayUse(_ executor: ExecutorName) -> Bool { allowedExecutors?.contains(executor) ?? true }
+
+  /// `nil` for all that the node knows.
+  nonisolated var allowedExecutors: Set<ExecutorName>? { settings.executors ?? context.executors.unnamed }
 
   /// The executors that its jobs may name.
   nonisolated var executors: [ExecutorName] { context.executors.names.filter(mayUse) }

@@ -157,9 +157,17 @@ actor Node {
 
   private func makeExecutors() throws(CommandFailure) -> Executors {
     let searchPath = processEnvironment()["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
-    do throws(InvalidExecutor) { return try Executors(configuration.executors, searchPath: searchPath) } catch {
+    let executors: Executors
+    do throws(InvalidExecutor) { executors = try Executors(configuration.executors, searchPath: searchPath) } catch {
       throw CommandFailure(message: "executors.\(error.executor): \(error.reason)", status: .usage)
     }
+    if !executors.withheld.isEmpty {
+      func list(_ names: [ExecutorName]) -> String { names.map(\.rawValue).joined(separator: ", ") }
+      logger.notice(
+        "built-in executors are off but for runners that name them, since their jobs would run as root",
+        metadata: ["off": "\(list(executors.withheld))", "other_users": "\(list(executors.ofOtherUsers))"])
+    }
+    return executors
   }
 
   private func listen(

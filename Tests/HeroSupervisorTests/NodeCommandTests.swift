@@ -59,6 +59,44 @@ struct NodeCommandTests {
     #expect(await node.outcome().status == 0)
   }
 
+  @Test(
+    "leave root's own executors to runners that name them, once an executor has another user",
+    .enabled(if: geteuid() == 0, "only root may run jobs as another user"))
+  func rootsExecutors() async throws {
+    let directory = TemporaryDirectory()
+    let file = directory.write(
+      """
+      {"executors": {"mine": {"command": ["/bin/sh", "-s"], "user": "nobody"}},
+       "runners": [{"name": "r"}, {"name": "named", "executors": ["shell", "mine"]}]}
+      """, to: "cluster.json")
+    let (node, environment) = try await startNode("--config", file)
+    #expect(node.errorSoFar.contains("built-in executors are off but for runners that name them"))
+    func run(_ words: String...) async throws -> CommandLineTool.Outcome {
+      let tool = try CommandLineTool(["job", "run"] + words + ["id -un"], environment: environment)
+      try tool.start()
+      return await tool.outcome()
+    }
+    for executor in ["shell", "python"] {
+      let refused = try await run("-r", "r", "--executor", executor)
+      #expect(refused.status == 4 && refused.error.contains("an executor of runner \"r\" (echo, mine)"), "\(refused)")
+    }
+    #expect(try await run("-r", "r", "--executor", "mine").output == "nobody\n")
+    #expect(try await run("-r", "named", "--executor", "mine").output == "nobody\n")
+    #expect(try await run("-r", "named", "--executor", "shell").output == "root\n")
+    #expect(try await run("-r", "named", "--executor", "python").status == 4)
+    // A runner that is registered later names none.
+    let registered = try await CommandLineTool.run("runner", "register", "late", environment: environment)
+    #expect(registered.status == 0, "\(registered)")
+    #expect(try await run("-r", "late", "--executor", "shell").status == 4)
+
+    // Such jobs do not read the API either.
+    let open = try await CommandLineTool.run(
+      "rpc", "jobs.list", environment: ["HERO_ENDPOINTS": environment["HERO_ENDPOINTS"] ?? ""])
+    #expect(open.status == 4 && open.error.contains("executors.mine.user is another user than the node's"), "\(open)")
+    node.terminate()
+    #expect(await node.outcome().status == 0)
+  }
+
   @Test("refuse a key that the node does not know")
   func wrongKey() async throws {
     let (node, environment) = try await startNode()
