@@ -11,6 +11,7 @@ final class CommandLineTool {
   }
 
   private let directory = TemporaryDirectory()
+  private let program: String
   private let arguments: [String]
   private let environment: [String: String]
   private let input: String
@@ -26,10 +27,14 @@ final class CommandLineTool {
     return URL(fileURLWithPath: "\(directory)/hero-supervisor").path
   }()
 
-  /// - Parameter terminal: a descriptor to use as standard error in place of a file.
+  /// - Parameters:
+  ///   - program: another program than the built one, by its path.
+  ///   - terminal: a descriptor to use as standard error in place of a file.
   init(
-    _ arguments: [String], environment: [String: String] = [:], input: String? = nil, terminal: Int32? = nil
+    _ arguments: [String], program: String = CommandLineTool.path, environment: [String: String] = [:],
+    input: String? = nil, terminal: Int32? = nil
   ) throws {
+    self.program = program
     self.arguments = arguments
     self.environment = ["HOME": directory.path, "HERO_DATA_DIR": directory.path, "PATH": "/usr/bin:/bin"].merging(
       environment
@@ -66,10 +71,10 @@ final class CommandLineTool {
       posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "\(directory.path)/err", O_WRONLY, 0)
     }
     posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1)
-    let words = ([Self.path] + arguments).map { strdup($0) } + [nil]
+    let words = ([program] + arguments).map { strdup($0) } + [nil]
     let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
     defer { for word in words + variables { free(word) } }
-    let code = posix_spawn(&pid, Self.path, &actions, nil, words, variables)
+    let code = posix_spawn(&pid, program, &actions, nil, words, variables)
     guard code == 0 else {
       pid = 0
       throw POSIXError(POSIXErrorCode(rawValue: code) ?? .ENOENT)

@@ -114,7 +114,7 @@ package final class PostgresServer: Sendable {
 
   /// A port that nobody listens on just now, below those that the system gives to connections and to listeners that ask
   /// for any (ip(7), `ip_local_port_range`): nobody comes upon it while the server is down.
-  private static func freePort() throws -> UInt16 {
+  package static func freePort() throws -> UInt16 {
     for _ in 0..<1000 {
       let port = UInt16.random(in: 10_000..<32_768)
       if isFree(port) { return port }
