@@ -82,13 +82,7 @@ final class PostgresConnection: @unchecked Sendable {
 
   private static func connect(_ url: String, _ defaults: [(String, String)]) throws(PostgresError) -> Opened {
     // What is no connection string would be taken for a database's name.
-    var complaint: UnsafeMutablePointer<CChar>?
-    guard let options = PQconninfoParse(url, &complaint) else {
-      let reason = complaint.map { String(cString: $0) } ?? "out of memory"
-      PQfreemem(complaint)
-      throw .notConnected("the connection string: \(reason.split(whereSeparator: \.isNewline).joined(separator: "; "))")
-    }
-    PQconninfoFree(options)
+    if let problem = ConnectionString.problem(with: url) { throw .notConnected("the connection string: \(problem)") }
     // In an array that is processed from start to end, what the URL says comes last and wins.
     let words = defaults + [("dbname", url)]
     let keys = words.map { strdup($0.0) } + [nil]
@@ -105,7 +99,7 @@ final class PostgresConnection: @unchecked Sendable {
     }
     guard let handle else { throw .notConnected("out of memory") }
     guard PQstatus(handle) == CONNECTION_OK else {
-      let reason = message(of: handle)
+      let reason = ConnectionString.shown(String(cString: PQerrorMessage(handle)))
       PQfinish(handle)
       throw .notConnected(reason)
     }
@@ -118,7 +112,7 @@ final class PostgresConnection: @unchecked Sendable {
     return Opened(handle: handle)
   }
 
-  /// libpq's words, in one line. They never hold the password.
+  /// libpq's words about a connection that was made, in one line: they hold nothing of the connection string.
   private static func message(of handle: OpaquePointer) -> String {
     String(cString: PQerrorMessage(handle)).split(whereSeparator: \.isNewline).joined(separator: "; ")
   }

@@ -186,6 +186,27 @@ struct SecretTests {
     }
   }
 
+  @Test(
+    "in a malformed connection string is on neither the terminal nor the log",
+    arguments: [
+      "postgresql://hero:a%zzSECRET@h/db", "postgresql://hero:12/SECRET@h/db", "host=h password=a SECRET user=hero",
+      "host=h password='SECRET",
+    ])
+  func connectionString(url: String) async throws {
+    let url = url.replacing("SECRET", with: Self.word)
+    for command in [
+      ["config", "check", "c.json"], ["config", "check", "--json", "c.json"], ["node", "--config", "c.json"],
+    ] {
+      let tool = try CommandLineTool(command)
+      tool.write(JSON.object(["store": ["postgres": ["url": .string(url)]]]).text, to: "c.json")
+      try tool.start()
+      let outcome = await tool.outcome()
+      let words = outcome.output + outcome.error
+      #expect(outcome.status == 2 && words.contains("store.postgres.url"), "\(outcome)")
+      #expect(!words.contains(Self.word) && !words.contains("hero:"), "\(outcome)")
+    }
+  }
+
   @Test("of a node without any is made once, for the owner alone")
   func adminSecret() throws {
     let directory = TemporaryDirectory()

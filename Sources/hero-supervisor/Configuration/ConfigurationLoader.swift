@@ -1,5 +1,6 @@
 import Glibc
 import JSONRPC
+import PostgresJobStore
 import Supervisor
 
 /// A flag of the command line that sets a key of the configuration.
@@ -75,9 +76,7 @@ struct ConfigurationLoader {
       switch reading.store.choice {
       case .sqlite(let path): .sqlite(path: absolutePath(path, relativeTo: directory))
       case .postgres(let url, let leaseSeconds):
-        .postgres(
-          url: self.resolve(url, "store.postgres.url", reading.store.source, findings).first ?? Secret(""),
-          leaseSeconds: leaseSeconds)
+        .postgres(url: databaseURL(url, reading.store.source, findings), leaseSeconds: leaseSeconds)
       }
 
     guard findings.problems.isEmpty, let name else {
@@ -177,6 +176,18 @@ struct ConfigurationLoader {
       }
       return []
     }
+  }
+
+  /// The connection string of the database, empty after a problem, which shows nothing of it.
+  private func databaseURL(
+    _ reference: SecretReference, _ source: SettingSource, _ findings: ConfigurationFindings
+  ) -> Secret {
+    let path = "store.postgres.url"
+    guard let url = resolve(reference, path, source, findings).first else { return Secret("") }
+    if let problem = ConnectionString.problem(with: url.reveal()) {
+      findings.problem(path, "expected a connection string of libpq: \(problem)", source)
+    }
+    return url
   }
 
   /// The keys of the cluster, none after a problem.
