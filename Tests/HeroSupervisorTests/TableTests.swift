@@ -22,7 +22,7 @@ struct TableTests {
   func control() {
     var table = Table([("A", .left)])
     table.add(["x\ny\u{1B}[31m"])
-    #expect(table.rendered == "A\nx y [31m\n")
+    #expect(table.rendered == "A\nx\\ny\\u001b[31m\n")
   }
 
   @Test("gives wide characters two columns")

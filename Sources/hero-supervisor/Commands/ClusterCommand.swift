@@ -40,7 +40,7 @@ struct ClusterMembers: AsyncParsableCommand {
     let result = try await NodeConnection.open(client).call("cluster.members", .array([]))
     if client.json { return StandardStreams.out(result.pretty()) }
     if quiet {
-      for member in result.elements { StandardStreams.out((member["name"]?.cell ?? "") + "\n") }
+      for member in result.elements { StandardStreams.out(name: member["name"]?.cell ?? "") }
       return
     }
     var table = Table(Self.columns.map { ($0.key.uppercased(), $0.alignment) })

@@ -32,7 +32,7 @@ struct JobCreate: AsyncParsableCommand {
 
   func run() async throws {
     let result = try await NodeConnection.open(client).call("jobs.create", ["job": try fields.job().json])
-    StandardStreams.out(client.json ? result.pretty() : result.cell + "\n")
+    if client.json { StandardStreams.out(result.pretty()) } else { StandardStreams.out(name: result.cell) }
   }
 }
 

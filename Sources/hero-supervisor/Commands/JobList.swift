@@ -51,7 +51,7 @@ struct JobList: AsyncParsableCommand {
 
     if client.json { return StandardStreams.out(JSON.array(jobs).pretty()) }
     if quiet {
-      for job in jobs { StandardStreams.out((job["id"]?.cell ?? "") + "\n") }
+      for job in jobs { StandardStreams.out(name: job["id"]?.cell ?? "") }
       return
     }
     let columns = ["id", "runner", "executor", "status", "attempt", "created_at", "completed_at"]

@@ -45,7 +45,7 @@ struct JobWait {
       printJSON(status: status, key: "error", error)
     } else {
       let text = status == "timeout" ? "job \(id) ran into its timeout: \(error)" : "job \(id) failed: \(error)"
-      StandardStreams.error("hero-supervisor: \(text)\(text.hasSuffix("\n") ? "" : "\n")")
+      StandardStreams.error("hero-supervisor: \(text.printableBelow)\n")
     }
     let exit: ExitStatus = wasInterrupted ? .interrupted : status == "timeout" ? .timeout : .failed
     throw ExitCode(exit.rawValue)
@@ -134,21 +134,20 @@ private final class Interrupt: Sendable {
 
   private func interrupted() {
     let isFirst = count.add(1, ordering: .relaxed).newValue == 1
-    let clear = StandardStreams.errorIsTerminal ? "\r\u{1B}[K" : ""
+    if StandardStreams.errorIsTerminal { StandardStreams.error(Array("\r\(ProgressLine.wipe)".utf8)) }
     guard isFirst, stopsJob else {
       StandardStreams.error(
-        clear
-          + CommandFailure(
-            message: "stopped waiting; the job goes on",
-            hints: [
-              "look at it with `hero-supervisor job status \(job)`",
-              "wait for it with `hero-supervisor job result \(job)`",
-              "stop it with `hero-supervisor job stop \(job)`",
-            ], status: .interrupted
-          ).rendered)
+        CommandFailure(
+          message: "stopped waiting; the job goes on",
+          hints: [
+            "look at it with `hero-supervisor job status \(job)`",
+            "wait for it with `hero-supervisor job result \(job)`",
+            "stop it with `hero-supervisor job stop \(job)`",
+          ], status: .interrupted
+        ).rendered)
       exit(ExitStatus.interrupted.rawValue)
     }
-    StandardStreams.error("\(clear)hero-supervisor: stopping the job; Ctrl-C again to stop waiting\n")
+    StandardStreams.error("hero-supervisor: stopping the job; Ctrl-C again to stop waiting\n")
     let job = job
     let node = node
     Task {

@@ -15,7 +15,7 @@ struct MissingMembers {
   ///   - several: completes "n3, n4 cannot be reached; …".
   func warn(one: String = "what it has is missing", several: String = "what they have is missing") {
     guard !names.isEmpty else { return }
-    let list = Table.oneLine(names.joined(separator: ", "))
+    let list = names.joined(separator: ", ").printable()
     StandardStreams.error("warning: \(list) cannot be reached; \(names.count == 1 ? one : several)\n")
   }
 }

@@ -67,7 +67,7 @@ struct RunnerList: AsyncParsableCommand {
       .warningOfMissing().result
     if client.json { return StandardStreams.out(result.pretty()) }
     if quiet {
-      for name in result.elements { StandardStreams.out(name.cell + "\n") }
+      for name in result.elements { StandardStreams.out(name: name.cell) }
       return
     }
     var table = Table([("NAME", .left), ("STATE", .left)])

@@ -69,7 +69,7 @@ struct WhichRunners: ParsableArguments {
         if !client.json { StandardStreams.out("\(done) \(name)\n") }
       } else {
         failures += 1
-        StandardStreams.error("hero-supervisor: \(name): \(outcome)\n")
+        StandardStreams.error("hero-supervisor: \("\(name): \(outcome)".printableBelow)\n")
       }
     }
     if failures > 0 { throw ExitCode(ExitStatus.failed.rawValue) }

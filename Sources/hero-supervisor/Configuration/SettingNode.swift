@@ -105,9 +105,7 @@ func quoted(_ string: String) -> String {
   for scalar in string.prefix(80).unicodeScalars {
     switch scalar {
     case "\"", "\\": result += "\\\(scalar)"
-    case "\n": result += "\\n"
-    case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value):
-      result += "\\u{\(String(scalar.value, radix: 16))}"
+    case _ where scalar.isUnprintable: result += scalar.escaped
     default: result.unicodeScalars.append(scalar)
     }
   }

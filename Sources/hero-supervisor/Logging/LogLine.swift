@@ -2,7 +2,7 @@ import Logging
 import Supervisor
 
 /// One event as one line of text or of JSON. Fields stand in the order of their names, and nothing that a client sent
-/// can end the line or forge another: control characters are escaped.
+/// can end the line, forge another, or reach a terminal: what is unprintable is escaped.
 struct LogLine {
   var time: Timestamp
   var level: Logger.Level
@@ -86,10 +86,7 @@ struct LogLine {
       switch scalar {
       case "\"": line += "\\\""
       case "\\": line += "\\\\"
-      case "\n": line += "\\n"
-      case "\r": line += "\\r"
-      case "\t": line += "\\t"
-      case _ where isControl(scalar): line += "\\u" + hexadecimal(scalar)
+      case _ where scalar.isUnprintable: line += scalar.escaped
       default: line.unicodeScalars.append(scalar)
       }
     }
@@ -99,12 +96,9 @@ struct LogLine {
   private static func appendEscaped(_ string: String, to line: inout String, quotes: Bool) {
     for scalar in string.unicodeScalars {
       switch scalar {
-      case "\n": line += "\\n"
-      case "\r": line += "\\r"
-      case "\t": line += "\\t"
       case "\\" where quotes: line += "\\\\"
       case "\"" where quotes: line += "\\\""
-      case _ where isControl(scalar): line += "\\u" + hexadecimal(scalar)
+      case _ where scalar.isUnprintable: line += scalar.escaped
       default: line.unicodeScalars.append(scalar)
       }
     }
@@ -112,17 +106,6 @@ struct LogLine {
 
   private static func needsQuotes(_ value: String) -> Bool {
     value.isEmpty
-      || value.unicodeScalars.contains { $0 == " " || $0 == "\"" || $0 == "=" || $0 == "\\" || isControl($0) }
-  }
-
-  /// Control characters, and the line and paragraph separators that some viewers break lines at.
-  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-    scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || scalar.value == 0x2028 || scalar.value == 0x2029
-  }
-
-  /// Four digits.
-  private static func hexadecimal(_ scalar: Unicode.Scalar) -> String {
-    let digits = String(scalar.value, radix: 16)
-    return String(repeating: "0", count: 4 - digits.count) + digits
+      || value.unicodeScalars.contains { $0 == " " || $0 == "\"" || $0 == "=" || $0 == "\\" || $0.isUnprintable }
   }
 }

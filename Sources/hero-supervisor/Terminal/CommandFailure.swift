@@ -27,10 +27,10 @@ struct CommandFailure: Error, Equatable {
   /// The code of the JSON-RPC error, when a node refused.
   var code: Int?
 
-  /// What standard error gets.
+  /// What standard error gets. What stands in it of a node or a job cannot look like a line of the program's own.
   var rendered: String {
-    var text = "hero-supervisor: \(message)\n"
-    for hint in hints { text += "  \(hint)\n" }
+    var text = "hero-supervisor: \(message.printableBelow)\n"
+    for hint in hints { text += "  \(hint.printableBelow)\n" }
     return text
   }
 }

@@ -6,19 +6,22 @@ struct ProgressLine: ~Copyable {
   private let isShown: Bool
   private var isDrawn = false
 
+  /// Erases from the cursor to the end of its line (ECMA-48, EL).
+  static let wipe = "\u{1B}[K"
+
   init(isShown: Bool = StandardStreams.errorIsTerminal) { self.isShown = isShown }
 
   mutating func show(_ text: String) {
     guard isShown else { return }
     var size = winsize()
     let columns = ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
-    StandardStreams.error("\r\(text.prefix(columns - 1))\u{1B}[K")
+    StandardStreams.error(Array("\r\(text.printable().prefix(columns - 1))\(Self.wipe)".utf8))
     isDrawn = true
   }
 
   mutating func clear() {
     guard isDrawn else { return }
-    StandardStreams.error("\r\u{1B}[K")
+    StandardStreams.error(Array("\r\(Self.wipe)".utf8))
     isDrawn = false
   }
 

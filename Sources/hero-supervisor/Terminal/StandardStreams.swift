@@ -1,11 +1,15 @@
 import Glibc
 
-/// What the program writes and reads, by plain write(2) and read(2): bytes leave as they are.
+/// What the program writes and reads, by plain write(2) and read(2). Bytes leave as they are, which is for what a job
+/// wrote; text is the program's own, and whatever stands in it of others is made printable. JSON stays the same JSON.
 enum StandardStreams {
-  static func out(_ text: String) { write(Array(text.utf8), to: STDOUT_FILENO) }
+  static func out(_ text: String) { write(Array(text.printable(keepingLines: true).utf8), to: STDOUT_FILENO) }
   static func out(_ bytes: [UInt8]) { write(bytes, to: STDOUT_FILENO) }
   static func error(_ bytes: [UInt8]) { write(bytes, to: STDERR_FILENO) }
-  static func error(_ text: String) { write(Array(text.utf8), to: STDERR_FILENO) }
+  static func error(_ text: String) { write(Array(text.printable(keepingLines: true).utf8), to: STDERR_FILENO) }
+
+  /// A line with a name or an id and nothing else: to the byte for a script, printable on a terminal.
+  static func out(name: String) { isatty(STDOUT_FILENO) == 1 ? out(name + "\n") : out(Array("\(name)\n".utf8)) }
 
   /// Whether a person watches standard error.
   static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }

@@ -1,4 +1,5 @@
-/// Rows for people: a header, columns aligned by their widest cell, two spaces between, nothing at the end of a line.
+/// Rows for people: a header, columns aligned by their widest cell, two spaces between, nothing at the end of a line. A
+/// cell cannot break the table, or send a terminal its own commands.
 struct Table {
   enum Alignment { case left, right }
 
@@ -13,7 +14,7 @@ struct Table {
 
   mutating func add(_ cells: [String]) {
     precondition(cells.count == header.count, "a row has a cell for each column")
-    rows.append(cells.map(Self.oneLine))
+    rows.append(cells.map { $0.printable() })
   }
 
   /// The lines, each with its end.
@@ -44,13 +45,6 @@ struct Table {
         || (0x1F300...0x1FAFF).contains(first) || (0x20000...0x3FFFD).contains(first)
       return sum + (isWide ? 2 : 1)
     }
-  }
-
-  /// A cell cannot break the table, or send a terminal its own commands.
-  static func oneLine(_ cell: String) -> String {
-    String(
-      String.UnicodeScalarView(
-        cell.unicodeScalars.map { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) ? " " : $0 }))
   }
 }
 
