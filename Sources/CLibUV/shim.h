@@ -1,5 +1,6 @@
 /* libuv, and the calls of the system that Swift cannot make by itself: they take variable arguments, or are GNU's. */
 #include <uv.h>
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
@@ -21,3 +22,13 @@ static inline int hero_memory_file(const char *name) { return memfd_create(name,
 /* accept4(2), declared here because glibc hides it without _GNU_SOURCE. */
 int accept4(int descriptor, struct sockaddr *address, socklen_t *size, int flags);
 static inline int hero_accept(int descriptor) { return accept4(descriptor, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+
+/* open(2): a descriptor that only names what it was opened for; glibc shows O_PATH with _GNU_SOURCE only. */
+enum { HERO_O_PATH = __O_PATH };
+
+/* Who is at the other end of a unix socket: SO_PEERCRED (unix(7)), whose struct ucred is GNU's. */
+struct hero_credentials { int pid; unsigned uid; unsigned gid; };
+static inline int hero_peer_credentials(int descriptor, struct hero_credentials *peer) {
+  socklen_t size = sizeof *peer;
+  return getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, peer, &size);
+}

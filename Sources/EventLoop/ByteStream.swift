@@ -1,7 +1,7 @@
 import CLibUV
 import Glibc
 
-// A connected stream of bytes, TCP or pipe. Reading delivers to a handler, whole buffers, without a copy. Writing
+// A connected stream of bytes: TCP, a unix socket, a pipe. Reading delivers to a handler, whole buffers, without a copy. Writing
 // tries the socket first and queues what does not fit; a writer that cares waits in `drained()`.
 
 public class ByteStream: LoopHandle, @unchecked Sendable {
@@ -188,6 +188,9 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
     }
     if let error { throw error }
   }
+
+  /// Closes at once; what is queued is lost, and the peer is told so where the family has a way to.
+  public func reset() { close() }
 
   private func endShutdown(_ status: Int32) {
     let waiter = shutdownWaiter

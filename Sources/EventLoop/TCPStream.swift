@@ -70,7 +70,7 @@ public final class TCPStream: ByteStream, @unchecked Sendable {
   }
 
   /// Closes at once with a reset (socket(7), `SO_LINGER` 0); what is queued is lost.
-  public func reset() {
+  public override func reset() {
     loop.preconditionCurrent()
     guard !isClosed else { return }
     var linger = linger(l_onoff: 1, l_linger: 0)

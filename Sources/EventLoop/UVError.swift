@@ -30,6 +30,7 @@ public struct UVError: Error, Hashable, Sendable, CustomStringConvertible {
   public static let addressInUse = UV_EADDRINUSE.rawValue
   public static let addressNotAvailable = UV_EADDRNOTAVAIL.rawValue
   public static let invalid = UV_EINVAL.rawValue
+  public static let notSocket = UV_ENOTSOCK.rawValue
   public static let timedOut = UV_ETIMEDOUT.rawValue
   public static let tryAgain = UV_EAGAIN.rawValue
   public static let tooManyFiles = UV_EMFILE.rawValue
