@@ -28,9 +28,9 @@ actor HTTPConnection {
 
   nonisolated let setup: ConnectionSetup
   nonisolated var unownedExecutor: UnownedSerialExecutor { setup.loop.asUnownedSerialExecutor() }
-  private let stream: TCPStream
+  private let stream: ByteStream
   private let server: HTTPServer
-  private let peer: SocketAddress
+  private let peer: HTTPPeer
   private let isTrustedProxy: Bool
   private var task: Task<Void, Never>?
 
@@ -58,12 +58,16 @@ actor HTTPConnection {
   private var deadlines = ConnectionDeadlines()
   private(set) var counters = ConnectionCounters()
 
-  init(_ stream: TCPStream, from peer: SocketAddress, server: HTTPServer, setup: ConnectionSetup) {
+  init(_ stream: ByteStream, from peer: HTTPPeer, server: HTTPServer, setup: ConnectionSetup) {
     self.stream = stream
     self.server = server
     self.setup = setup
     self.peer = peer
-    isTrustedProxy = setup.trustedProxies.contains(peer)
+    if case .address(let address) = peer {
+      isTrustedProxy = setup.trustedProxies.contains(address)
+    } else {
+      isTrustedProxy = false
+    }
     idleServer = Waiters(on: setup.loop)
     admission = Admission(hosts: setup.hosts)
     parser = RequestParser(limits: setup.configuration, wantsOrigin: !setup.crossOrigin.isOff)
@@ -174,8 +178,9 @@ actor HTTPConnection {
     }
   }
 
-  private func client(of head: RequestHead) -> SocketAddress {
-    isTrustedProxy && head.proxyField != nil ? setup.trustedProxies.client(of: head.headers, from: peer) : peer
+  private func client(of head: RequestHead) -> HTTPPeer {
+    guard case .address(let address) = peer, isTrustedProxy, head.proxyField != nil else { return peer }
+    return .address(setup.trustedProxies.client(of: head.headers, from: address))
   }
 
   private func origin(of head: RequestHead) -> RequestOrigin {

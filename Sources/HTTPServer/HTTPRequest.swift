@@ -1,5 +1,3 @@
-import EventLoop
-
 /// One request, complete with its body.
 public struct HTTPRequest: Sendable {
   public let method: HTTPMethod
@@ -9,14 +7,14 @@ public struct HTTPRequest: Sendable {
   /// The body, freed of its transfer coding.
   public let body: [UInt8]
   /// Whose connection it came by: the client's, or a proxy's.
-  public let peer: SocketAddress
+  public let peer: HTTPPeer
   /// Who asked, for logs: the peer, or whom a trusted proxy names.
-  public let client: SocketAddress
+  public let client: HTTPPeer
   public let origin: RequestOrigin
 
   public init(
-    method: HTTPMethod, target: String, headers: HTTPHeaders = HTTPHeaders(), body: [UInt8] = [], peer: SocketAddress,
-    client: SocketAddress? = nil, origin: RequestOrigin = .elsewhere
+    method: HTTPMethod, target: String, headers: HTTPHeaders = HTTPHeaders(), body: [UInt8] = [], peer: HTTPPeer,
+    client: HTTPPeer? = nil, origin: RequestOrigin = .elsewhere
   ) {
     self.method = method
     self.target = target

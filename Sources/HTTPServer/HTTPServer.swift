@@ -2,7 +2,7 @@
 import EventLoop
 import Logging
 
-/// An HTTP/1.1 server on one event loop.
+/// An HTTP/1.1 server on one event loop, over TCP and a unix socket.
 ///
 /// ```swift
 /// let server = HTTPServer(loop: loop, configuration: .init(), logger: logger) { request in .text("hello\n") }
@@ -22,12 +22,14 @@ public actor HTTPServer {
   private let logger: Logger
   private let handler: HTTPHandler
 
-  private var listeners: [TCPListener] = []
+  private var listeners: [SocketListener] = []
   private var connections: [ObjectIdentifier: HTTPConnection] = [:]
   private var rejections: [ObjectIdentifier: HTTPConnection] = [:]
   private var sweeper: Timer?
   private var shutdownDeadline = UInt64.max
   private var isShutDown = false
+  /// When a refused user may be logged again.
+  private var nextForeignNote: UInt64 = 0
   private let awaitingLastClose: Waiters
   private var totals = HTTPServerStatistics()
 
@@ -55,16 +57,34 @@ public actor HTTPServer {
   /// - Parameter address: port 0 takes a free one.
   /// - Returns: the address that is served.
   public func listen(on address: SocketAddress) throws(UVError) -> SocketAddress {
-    let setup = ConnectionSetup(
-      loop: loop, configuration: configuration, timeouts: timeouts,
-      hosts: HostPolicy(allowed: configuration.allowedHosts, isLoopbackListener: address.isLoopback),
-      crossOrigin: CrossOrigin(origins: configuration.corsOrigins),
-      trustedProxies: TrustedProxies(configuration.trustedProxies), logger: logger, handler: handler)
+    let setup = setup(HostPolicy(allowed: configuration.allowedHosts, isLoopbackListener: address.isLoopback))
     let listener = try TCPListener.listen(on: loop, address: address) { [self] stream in
-      assumeIsolated { $0.accept(stream, setup) }
+      guard let peer = stream.peerAddress else { return stream.close() }
+      assumeIsolated { $0.accept(stream, from: .address(peer), setup) }
     }
     listeners.append(listener)
     return listener.localAddress ?? address
+  }
+
+  /// Starts to accept connections of this machine's users at a unix socket, which is made with mode 0600. They do not
+  /// count for `maxConnections`: an operator gets in when strangers have used it up.
+  /// - Parameters:
+  ///   - path: of any length; a file that a killed process left there is replaced.
+  ///   - users: whose connections are served, beside root's; others are answered 403.
+  /// - Throws: as `LocalListener.listen`.
+  public func listen(atSocket path: String, for users: Set<UInt32>) throws(UVError) {
+    let setup = setup(HostPolicy(allowed: [], isLoopbackListener: true))
+    let listener = try LocalListener.listen(on: loop, path: path) { [self] stream in
+      assumeIsolated { $0.accept(stream, servedUsers: users, setup) }
+    }
+    listeners.append(listener)
+  }
+
+  private func setup(_ hosts: HostPolicy) -> ConnectionSetup {
+    ConnectionSetup(
+      loop: loop, configuration: configuration, timeouts: timeouts, hosts: hosts,
+      crossOrigin: CrossOrigin(origins: configuration.corsOrigins),
+      trustedProxies: TrustedProxies(configuration.trustedProxies), logger: logger, handler: handler)
   }
 
   /// Stops to accept, closes idle connections, lets requests in flight be answered, then resets what is left.
@@ -89,21 +109,39 @@ public actor HTTPServer {
     sweep()
   }
 
-  private func accept(_ stream: TCPStream, _ setup: ConnectionSetup) {
+  private func accept(_ stream: LocalStream, servedUsers: Set<UInt32>, _ setup: ConnectionSetup) {
+    let uid = stream.peerUID
+    if uid == 0 || servedUsers.contains(uid) { return accept(stream, from: .user(uid: uid), setup) }
+    noteForeign(uid)
+    accept(stream, from: .user(uid: uid), setup, refusing: .userNotServed)
+  }
+
+  /// In the log at most once a second: whoever tries may try on and on.
+  private func noteForeign(_ uid: UInt32) {
+    guard loop.nowMilliseconds >= nextForeignNote else { return }
+    nextForeignNote = loop.nowMilliseconds + 1000
+    logger.warning("a connection to the unix socket was refused, its user is not served", metadata: ["uid": "\(uid)"])
+  }
+
+  private func accept(
+    _ stream: ByteStream, from peer: HTTPPeer, _ setup: ConnectionSetup, refusing refusal: Refusal? = nil
+  ) {
     totals.accepted += 1
-    guard let peer = stream.peerAddress else { return stream.close() }
     guard !isShutDown, rejections.count < Self.maxRejections else { return stream.reset() }
-    let isTooMany = connections.count >= configuration.maxConnections
+    let refusal = refusal ?? (isFull(for: peer) ? Refusal(503, "too many connections, try again later") : nil)
     let connection = HTTPConnection(stream, from: peer, server: self, setup: setup)
-    if isTooMany {
+    if refusal != nil {
       rejections[ObjectIdentifier(connection)] = connection
     } else {
       connections[ObjectIdentifier(connection)] = connection
     }
     if connections.count + rejections.count == 1 { startSweeping(every: timeouts.sweepInterval) }
-    connection.assumeIsolated {
-      $0.start(refusing: isTooMany ? Refusal(503, "too many connections, try again later") : nil)
-    }
+    connection.assumeIsolated { $0.start(refusing: refusal) }
+  }
+
+  private func isFull(for peer: HTTPPeer) -> Bool {
+    if case .user = peer { return false }
+    return connections.count >= configuration.maxConnections
   }
 
   func remove(_ connection: HTTPConnection, _ counters: ConnectionCounters) {

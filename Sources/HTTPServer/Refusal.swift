@@ -18,6 +18,7 @@ struct Refusal: Error, Equatable {
 
   static let versionNotSpoken = Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
   static let hostNotServed = Refusal(403, "this server does not serve that host name (see api.allowed_hosts)")
+  static let userNotServed = Refusal(403, "this socket serves the node's own user and root only")
   static let servedMethods = "GET, HEAD, POST, OPTIONS"
 
   /// The answer, with the body that the layer above wants for it.

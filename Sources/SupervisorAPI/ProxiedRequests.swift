@@ -33,6 +33,6 @@ final class ProxiedRequests: Sendable {
     guard let omitted else { return }
     logger.warning(
       "refused a request that came through a proxy: without a configured key this node serves its own machine only",
-      metadata: ["field": "\(field)", "client": "\(call.client.host)", "omitted": "\(omitted)"])
+      metadata: ["field": "\(field)", "client": "\(call.client)", "omitted": "\(omitted)"])
   }
 }

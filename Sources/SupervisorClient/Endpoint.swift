@@ -1,4 +1,5 @@
-/// Where a node's API is: `host:port`, `host`, `[::1]:8082` or `http://host:port/path`.
+/// Where a node's API is: `host:port`, `host`, `[::1]:8082`, `http://host:port/path`, or, for a node of this machine,
+/// `unix:PATH` of its socket.
 public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
   /// The port of the API unless another is named.
   public static let defaultPort: UInt16 = 8082
@@ -8,17 +9,41 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
   public let port: UInt16
   /// The path that takes JSON-RPC; `/` unless another is named.
   public let path: String
+  /// The path of a unix socket; `nil` for TCP.
+  public let socket: String?
 
   public init(host: String, port: UInt16 = Endpoint.defaultPort, path: String = "/") {
     self.host = host
     self.port = port
     self.path = path
+    socket = nil
+  }
+
+  /// A node of this machine, by the unix socket in its data directory.
+  /// - Parameter socket: a path of any length.
+  public init(socket: String) {
+    host = "localhost"
+    port = 0
+    path = "/"
+    self.socket = socket
   }
 
   /// Reads an endpoint as people write it.
   /// - Throws: `EndpointError`, whose description says what is wrong.
   public init(parsing text: String) throws(EndpointError) {
+    if text.hasPrefix("unix:") {
+      let path = String(text.dropFirst(5))
+      guard !path.isEmpty, !path.utf8.contains(0) else {
+        throw EndpointError(text: text, reason: "the path is missing")
+      }
+      host = "localhost"
+      port = 0
+      self.path = "/"
+      socket = path
+      return
+    }
     var rest = Substring(text)
+    socket = nil
     if let scheme = rest.range(ofFirst: "://") {
       guard rest[..<scheme.lowerBound].lowercased() == "http" else {
         throw EndpointError(text: text, reason: "only http:// is spoken")
@@ -60,15 +85,23 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     port = number
   }
 
-  /// `host:port`, with brackets around an IPv6 address: also the value of the Host field.
-  public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+  /// As it is written: `host:port`, with brackets around an IPv6 address, or `unix:PATH`.
+  public var description: String { socket.map { "unix:\($0)" } ?? authority }
+
+  /// The value of the Host field.
+  var authority: String {
+    if socket != nil { return host }
+    return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+  }
 }
 
 /// A text that is no endpoint.
 public struct EndpointError: Error, Hashable, Sendable, CustomStringConvertible {
   public let text: String
   public let reason: String
-  public var description: String { "\"\(text)\" is not an endpoint (HOST:PORT or http://HOST:PORT/): \(reason)" }
+  public var description: String {
+    "\"\(text)\" is not an endpoint (HOST:PORT, http://HOST:PORT/ or unix:PATH): \(reason)"
+  }
 }
 
 extension Substring {

@@ -12,7 +12,7 @@ enum HTTPClientFailure: Error, Equatable {
 actor HTTPClientConnection {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
-  private let stream: TCPStream
+  private let stream: ByteStream
   private let parser: HTTPAnswerParser
   /// Of the exchange under way.
   private var outcome: Promise<Result<HTTPAnswer, HTTPClientFailure>>?
@@ -21,7 +21,7 @@ actor HTTPClientConnection {
   /// Whether one more request may be sent.
   private(set) var isUsable = true
 
-  init(_ stream: TCPStream, on loop: EventLoop, maxAnswerBytes: Int) {
+  init(_ stream: ByteStream, on loop: EventLoop, maxAnswerBytes: Int) {
     self.loop = loop
     self.stream = stream
     parser = HTTPAnswerParser(maxBodyBytes: maxAnswerBytes)

@@ -129,9 +129,10 @@ actor NodeTransport {
   }
 
   /// Looks the name up and tries its addresses in turn, all of it within `timeout`.
-  private func connect(to endpoint: Endpoint, within timeout: Duration) async throws(ClientError) -> TCPStream {
+  private func connect(to endpoint: Endpoint, within timeout: Duration) async throws(ClientError) -> ByteStream {
     let loop = loop
-    let attempt = Task(executorPreference: loop) { () -> Result<TCPStream, UVError> in
+    let attempt = Task(executorPreference: loop) { () -> Result<ByteStream, UVError> in
+      if let socket = endpoint.socket { return await Self.connect(toSocket: socket, on: loop) }
       var failure = UVError(code: UVError.addressNotAvailable, operation: "connect to \(endpoint)")
       do throws(UVError) {
         for address in try await SocketAddress.resolve(host: endpoint.host, port: endpoint.port, on: loop) {
@@ -156,7 +157,14 @@ actor NodeTransport {
     }
     timer.close()
     switch outcome {
-    case .success(let stream): return stream
+    case .success(let stream):
+      if let local = stream as? LocalStream, let socket = endpoint.socket,
+        let reason = SocketOwner.refusal(ofListener: local.peerUID, at: socket)
+      {
+        stream.close()
+        throw .cannotConnect(endpoint: endpoint, reason: reason)
+      }
+      return stream
     case .failure(let error):
       if Task.isCancelled { throw .cancelled }
       let reason = attempt.isCancelled ? "no connection within \(timeout)" : error.message
@@ -164,8 +172,14 @@ actor NodeTransport {
     }
   }
 
+  private static func connect(toSocket path: String, on loop: EventLoop) async -> Result<ByteStream, UVError> {
+    do throws(UVError) { return .success(try await LocalStream.connect(to: path, on: loop)) } catch {
+      return .failure(error)
+    }
+  }
+
   private func bytes(of request: Request, for endpoint: Endpoint) -> [UInt8] {
-    var head = "\(request.method) \(request.path ?? endpoint.path) HTTP/1.1\r\nHost: \(endpoint)\r\n"
+    var head = "\(request.method) \(request.path ?? endpoint.path) HTTP/1.1\r\nHost: \(endpoint.authority)\r\n"
     if request.method == "POST" {
       head += "Content-Type: application/json\r\nContent-Length: \(request.body.count)\r\n"
     }

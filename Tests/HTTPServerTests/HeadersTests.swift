@@ -34,7 +34,7 @@ struct HeadersTests {
     ] as [(String, String, String?)])
   func target(target: String, path: String, query: String?) throws {
     let request = HTTPRequest(
-      method: .get, target: target, peer: try SocketAddress(host: "127.0.0.1", port: 1))
+      method: .get, target: target, peer: .address(try SocketAddress(host: "127.0.0.1", port: 1)))
     #expect(request.path == path)
     #expect(request.query == query)
   }

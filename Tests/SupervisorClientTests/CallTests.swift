@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 import HTTPServer
 import JSONRPC
 import Logging
@@ -22,6 +23,28 @@ struct CallTests {
       #expect(result2 == ["method": "list_runners", "params": "none"])
       #expect(await fixture.server.statistics.accepted == 1)
       await client.close()
+    }
+  }
+
+  @Test("a call to a unix socket is the same call, to localhost")
+  func socket() async throws {
+    let path = "/tmp/hero-client-\(getpid())-\(UInt32.random(in: .min ... .max)).sock"
+    try await ClientFixture.run { request in
+      reply(request) { _ in [.string("\(request.peer)"), .string(request.headers["host"] ?? "")] }
+    } _: { fixture in
+      try await fixture.server.listen(atSocket: path, for: [geteuid()])
+      let client = SupervisorClient(
+        endpoints: [Endpoint(socket: "\(path).none"), Endpoint(socket: path)], loop: fixture.loop)
+      for _ in 0..<2 {
+        let result = try await client.call("list_runners")
+        #expect(result == [.string("uid \(geteuid())"), "localhost"])
+      }
+      #expect(await fixture.server.statistics.accepted == 1)
+      await client.close()
+      let nobody = SupervisorClient(endpoints: [Endpoint(socket: "\(path).none")], loop: fixture.loop)
+      let error = try await failure { try await nobody.call("list_runners") }
+      #expect("\(error)" == "cannot reach a node at unix:\(path).none: no such file or directory")
+      await nobody.close()
     }
   }
 

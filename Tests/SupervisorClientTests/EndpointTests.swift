@@ -33,6 +33,16 @@ struct EndpointTests {
     }
   }
 
+  @Test("the socket of a node of this machine is an endpoint, whatever its path")
+  func socket() throws {
+    let long = "/tmp/" + String(repeating: "x", count: 300)
+    for path in ["/run/hero/api.sock", "data/api.sock", "/a b:8082/é", long] {
+      let endpoint = try Endpoint(parsing: "unix:\(path)")
+      #expect(endpoint == Endpoint(socket: path) && endpoint.description == "unix:\(path)")
+    }
+    #expect(throws: EndpointError.self) { try Endpoint(parsing: "unix:") }
+  }
+
   @Test("an IPv6 endpoint is shown with brackets")
   func showsBrackets() {
     #expect(Endpoint(host: "::1", port: 80).description == "[::1]:80")
