@@ -94,7 +94,7 @@ public struct APICall: Sendable {
   /// The key of `Authorization: Bearer`.
   public let bearer: String?
   /// Who asked, for logs.
-  let client: SocketAddress
+  let client: HTTPPeer
   let origin: RequestOrigin
   /// Where a method of a whole cluster says what its answer is missing; `nil` when there is no cluster.
   let missing: MissingNodes?

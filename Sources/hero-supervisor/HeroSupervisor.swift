@@ -18,12 +18,14 @@ struct HeroSupervisor: ParsableCommand {
         hero-supervisor job list --status failed
 
       WHICH NODE
-        --endpoint, or HERO_ENDPOINTS (separated by commas), or the local node
-        at 127.0.0.1:8082.
+        --endpoint, or HERO_ENDPOINTS (separated by commas): HOST:PORT, or
+        unix:PATH for api.sock in the data directory of a node on this machine.
+        Else the local node: api.sock in the data directory (HERO_DATA_DIR), or
+        127.0.0.1:8082 where there is none.
 
       WHICH KEY
-        --secret-file, or HERO_SECRET, or, for a node on this machine,
-        admin.secret in the data directory.
+        --secret-file, or HERO_SECRET, or, over a unix socket only, admin.secret
+        in the data directory.
 
       EXIT STATUS
         0 success; 1 failed; 2 wrong usage or configuration; 3 no node reached;

@@ -200,13 +200,35 @@ actor Node {
     let server = HTTPServer(loop: loop, configuration: limits, logger: logger) { await endpoint.answer($0) }
     do {
       let address = try await server.listen(on: try api.listen.socketAddress)
+      try await listenLocally(server)
       self.server = server
       return (server, address)
-    } catch {
+    } catch let failure as CommandFailure {
+      await server.shutdown(grace: .zero)
+      throw failure
+    } catch let error as UVError {
       await server.shutdown(grace: .zero)
       throw CommandFailure(
         message: "cannot listen on \(api.listen): \(error.message)",
         hints: ["name another address with --api or HERO_API_LISTEN"], status: .failed)
+    }
+  }
+
+  /// The command line's way in. The lock of the data directory has shown that no other node has it; a listener all the
+  /// same is none of ours. A file system that has no sockets is no reason not to start.
+  private func listenLocally(_ server: HTTPServer) async throws(CommandFailure) {
+    let socket = DataDirectory.socket(in: configuration.dataDirectory)
+    do throws(UVError) {
+      try await server.listen(atSocket: socket, for: [geteuid()])
+    } catch {
+      if [UVError.addressInUse, UVError.notSocket].contains(error.code) {
+        throw CommandFailure(
+          message: "cannot listen at \(socket): \(error.message)",
+          hints: ["end whoever listens there, or remove the file"], status: .failed)
+      }
+      logger.warning(
+        "there is no unix socket: the command line on this machine needs an endpoint and a key",
+        metadata: ["socket": "\(socket)", "reason": "\(error.message)"])
     }
   }
 
@@ -215,6 +237,7 @@ actor Node {
       "node ready",
       metadata: [
         "node": "\(configuration.nodeName)", "api": "http://\(api)/", "data": "\(configuration.dataDirectory)",
+        "socket": "\(DataDirectory.socket(in: configuration.dataDirectory))",
         "pid": "\(getpid())",
       ])
   }

@@ -28,7 +28,7 @@ final class CommandLineTool {
   }()
 
   /// - Parameters:
-  ///   - program: another program than the built one, by its path.
+  ///   - program: another one than the built program, by its path.
   ///   - terminal: a descriptor to use as standard error in place of a file.
   init(
     _ arguments: [String], program: String = CommandLineTool.path, environment: [String: String] = [:],
@@ -51,7 +51,7 @@ final class CommandLineTool {
 
   deinit {
     guard pid > 0, isRunning else { return }
-    kill(pid, SIGKILL)
+    Glibc.kill(pid, SIGKILL)
     while waitpid(pid, nil, 0) < 0 && errno == EINTR {}
   }
 
@@ -81,8 +81,10 @@ final class CommandLineTool {
     }
   }
 
-  func interrupt() { kill(pid, SIGINT) }
-  func terminate() { kill(pid, SIGTERM) }
+  func interrupt() { Glibc.kill(pid, SIGINT) }
+  func terminate() { Glibc.kill(pid, SIGTERM) }
+  func hangUp() { Glibc.kill(pid, SIGHUP) }
+  func kill() { Glibc.kill(pid, SIGKILL) }
 
   var isRunning: Bool {
     if end != nil { return false }
@@ -93,6 +95,15 @@ final class CommandLineTool {
 
   /// What it wrote to standard error so far.
   var errorSoFar: String { read("err") }
+
+  /// Waits until it has written a text to standard error or output.
+  func said(_ text: String) async -> Bool {
+    let deadline = ContinuousClock.now + Self.patience
+    while !(errorSoFar + read("out")).contains(text), isRunning, ContinuousClock.now < deadline {
+      try? await Task.sleep(for: .milliseconds(5))
+    }
+    return (errorSoFar + read("out")).contains(text)
+  }
 
   /// Of a node: where its API listens, once it is ready.
   func endpoint() async throws -> String {
@@ -113,7 +124,7 @@ final class CommandLineTool {
   func outcome() async -> Outcome {
     let deadline = ContinuousClock.now + Self.patience
     while isRunning {
-      if ContinuousClock.now >= deadline { kill(pid, SIGKILL) }
+      if ContinuousClock.now >= deadline { Glibc.kill(pid, SIGKILL) }
       try? await Task.sleep(for: .milliseconds(5))
     }
     // wait(2): the status of one that exited, or the signal that ended it.

@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 import HTTPServer
 import JSONRPC
 import Logging
@@ -25,9 +26,12 @@ final class FakeNode: Sendable {
   /// Starts on a free port of the loopback interface.
   /// - Parameters:
   ///   - unreachable: the members that its answers are missing.
+  ///   - socket: the path of a unix socket to listen at besides.
+  ///   - port: of the loopback interface; any free one for 0.
   ///   - answer: the result of a call, or the error to answer with.
   init(
-    unreachable: String? = nil, _ answer: @escaping @Sendable (Call) async throws(JSONRPCError) -> JSON
+    unreachable: String? = nil, socket: String? = nil, port: UInt16 = 0,
+    _ answer: @escaping @Sendable (Call) async throws(JSONRPCError) -> JSON
   ) async throws {
     let loop = try EventLoop()
     let recorded = Recorder()
@@ -46,7 +50,8 @@ final class FakeNode: Sendable {
       if let unreachable { response.headers.append(("Hero-Unreachable", unreachable)) }
       return response
     }
-    endpoint = "\(try await server.listen(on: try SocketAddress(host: "127.0.0.1", port: 0)))"
+    endpoint = "\(try await server.listen(on: try SocketAddress(host: "127.0.0.1", port: port)))"
+    if let socket { try await server.listen(atSocket: socket, for: [geteuid()]) }
   }
 
   /// What it was asked so far.

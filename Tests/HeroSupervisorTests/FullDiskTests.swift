@@ -15,8 +15,8 @@ struct FullDiskTests {
     let node = try CommandLineTool(
       ["node", "--api", "127.0.0.1:0", "--data-dir", "\(directory.path)/data"])
     try node.start()
-    let endpoint = try await node.endpoint()
-    let environment = ["HERO_ENDPOINTS": endpoint, "HERO_DATA_DIR": "\(directory.path)/data"]
+    _ = try await node.endpoint()
+    let environment = ["HERO_DATA_DIR": "\(directory.path)/data"]
     _ = try await CommandLineTool.run("runner", "register", "r", environment: environment)
     let outside = TemporaryDirectory()
     let gate = "\(outside.path)/gate"

@@ -108,10 +108,9 @@ struct StoreMovingTests {
     let node = try CommandLineTool(
       ["node", "--api", "127.0.0.1:0", "--cluster", "127.0.0.1:0", "--name", "n1"], environment: target.environment)
     try node.start()
-    let endpoint = try await node.endpoint()
+    _ = try await node.endpoint()
     func call(_ arguments: String...) async throws -> CommandLineTool.Outcome {
-      let tool = try CommandLineTool(
-        arguments, environment: target.environment.merging(["HERO_ENDPOINTS": endpoint]) { $1 })
+      let tool = try CommandLineTool(arguments, environment: target.environment)
       try tool.start()
       return await tool.outcome()
     }

@@ -32,7 +32,9 @@ extension CommandFailure {
     switch code {
     case -32001 where hasKey:
       hints.append("the key is not one that may do this; use another by --secret-file or HERO_SECRET")
-    case -32001: hints.append("give a key by --secret-file or HERO_SECRET")
+    case -32001:
+      hints.append(
+        "give a key by --secret-file or HERO_SECRET; the local node's own goes to its socket only, unix:PATH")
     case -32601: hints.append("`hero-supervisor rpc rpc.discover` lists the methods of this node")
     case -32002 where data?["job"] != nil: hints.append("`hero-supervisor job list` shows the jobs there are")
     case -32002 where data?["node"] != nil, -32005: hints.append(Self.seeMembers)

@@ -1,11 +1,12 @@
 import ArgumentParser
+import Glibc
 
 /// The options of every command that talks to a node. A key is never a flag: process lists are public.
 struct ClientOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "A node to call; may be repeated, the next is tried when one is away. (default: $HERO_ENDPOINTS, or "
-        + "127.0.0.1:8082)", valueName: "host:port"))
+      "A node to call, HOST:PORT or unix:PATH; may be repeated, the next is tried when one is away. (default: "
+        + "$HERO_ENDPOINTS, or the local node)", valueName: "node"))
   var endpoint: [String] = []
 
   @Option(
@@ -17,15 +18,22 @@ struct ClientOptions: ParsableArguments {
   @Flag(help: "Print JSON.")
   var json = false
 
-  /// The nodes to call, as the user wrote them; at least one.
+  /// The nodes to call, as the user wrote them; at least one. Else the local node by its socket; without a sign of one in
+  /// the data directory, whoever listens at the default address.
   func endpoints(_ environment: [String: String]) -> [String] {
     if !endpoint.isEmpty { return endpoint }
     let named = (environment["HERO_ENDPOINTS"] ?? "").split(separator: ",").map { trimmed($0) }.filter { !$0.isEmpty }
-    return named.isEmpty ? ["\(HostPort.defaultAPI)"] : named
+    if !named.isEmpty { return named }
+    let directory = DataDirectory.absolute(DataDirectory.standard(environment: environment))
+    let socket = DataDirectory.socket(in: directory)
+    let isLocal = access(socket, F_OK) == 0 || access(AdminSecretFile.path(in: directory), F_OK) == 0
+    return [isLocal ? "unix:\(socket)" : "\(HostPort.defaultAPI)"]
   }
 
-  /// The key to send, if there is one. The local node's own key goes to this machine only.
-  func secret(_ environment: [String: String], staysLocal: Bool) throws(CommandFailure) -> Secret? {
+  /// The key to send, if there is one.
+  /// - Parameter provesNode: whether all endpoints prove to be nodes of ours before anything is sent. The local node's own
+  ///   key goes to such only: on a port of this machine any user may listen.
+  func secret(_ environment: [String: String], provesNode: Bool) throws(CommandFailure) -> Secret? {
     if let secretFile {
       do throws(SecretReference.Failure) {
         let resolution = try SecretReference.file(secretFile).resolve(
@@ -37,7 +45,7 @@ struct ClientOptions: ParsableArguments {
       }
     }
     if let secret = environment["HERO_SECRET"], !secret.isEmpty { return Secret(secret) }
-    guard staysLocal else { return nil }
+    guard provesNode else { return nil }
     return AdminSecretFile.load(from: DataDirectory.absolute(DataDirectory.standard(environment: environment)))
   }
 }

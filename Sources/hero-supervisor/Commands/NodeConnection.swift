@@ -20,8 +20,7 @@ struct NodeConnection: Sendable {
         throw CommandFailure(message: "\(error)", status: .usage)
       }
     }
-    let staysLocal = endpoints.allSatisfy { HostPort(host: $0.host, port: $0.port).isLoopback }
-    let secret = try options.secret(environment, staysLocal: staysLocal)
+    let secret = try options.secret(environment, provesNode: endpoints.allSatisfy { $0.socket != nil })
     let loop: EventLoop
     do throws(UVError) { loop = try EventLoop(name: "hero-client") } catch {
       throw CommandFailure(message: "cannot make an event loop: \(error.message)", status: .failed)

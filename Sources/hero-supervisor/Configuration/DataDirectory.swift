@@ -12,6 +12,9 @@ enum DataDirectory {
     return "/tmp/hero-supervisor-\(getuid())"
   }
 
+  /// Where the node listens for the command line of its machine (unix(7)).
+  static func socket(in directory: String) -> String { "\(directory)/api.sock" }
+
   /// A path made absolute by the working directory.
   static func absolute(_ path: String) -> String { absolutePath(path, relativeTo: workingDirectory) }
 
