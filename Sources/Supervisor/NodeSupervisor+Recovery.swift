@@ -90,9 +90,10 @@ extension NodeSupervisor {
       return true
     }
     let reason = "its node stopped while it ran (attempt \(job.attempt) of \(settings.maxAttempts))"
-    _ = try await storing { () async throws(JobStoreError) in
+    let record = try await storing { () async throws(JobStoreError) in
       try await context.store.transition(job.id, .finish(.failed, .error(reason), nil, at: .now))
     }
+    context.logEnd(of: record, reason: reason)
     return false
   }
 }

@@ -214,14 +214,17 @@ public distributed actor NodeSupervisor {
 
   /// Fails many jobs, several in one commit. One that has meanwhile ended stays as it is.
   func fail(_ ids: [JobID], _ reason: String) async throws(SupervisorError) {
-    let store = context.store
+    let context = self.context
     var next = ids.startIndex
     while next < ids.endIndex {
       let part = ids[next..<min(next + 256, ids.endIndex)]
       next = part.endIndex
       await withDiscardingTaskGroup { group in
         for id in part {
-          group.addTask { _ = try? await store.transition(id, .finish(.failed, .error(reason), nil, at: .now)) }
+          group.addTask {
+            let step = JobTransition.finish(.failed, .error(reason), nil, at: .now)
+            if let record = try? await context.store.transition(id, step) { context.logEnd(of: record, reason: reason) }
+          }
         }
       }
     }

@@ -119,20 +119,22 @@ extension Runner {
     let stderr = await process?.errorEnd ?? ""
     let explanation = stderr.isEmpty ? "" : ": \(stderr)"
     switch ending {
-    case .exited(0): await finish(id, .completed, .success(await process?.text ?? ""), output)
-    case .exited(let code): await finish(id, .failed, "exit status \(code)\(explanation)", output)
+    case .exited(0): await finish(id, .completed, .success(await process?.text ?? ""), output, exitStatus: 0)
+    case .exited(let code):
+      await finish(id, .failed, "exit status \(code)", explanation: explanation, exitStatus: code, output)
     case .signalled(let signal):
-      await finish(id, .failed, "killed by signal \(signal) (\(SignalName.of(signal)))\(explanation)", output)
+      let reason = "killed by signal \(signal) (\(SignalName.of(signal)))"
+      await finish(id, .failed, reason, explanation: explanation, output)
     case .timedOut:
       let seconds = record.job.timeoutSeconds > 0 ? record.job.timeoutSeconds : settings.defaultTimeoutSeconds
-      await finish(id, .timeout, "timed out after \(seconds) s\(explanation)", output)
+      await finish(id, .timeout, "timed out after \(seconds) s", explanation: explanation, output)
     case .outOfMemory:
       let reason = "killed by the kernel: it used more memory than limits.memory_max_bytes"
-      await finish(id, .failed, "\(reason)\(explanation)", output)
+      await finish(id, .failed, reason, explanation: explanation, output)
     case .notStarted(let error): await finish(id, .failed, "\(error)", output)
     case .lost(let signal):
       let end = signal == 0 ? "ended" : "was killed by signal \(signal) (\(SignalName.of(signal)))"
-      await finish(id, .failed, "its launcher \(end)\(explanation)", output)
+      await finish(id, .failed, "its launcher \(end)", explanation: explanation, output)
     case .stopped where handsBack && settings.onNodeLoss == .requeue && record.attempt < settings.maxAttempts:
       _ = try? await context.store.transition(id, .requeue(at: .now), accepted: releasing(id))
     case .stopped(let reason): await finish(id, .failed, reason, output)

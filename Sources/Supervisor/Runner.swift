@@ -126,6 +126,7 @@ public actor Runner {
     }) {
     case .created(let record) where record.status.isFinal:
       counts[.completed, default: 0] += 1
+      context.logEnd(of: record)
       return record
     case .created(let record): await enqueue(record)
     case .existed(let present) where present.status.isFinal:
@@ -160,7 +161,8 @@ public actor Runner {
   private func failIfRemoved(_ id: JobID) async {
     guard let removal else { return }
     // The removal itself may have been faster.
-    _ = try? await context.store.transition(id, .finish(.failed, .error(removal), nil, at: .now))
+    let step = JobTransition.finish(.failed, .error(removal), nil, at: .now)
+    if let record = try? await context.store.transition(id, step) { context.logEnd(of: record, reason: removal) }
   }
 
   /// The registry knows it no more; before its jobs are ended.
@@ -175,7 +177,8 @@ public actor Runner {
     } else {
       // Once accepted this step is not lost: while the disk refuses writes, it waits.
       let step = JobTransition.finish(.failed, .error(reason), nil, at: .now)
-      _ = try await storing { () async throws(JobStoreError) in try await context.store.transition(id, step) }
+      let record = try await storing { () async throws(JobStoreError) in try await context.store.transition(id, step) }
+      context.logEnd(of: record, reason: reason)
     }
   }
 
@@ -317,13 +320,22 @@ public actor Runner {
     }
   }
 
-  func finish(_ id: JobID, _ status: JobStatus, _ error: String, _ output: JobOutput? = nil) async {
-    await finish(id, status, .error(error), output)
+  /// Records the end of a job that did not complete.
+  /// - Parameter explanation: what the job wrote last, to stand behind the reason in its error, and in no log.
+  func finish(
+    _ id: JobID, _ status: JobStatus, _ reason: String, explanation: String = "", exitStatus: Int64? = nil,
+    _ output: JobOutput? = nil
+  ) async {
+    await finish(id, status, .error(reason + explanation), output, exitStatus: exitStatus, reason: reason)
   }
 
-  func finish(_ id: JobID, _ status: JobStatus, _ result: JobResult, _ output: JobOutput?) async {
+  func finish(
+    _ id: JobID, _ status: JobStatus, _ result: JobResult, _ output: JobOutput?, exitStatus: Int64? = nil,
+    reason: String? = nil
+  ) async {
+    let record: JobRecord
     do {
-      _ = try await context.store.transition(
+      record = try await context.store.transition(
         id, .finish(status, result, output, at: .now), accepted: releasing(id))
     } catch .fenced {
       return context.logger.warning("another node has taken a job over", metadata: ["job": "\(id)"])
@@ -332,9 +344,7 @@ public actor Runner {
       return
     }
     counts[status, default: 0] += 1
-    context.logger.log(
-      level: status == .completed ? .debug : .info, "job ended",
-      metadata: ["job": "\(id)", "runner": "\(name)", "status": "\(status.rawValue)"])
+    context.logEnd(of: record, exitStatus: exitStatus, reason: reason)
   }
 
   /// The executor of a job that a client hands over, if this runner may and can run it.
