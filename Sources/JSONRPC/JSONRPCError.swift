@@ -46,8 +46,9 @@ public struct JSONRPCError: Error, Hashable, Sendable {
 
   // MARK: Of this server; -32007 to -32010 as jsonrpsee numbers them
 
+  public static let unauthorizedCode = -32001
   public static func unauthorized(_ reason: String) -> JSONRPCError {
-    JSONRPCError(code: -32001, message: "Unauthorized: \(reason)", data: ["reason": .string(reason)])
+    JSONRPCError(code: unauthorizedCode, message: "Unauthorized: \(reason)", data: ["reason": .string(reason)])
   }
   /// - Parameters:
   ///   - what: what was refused, for people.

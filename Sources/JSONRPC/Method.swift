@@ -22,6 +22,16 @@ public struct Method<Context: Sendable>: Sendable {
     self.handler = handler
   }
 
+  /// The same method with something done around each of its calls.
+  /// - Parameter wrap: gets the handler, and calls it.
+  public func around(
+    _ wrap: @escaping @Sendable (Params, Context, Handler) async throws(JSONRPCError) -> JSON
+  ) -> Method {
+    Method(parameters: parameters, tooBigHint: tooBigHint) { [handler] (params, context) async throws(JSONRPCError) in
+      try await wrap(params, context, handler)
+    }
+  }
+
   /// Names the values of a request's `params`: by position, by name, or, for a method whose one parameter is the
   /// object `params`, that object's fields directly.
   ///

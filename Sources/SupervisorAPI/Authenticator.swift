@@ -1,5 +1,4 @@
 import COpenSSL
-import EventLoop
 import HTTPServer
 import JSONRPC
 import Logging
@@ -81,6 +80,20 @@ public struct Authenticator: Sendable {
     if let scope, !isAllowed { throw .unauthorized("the key does not have the scope \"\(scope.rawValue)\"") }
   }
 
+  /// Which key this is: its scope, and its number among the keys of that scope, from 1, in the order of the
+  /// configuration; `nil` for one that is not known. Compares as `check` does.
+  func place(of secret: String) -> (scope: Scope, number: Int)? {
+    let given = Array(secret.utf8)
+    var place: (scope: Scope, number: Int)?
+    var counts: [Scope: Int] = [:]
+    for key in keys {
+      counts[key.scope, default: 0] += 1
+      let isSame = key.secret.count == given.count && CRYPTO_memcmp(key.secret, given, given.count) == 0
+      if isSame, place == nil { place = (key.scope, counts[key.scope]!) }
+    }
+    return place
+  }
+
   /// A new random key: 256 bits, in hexadecimal.
   public static func makeSecret() -> String {
     var bytes = [UInt8](repeating: 0, count: 32)
@@ -94,7 +107,7 @@ public struct APICall: Sendable {
   /// The key of `Authorization: Bearer`.
   public let bearer: String?
   /// Who asked, for logs.
-  let client: HTTPPeer
+  public let client: HTTPPeer
   let origin: RequestOrigin
   /// Where a method of a whole cluster says what its answer is missing; `nil` when there is no cluster.
   let missing: MissingNodes?

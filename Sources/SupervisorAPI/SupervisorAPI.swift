@@ -7,9 +7,16 @@ public struct SupervisorAPI: Sendable {
   let authenticator: Authenticator
   let maximumResponseBytes: Int
   private let document: JSON
+  private let audit: AuditTrail?
 
-  /// - Parameter document: `openrpc.json`, served by `rpc.discover`.
-  public init(registry: RunnerRegistry, authenticator: Authenticator, maximumResponseBytes: Int, document: JSON) {
+  /// - Parameters:
+  ///   - document: `openrpc.json`, served by `rpc.discover`.
+  ///   - audit: who is told of changes and refusals.
+  public init(
+    registry: RunnerRegistry, authenticator: Authenticator, maximumResponseBytes: Int, document: JSON,
+    audit: AuditTrail? = nil
+  ) {
+    self.audit = audit
     self.registry = registry
     self.authenticator = authenticator
     self.maximumResponseBytes = maximumResponseBytes
@@ -28,7 +35,9 @@ public struct SupervisorAPI: Sendable {
     let discover: [String: Method<APICall>] = [
       "rpc.discover": Method(byName: ["secret"]) { [document] (_, _) in document }
     ]
-    return [runnerMethods, jobMethods, queryMethods, clusterMethods, discover]
+    let all = [runnerMethods, jobMethods, queryMethods, clusterMethods, discover]
       .reduce(into: [:]) { $0.merge($1) { _, _ in preconditionFailure("two methods of one name") } }
+    guard let audit else { return all }
+    return Dictionary(uniqueKeysWithValues: all.map { ($0, audit.following($1, named: $0, authenticator)) })
   }
 }

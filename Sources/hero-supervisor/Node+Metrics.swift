@@ -9,7 +9,7 @@ extension Node {
   func families(_ store: NodeStore, _ registry: RunnerRegistry) async -> [Metrics.Family] {
     guard let server else { return [] }
     let http = await server.statistics
-    return await clusterFamilies(registry) + store.families() + [
+    return await clusterFamilies(registry) + store.families() + auditFamilies() + [
       .init(
         "hero_job_containment", "gauge", "1 for the means by which all processes of a job are found at its end.",
         [([("means", groups == nil ? "subreaper" : "control_group")], 1)]),
@@ -21,6 +21,16 @@ extension Node {
       .init(
         "hero_http_refused_total", "counter", "Requests that the server turned away, by status.",
         http.refused.sorted { $0.key < $1.key }.map { ([("status", String($0.key))], Double($0.value)) }),
+    ]
+  }
+
+  private func auditFamilies() -> [Metrics.Family] {
+    guard let counts = audit?.statistics else { return [] }
+    return [
+      .init("hero_audit_lines_total", "counter", "Lines of the audit file.", Double(counts.writtenLines)),
+      .init(
+        "hero_audit_lost_lines_total", "counter", "Lines that could not be written to the audit file.",
+        Double(counts.lostLines)),
     ]
   }
 

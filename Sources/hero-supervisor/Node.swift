@@ -20,6 +20,8 @@ actor Node {
   /// `live`, while the node does its work.
   let untilStop: Waiters
   private(set) var server: HTTPServer?
+  /// Who did what.
+  private(set) var audit: AuditLog?
   var cluster: ClusterNode?
   /// Of the jobs, where this process may make some.
   private(set) var groups: ControlGroups?
@@ -43,6 +45,7 @@ actor Node {
     loop.start()
     let node = Node(configuration, loop: loop, logger: logger)
     let result = await Task(executorPreference: loop) { try await node.live() }.result
+    await node.audit?.close()
     await loop.stop()
     try result.get()
   }
@@ -57,6 +60,7 @@ actor Node {
   private func live() async throws {
     let executors = try makeExecutors()
     let auth = try authentication(executors)
+    audit = try openAudit()
     let store = try await NodeStore.open(configuration, loop: loop, logger: logger)
     let processes = ProcessGuard(
       loop: loop, command: ["/proc/self/exe", GuardProcess.argument, store.instance], logger: logger)
@@ -176,7 +180,8 @@ actor Node {
     let api = configuration.api
     let document = SupervisorAPI.openRPCDocument
     let methods = SupervisorAPI(
-      registry: registry, authenticator: auth, maximumResponseBytes: api.maxResponseBytes, document: document)
+      registry: registry, authenticator: auth, maximumResponseBytes: api.maxResponseBytes, document: document,
+      audit: audit?.trail(hasOnlyLocalKey: !configuration.auth.hasKeys))
     let metrics = Metrics(registry: registry) { [weak self] in
       await auth.families + (self?.families(store, registry) ?? [])
     }
@@ -229,6 +234,16 @@ actor Node {
       logger.warning(
         "there is no unix socket: the command line on this machine needs an endpoint and a key",
         metadata: ["socket": "\(socket)", "reason": "\(error.message)"])
+    }
+  }
+
+  private func openAudit() throws(CommandFailure) -> AuditLog {
+    let logger = Logger(label: "audit")
+    guard let path = configuration.log.auditFile else { return AuditLog(logger, file: nil) }
+    do throws(FileBytes.Failure) {
+      return AuditLog(logger, file: try AuditFile(path, on: loop, logger: logger))
+    } catch {
+      throw CommandFailure(message: "cannot open log.audit_file \(error.path): \(error.reason)", status: .usage)
     }
   }
 
@@ -296,7 +311,10 @@ actor Node {
     }
     signals.append(
       try SignalSource(SIGHUP, on: loop) { [unowned self] in
-        Task(executorPreference: self.loop) { await self.reloadKeys() }
+        Task(executorPreference: self.loop) {
+          await self.audit?.reopen()
+          await self.reloadKeys()
+        }
       })
   }
 

@@ -27,6 +27,7 @@ struct TestNode {
     var maxResponseBytes = 10 << 20
     var maxBatch = 1000
     var http = HTTPServerConfiguration()
+    var audit: AuditTrail?
   }
 
   let loop: EventLoop
@@ -83,7 +84,7 @@ struct TestNode {
     let authenticator = Authenticator(keys: options.keys, openMethods: options.openMethods, logger: .silent)
     let api = SupervisorAPI(
       registry: registry, authenticator: authenticator, maximumResponseBytes: options.maxResponseBytes,
-      document: document)
+      document: document, audit: options.audit)
     let metrics = Metrics(registry: registry) { authenticator.families }
     let dispatcher = Dispatcher(
       methods: api.methods, maximumBatch: options.maxBatch, maximumResponseBytes: options.maxResponseBytes,

@@ -110,6 +110,8 @@ struct LogConfiguration: Sendable {
 
   var level: Logger.Level
   var format: Format
+  /// Where each call that changes something is written as well, an absolute path; `nil` for nowhere.
+  var auditFile: String?
 }
 
 extension Configuration {

@@ -82,11 +82,13 @@ struct ConfigurationLoader {
     guard findings.problems.isEmpty, let name else {
       throw ConfigurationError(problems: findings.problems, warnings: findings.warnings)
     }
+    var log = reading.log
+    log.auditFile = log.auditFile.map { absolutePath($0, relativeTo: directory) }
     let configuration = Configuration(
       nodeName: name, dataDirectory: directory, file: file, cluster: cluster, api: reading.api, auth: auth,
       store: store, executors: reading.executors.map { $0.resolved(environment) },
       runners: reading.runners.map(\.settings), runnerNodes: reading.runnerNodes,
-      jobs: reading.jobs, retention: reading.retention, log: reading.log)
+      jobs: reading.jobs, retention: reading.retention, log: log)
     return Loaded(configuration: configuration, warnings: findings.warnings, effective: findings.effective)
   }
 

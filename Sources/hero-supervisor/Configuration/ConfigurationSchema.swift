@@ -138,7 +138,8 @@ struct ConfigurationSchema {
     defer { section.finish() }
     return LogConfiguration(
       level: section.value("level", .logLevel, default: .info),
-      format: section.value("format", .word, default: .text))
+      format: section.value("format", .word, default: .text),
+      auditFile: section.optional("audit_file", .string("a path")))
   }
 }
 
