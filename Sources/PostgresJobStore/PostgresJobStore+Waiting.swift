@@ -10,7 +10,7 @@ extension PostgresJobStore {
     if Task.isCancelled { throw .cancelled }
     if isClosed { throw Self.closed }
     let end = Promise<Result<JobRecord, JobStoreError>>(on: loop)
-    finishWaiters[id, default: []].append(end)
+    finishWaiters[id, default: [:]][ObjectIdentifier(end)] = end
     defer { forget(end, of: id) }
     // Registered first: an end that is committed between the two is not missed.
     Task(executorPreference: loop) { await self.look(for: end, of: id) }
@@ -32,11 +32,11 @@ extension PostgresJobStore {
   }
 
   func wake(_ id: JobID, _ result: Result<JobRecord, JobStoreError>) {
-    for end in finishWaiters.removeValue(forKey: id) ?? [] { end.resolve(result) }
+    for end in (finishWaiters.removeValue(forKey: id) ?? [:]).values { end.resolve(result) }
   }
 
   private func forget(_ end: Promise<Result<JobRecord, JobStoreError>>, of id: JobID) {
-    finishWaiters[id]?.removeAll { $0 === end }
+    finishWaiters[id]?[ObjectIdentifier(end)] = nil
     if finishWaiters[id]?.isEmpty == true { finishWaiters[id] = nil }
   }
 

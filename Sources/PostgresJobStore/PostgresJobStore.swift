@@ -71,7 +71,7 @@ public actor PostgresJobStore: SharedJobStore {
   var reads: [JobID: [CheckedContinuation<Result<JobRecord?, JobStoreError>, Never>]] = [:]
   var readingCount = 0
   // Waiting (`PostgresJobStore+Waiting.swift`).
-  var finishWaiters: [JobID: [Promise<Result<JobRecord, JobStoreError>>]] = [:]
+  var finishWaiters: [JobID: [ObjectIdentifier: Promise<Result<JobRecord, JobStoreError>>]] = [:]
   // Notifications and lease (`PostgresJobStore+Control.swift`).
   var observer: (@Sendable (SharedStoreEvent) -> Void)?
   var news = News()

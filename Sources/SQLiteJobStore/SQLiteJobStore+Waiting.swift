@@ -7,7 +7,7 @@ extension SQLiteJobStore {
   public func finished(_ id: JobID) async throws(JobStoreError) -> JobRecord {
     if Task.isCancelled { throw .cancelled }
     let end = Promise<Result<JobRecord, JobStoreError>>(on: loop)
-    finishWaiters[id, default: []].append(end)
+    finishWaiters[id, default: [:]][ObjectIdentifier(end)] = end
     defer { forget(end, of: id) }
     whenLoaded(id) { loaded in
       // What the disk says when the wait begins.
@@ -22,11 +22,11 @@ extension SQLiteJobStore {
   }
 
   func wake(_ id: JobID, _ result: Result<JobRecord, JobStoreError>) {
-    for end in finishWaiters.removeValue(forKey: id) ?? [] { end.resolve(result) }
+    for end in (finishWaiters.removeValue(forKey: id) ?? [:]).values { end.resolve(result) }
   }
 
   private func forget(_ end: Promise<Result<JobRecord, JobStoreError>>, of id: JobID) {
-    finishWaiters[id]?.removeAll { $0 === end }
+    finishWaiters[id]?[ObjectIdentifier(end)] = nil
     if finishWaiters[id]?.isEmpty == true { finishWaiters[id] = nil }
   }
 }

@@ -65,7 +65,7 @@ public actor SQLiteJobStore: JobStore {
   /// Reads under way, by job. No step of such a job is under way: steps wait for the read.
   var loads: [JobID: Load] = [:]
   var nextLoad: UInt64 = 0
-  var finishWaiters: [JobID: [Promise<Result<JobRecord, JobStoreError>>]] = [:]
+  var finishWaiters: [JobID: [ObjectIdentifier: Promise<Result<JobRecord, JobStoreError>>]] = [:]
   /// Rows of finished jobs, once `retain` has counted them.
   var finishedCount = 0
   var isCounted = false
