@@ -5,12 +5,16 @@ import Synchronization
 
 /// How many bytes the answers of one batch may still take.
 final class BatchBudget: Sendable {
-  private let rest: Atomic<Int>
+  private let bytes: Int
+  private let taken = Atomic(0)
 
-  init(bytes: Int) { rest = Atomic(bytes) }
+  init(bytes: Int) { self.bytes = bytes }
+
+  /// What the answers take so far.
+  var spent: Int { taken.load(ordering: .relaxed) }
 
   /// The batch is too big already.
-  var isSpent: Bool { rest.load(ordering: .relaxed) < 0 }
+  var isSpent: Bool { spent > bytes }
 
-  func spend(_ bytes: Int) { rest.subtract(bytes, ordering: .relaxed) }
+  func spend(_ bytes: Int) { taken.add(bytes, ordering: .relaxed) }
 }

@@ -1,52 +1,45 @@
-// How many calls a batch has, known from its bytes alone.
+// How many calls a batch has, and how much there is to build, known from its bytes alone.
 
-enum BatchScan {
+struct BatchScan {
   /// The elements of the array that a text is: one more than the commas that are not inside of an element. Exact for
-  /// what is JSON; of other text it only says what a parser would have begun to build.
-  /// - Returns: `nil` when the text is no array.
-  static func calls(in text: [UInt8]) -> Int? {
-    text.withUnsafeBytes { bytes -> Int? in
-      var place = 0
-      while place < bytes.count, isBlank(bytes[place]) { place += 1 }
-      guard place < bytes.count, bytes[place] == UInt8(ascii: "[") else { return nil }
-      place += 1
-      var depth = 1
-      var commas = 0
-      var hasElement = false
-      while place < bytes.count, depth > 0 {
-        let byte = bytes[place]
-        place += 1
-        switch byte {
-        case UInt8(ascii: "\""):
-          hasElement = true
-          place = endOfString(bytes, from: place)
-        case UInt8(ascii: "["), UInt8(ascii: "{"):
-          hasElement = true
-          depth += 1
-        case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
-        case UInt8(ascii: ","):
-          hasElement = true
-          if depth == 1 { commas += 1 }
-        default: hasElement = hasElement || !isBlank(byte)
-        }
-      }
-      return hasElement ? commas + 1 : 0
-    }
+  /// what is JSON; of other text it only says what a parser would have begun to build. `nil` when the text is no array.
+  let calls: Int?
+  /// The values of any depth, members and elements, that a parser would build; 0 for a small text that is no array, which
+  /// has few.
+  let values: Int
+
+  init(_ text: [UInt8]) {
+    (calls, values) = text.withUnsafeBytes(Self.count)
   }
 
-  /// Behind the quote that ends a string.
-  private static func endOfString(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
-    var place = start
-    while place < bytes.count {
+  private static func count(_ bytes: UnsafeRawBufferPointer) -> (calls: Int?, values: Int) {
+    guard let start = bytes.firstIndex(where: { !$0.isJSONBlank }) else { return (nil, 0) }
+    let isArray = bytes[start] == UInt8(ascii: "[")
+    guard isArray || bytes[start] == UInt8(ascii: "{") && bytes.count > Cost.free else { return (nil, 0) }
+    var place = start + 1
+    var depth = 1
+    var values = 2
+    var commas = 0
+    var hasElement = false
+    while place < bytes.count, depth > 0 {
       let byte = bytes[place]
-      place += byte == UInt8(ascii: "\\") ? 2 : 1
-      if byte == UInt8(ascii: "\"") { break }
+      place += 1
+      switch byte {
+      case UInt8(ascii: "\""):
+        hasElement = true
+        place = bytes.endOfString(from: place) ?? bytes.count
+      case UInt8(ascii: "["), UInt8(ascii: "{"):
+        hasElement = true
+        depth += 1
+        values += 1
+      case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
+      case UInt8(ascii: ","):
+        hasElement = true
+        values += 1
+        if depth == 1 { commas += 1 }
+      default: hasElement = hasElement || !byte.isJSONBlank
+      }
     }
-    return place
-  }
-
-  /// White space of RFC 8259, section 2.
-  private static func isBlank(_ byte: UInt8) -> Bool {
-    byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09
+    return (isArray ? (hasElement ? commas + 1 : 0) : nil, values)
   }
 }

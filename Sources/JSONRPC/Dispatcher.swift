@@ -14,6 +14,9 @@ public struct Dispatcher<Context: Sendable>: Sendable {
   /// it may have is far below.
   private var maximumValues: Int { 50 * max(maximumBatch, 1000) }
   private let maximumResponseBytes: Int
+  /// Enough to let the store write the steps of several calls at once; few enough that what they read and wait for is
+  /// small, and that the loop gets to other work between them.
+  private var callsOfBatchAtATime: Int { 16 }
   private let observer: Observer?
 
   public init(
@@ -27,40 +30,64 @@ public struct Dispatcher<Context: Sendable>: Sendable {
   }
 
   /// Answers a request or a batch.
+  /// - Parameter room: what the answer takes is taken from it, and left there for the caller to give back; what else is
+  ///   built for it is given back.
   /// - Returns: `nil` when there is nothing to answer: all were notifications.
-  public func dispatch(_ body: [UInt8], context: Context) async -> [UInt8]? {
+  public func dispatch(
+    _ body: [UInt8], context: Context, room: any AnswerRoom = UnboundedRoom()
+  ) async -> [UInt8]? {
     // Looked at before a tree is built of them: an empty object is three bytes here and a hundred there.
-    if let count = BatchScan.calls(in: body), count > maximumBatch {
+    let scan = BatchScan(body)
+    if let count = scan.calls, count > maximumBatch {
       return answer(.null, .failure(.batchTooBig(limit: maximumBatch, count: count)), method: nil)
     }
+    guard body.count > Cost.free, scan.values <= maximumValues else { return await answer(body, context, room) }
+    let tree = body.count + scan.values * Cost.value
+    guard room.take(tree) else { return answer(.null, .failure(.noRoom), method: nil) }
+    defer { room.giveBack(tree) }
+    return await answer(body, context, room)
+  }
+
+  private func answer(_ body: [UInt8], _ context: Context, _ room: any AnswerRoom) async -> [UInt8]? {
     let value: JSON
     do { value = try JSON.parse(body, maximumValues: maximumValues) } catch {
       return answer(.null, .failure(.parseError(error)), method: nil)
     }
-    guard case .array(let requests) = value else { return await answer(to: value, context) }
+    guard case .array(let requests) = value else { return await answer(to: value, context, room) }
     if requests.isEmpty { return answer(.null, .failure(.invalidRequest("the batch is empty")), method: nil) }
-    return await answer(toBatch: requests, context)
+    return await answer(toBatch: requests, context, room)
   }
 
   /// An answer for a body that was refused before it was read.
   public func refusal(_ error: JSONRPCError) -> [UInt8] { answer(.null, .failure(error), method: nil) }
 
-  /// All requests of a batch run concurrently; answers come in the order in which they are ready.
-  private func answer(toBatch requests: [JSON], _ context: Context) async -> [UInt8]? {
+  /// Some requests of a batch run at a time, begun in their order, one more only while there is room; answers come in the
+  /// order in which they are ready. None begins when the answers are too big already, or nobody waits for them.
+  private func answer(toBatch requests: [JSON], _ context: Context, _ room: any AnswerRoom) async -> [UInt8]? {
     var answers: [UInt8] = []
-    var isTooBig = false
+    var started = 0
     let budget = BatchBudget(bytes: maximumResponseBytes)
     await withTaskGroup(of: [UInt8]?.self) { group in
-      for request in requests { group.addTask { await self.answer(to: request, context, budget) } }
-      for await answer in group {
-        guard let answer, !isTooBig else { continue }
+      var running = 0
+      while true {
+        while started < requests.count, running < callsOfBatchAtATime, !budget.isSpent, !Task.isCancelled {
+          // One runs in any case.
+          guard running == 0 || room.take(Cost.call) else { break }
+          let request = requests[started]
+          group.addTask { await self.answer(to: request, context, room, budget) }
+          started += 1
+          running += 1
+        }
+        guard let next = await group.next() else { break }
+        running -= 1
+        if running > 0 { room.giveBack(Cost.call) }
+        guard let answer = next, !budget.isSpent else { continue }
         answers.append(answers.isEmpty ? UInt8(ascii: "[") : UInt8(ascii: ","))
         answers.append(contentsOf: answer)
-        isTooBig = answers.count > maximumResponseBytes
       }
     }
-    if isTooBig {
-      let error = JSONRPCError.responseTooBig(limit: maximumResponseBytes, hint: "send smaller batches")
+    if budget.isSpent {
+      let error = JSONRPCError.batchResponseTooBig(limit: maximumResponseBytes, started: started)
       return answer(.null, .failure(error), method: nil)
     }
     if answers.isEmpty { return nil }
@@ -68,7 +95,9 @@ public struct Dispatcher<Context: Sendable>: Sendable {
     return answers
   }
 
-  private func answer(to request: JSON, _ context: Context, _ budget: BatchBudget? = nil) async -> [UInt8]? {
+  private func answer(
+    to request: JSON, _ context: Context, _ room: any AnswerRoom, _ budget: BatchBudget? = nil
+  ) async -> [UInt8]? {
     guard case .object(let object) = request else {
       return answer(.null, .failure(.invalidRequest("a request is an object, got \(request.kind)")), method: nil)
     }
@@ -97,17 +126,47 @@ public struct Dispatcher<Context: Sendable>: Sendable {
       return id.map { answer($0, .failure(.methodNotFound(name)), method: nil) }
     }
     do throws(JSONRPCError) {
-      let result = try await method.handler(try method.params(from: object["params"]), context)
+      let params = try method.params(from: object["params"])
+      var bytes: [UInt8]
+      switch method.body {
+      case .makes(let handler):
+        let result = try await handler(params, context)
+        // Nobody will read it: the batch is answered by an error.
+        bytes = id == nil || budget?.isSpent == true ? [] : answer(id ?? .null, .success(result), method: method)
+      case .writes(let writer):
+        bytes = Self.beginning(id ?? .null)
+        try await writer(params, context, &bytes)
+        bytes.append(UInt8(ascii: "}"))
+        try checkSize(bytes, method)
+      }
+      let isFree = (budget?.spent ?? 0) + bytes.count <= Cost.free
+      if id != nil, !isFree, !room.take(bytes.count) { throw JSONRPCError.noRoom }
       observer?(name, nil)
-      // Nobody will read it: the batch is answered by an error.
-      if budget?.isSpent == true { return [] }
-      let bytes = id.map { answer($0, .success(result), method: method) }
-      budget?.spend(bytes?.count ?? 0)
+      guard id != nil else { return nil }
+      budget?.spend(bytes.count + 1)
       return bytes
     } catch {
       observer?(name, error.code)
-      return id.map { answer($0, .failure(error), method: method) }
+      guard let id else { return nil }
+      let bytes = answer(id, .failure(error), method: method)
+      budget?.spend(bytes.count + 1)
+      return bytes
     }
+  }
+
+  private func checkSize(_ bytes: [UInt8], _ method: Method<Context>) throws(JSONRPCError) {
+    guard bytes.count > maximumResponseBytes else { return }
+    throw .responseTooBig(limit: maximumResponseBytes, hint: method.tooBigHint)
+  }
+
+  /// An answer up to its result.
+  private static func beginning(_ id: JSON) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(256)
+    bytes.append(contentsOf: #"{"jsonrpc":"2.0","id":"#.utf8)
+    id.write(into: &bytes)
+    bytes.append(contentsOf: #","result":"#.utf8)
+    return bytes
   }
 
   private func answer(_ id: JSON, _ result: Result<JSON, JSONRPCError>, method: Method<Context>?) -> [UInt8] {

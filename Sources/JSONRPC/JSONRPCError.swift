@@ -77,6 +77,16 @@ public struct JSONRPCError: Error, Hashable, Sendable {
       code: -32008, message: "The response is bigger than max_response_bytes (\(limit)); \(hint)",
       data: ["limit": .int(Int64(limit)), "hint": .string(hint)])
   }
+  /// - Parameter started: how many calls of the batch, from its beginning, were carried out.
+  public static func batchResponseTooBig(limit: Int, started: Int) -> JSONRPCError {
+    let hint = "send smaller batches"
+    let carriedOut = "the first \(started) calls were carried out"
+    return JSONRPCError(
+      code: -32008, message: "The response is bigger than max_response_bytes (\(limit)), \(carriedOut); \(hint)",
+      data: ["limit": .int(Int64(limit)), "hint": .string(hint), "started": .int(Int64(started))])
+  }
+  /// There is no room for the answer, or for what it takes to make it.
+  public static let noRoom = unavailable("too many bytes of answers are under way", retryAfterMilliseconds: 1000)
   public static func unavailable(_ reason: String, retryAfterMilliseconds: Int) -> JSONRPCError {
     JSONRPCError(
       code: -32009, message: "Try again later: \(reason)",

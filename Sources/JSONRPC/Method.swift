@@ -4,6 +4,14 @@ import ExactText
 public struct Method<Context: Sendable>: Sendable {
   public typealias Handler =
     @Sendable (Params, Context) async throws(JSONRPCError) -> JSON
+  /// Appends the result, as JSON, to an answer.
+  public typealias Writer =
+    @Sendable (Params, Context, inout [UInt8]) async throws(JSONRPCError) -> Void
+
+  enum Body {
+    case makes(Handler)
+    case writes(Writer)
+  }
 
   /// The names of its parameters, in order, as `openrpc.json` has them.
   public let parameters: [String]
@@ -11,7 +19,7 @@ public struct Method<Context: Sendable>: Sendable {
   private let names: [String]
   /// What to do when the answer is bigger than allowed.
   public let tooBigHint: String
-  let handler: Handler
+  let body: Body
 
   public init(
     parameters: [String] = [], byName: [String] = [], tooBigHint: String = "ask for less", handler: @escaping Handler
@@ -19,7 +27,14 @@ public struct Method<Context: Sendable>: Sendable {
     self.parameters = parameters
     names = parameters + byName
     self.tooBigHint = tooBigHint
-    self.handler = handler
+    body = .makes(handler)
+  }
+
+  /// A method whose result may be large: it is written in pieces, and never is as a whole a value.
+  public init(parameters: [String] = [], tooBigHint: String, writer: @escaping Writer) {
+    self.parameters = parameters
+    self.tooBigHint = tooBigHint
+    body = .writes(writer)
   }
 
   /// The same method with something done around each of its calls.

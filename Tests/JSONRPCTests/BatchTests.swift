@@ -1,5 +1,6 @@
 // Batches (section 6) beyond the specification's examples: concurrency and limits.
 
+import Synchronization
 import Testing
 
 @testable import JSONRPC
@@ -73,12 +74,12 @@ struct BatchTests {
       (#"["\\",1]"#, 2), ("[[[,,,]]],2", 1), ("[1,2", 2), (#"[1,"2,3"#, 2), (#"["\"#, 1), ("[1],[2]", 1), ("[,,]", 3),
     ])
   func counting(text: String, count: Int) {
-    #expect(BatchScan.calls(in: Array(text.utf8)) == count)
+    #expect(BatchScan(Array(text.utf8)).calls == count)
   }
 
   @Test("what is no array is no batch", arguments: ["", " ", "{}", "1", "\"[1]\"", "x[1]"])
   func noBatch(text: String) {
-    #expect(BatchScan.calls(in: Array(text.utf8)) == nil)
+    #expect(BatchScan(Array(text.utf8)).calls == nil)
   }
 
   @Test("ten megabytes of empty objects are refused for a small part of what it costs to build them")
@@ -135,6 +136,85 @@ struct BatchTests {
     #expect(answers.contains { $0["result"] == "xxxxx" })
   }
 
+  @Test("calls are begun in their order, and none any more when the answers are too big; the error says how many were")
+  func startedCalls() async throws {
+    let begun = Mutex<[Int64]>([])
+    let methods: [String: Method<Void>] = [
+      "text": Method(parameters: ["n"]) { (params, _) throws(JSONRPCError) in
+        let number = try params.int("n", in: 0...1000, default: 0)
+        begun.withLock { $0.append(number) }
+        return .string(String(repeating: "x", count: 1000))
+      }
+    ]
+    let dispatcher = Dispatcher(methods: methods, maximumResponseBytes: 10_000)
+    let calls = (0..<500).map { #"{"jsonrpc":"2.0","method":"text","params":[\#($0)],"id":1}"# }
+    let error = try await dispatcher.error("[\(calls.joined(separator: ","))]")
+    #expect(error.code == -32008)
+    let count = begun.withLock { $0.count }
+    #expect(error.data["started"] == .int(Int64(count)))
+    #expect(count >= 10 && count <= 10 + 16)
+    #expect(begun.withLock { $0.sorted() } == (0..<Int64(count)).map { $0 })
+  }
+
+  @Test(
+    "sixteen calls of a batch run at a time, fewer when there is no room for more, one in any case",
+    arguments: [(Int.max, 16), (3 * 8192, 4), (0, 1)])
+  func callsAtATime(room: Int, expected: Int) async throws {
+    let running = Mutex((now: 0, most: 0))
+    let methods: [String: Method<Void>] = [
+      "wait": Method { _, _ in
+        running.withLock { $0 = ($0.now + 1, max($0.most, $0.now + 1)) }
+        for _ in 0..<50 { await Task.yield() }
+        running.withLock { $0.now -= 1 }
+        return .null
+      }
+    ]
+    let bounded = BoundedRoom(room)
+    let call = #"{"jsonrpc":"2.0","method":"wait","id":1}"#
+    let batch = Array("[\(Array(repeating: call, count: 60).joined(separator: ","))]".utf8)
+    let answer = try JSON.parse(
+      try #require(await Dispatcher(methods: methods).dispatch(batch, context: (), room: bounded)))
+    #expect(answer.arrayValue?.count == 60 && answer.arrayValue?.contains { $0["error"] != nil } == false)
+    #expect(running.withLock { $0.most } <= expected)
+    if expected > 1 { #expect(running.withLock { $0.most } > 1) }
+    #expect(bounded.taken == 0)
+  }
+
+  @Test("what has no room is answered -32009 under its id: a tree before it is built, an answer when it is known")
+  func noRoom() async throws {
+    let methods: [String: Method<Void>] = [
+      "text": Method(parameters: ["n", "ignored"]) { (params, _) throws(JSONRPCError) in
+        .string(String(repeating: "x", count: Int(try params.int("n", in: 0...100_000, default: 0))))
+      },
+      "written": Method(parameters: [], tooBigHint: "") { (_, _, bytes) in
+        JSON.string(String(repeating: "y", count: 20_000)).write(into: &bytes)
+      },
+    ]
+    let dispatcher = Dispatcher(methods: methods)
+    func answer(_ text: String, room: Int) async throws -> JSON {
+      try JSON.parse(
+        try #require(await dispatcher.dispatch(Array(text.utf8), context: (), room: BoundedRoom(room))))
+    }
+    func call(_ method: String, _ params: String) -> String {
+      #"{"jsonrpc":"2.0","method":"\#(method)","params":\#(params),"id":"i"}"#
+    }
+    // Small ones need none.
+    #expect(try await answer(call("text", "[3]"), room: 0)["result"] == "xxx")
+    #expect(try await answer(call("text", "[20000]"), room: 30_000)["result"]?.stringValue?.utf8.count == 20_000)
+    for text in [call("text", "[20000]"), call("written", "[]")] {
+      let refused = try errorParts(try await answer(text, room: 10_000), id: "i")
+      #expect(refused.code == -32009)
+      #expect(refused.data["retry_after_ms"] == 1000)
+    }
+    let large = call("text", #"[3,"\#(String(repeating: "z", count: 20_000))"]"#)
+    #expect(try await answer(large, room: 30_000)["result"] == "xxx")
+    #expect(try errorParts(try await answer(large, room: 10_000)).code == -32009)
+    // Many small values take more than their bytes.
+    let values = call("text", "[3,[\(Array(repeating: "1", count: 5000).joined(separator: ","))]]")
+    #expect(try errorParts(try await answer(values, room: 100_000)).code == -32009)
+    #expect(try await answer(values, room: 500_000)["result"] == "xxx")
+  }
+
   @Test("a long name that no method has is not sent back in full")
   func longMethodName() async throws {
     let name = String(repeating: "x", count: 100_000)
@@ -143,4 +223,24 @@ struct BatchTests {
     #expect(error.data["method"]?.stringValue == String(repeating: "x", count: 32) + "…")
     #expect(error.message.utf8.count < 100)
   }
+}
+
+/// Room for so many bytes.
+private final class BoundedRoom: AnswerRoom {
+  private let limit: Int
+  private let bytes = Mutex(0)
+
+  init(_ limit: Int) { self.limit = limit }
+
+  var taken: Int { bytes.withLock { $0 } }
+
+  func take(_ more: Int) -> Bool {
+    bytes.withLock {
+      guard more <= limit - $0 else { return false }
+      $0 += more
+      return true
+    }
+  }
+
+  func giveBack(_ less: Int) { bytes.withLock { $0 -= less } }
 }
