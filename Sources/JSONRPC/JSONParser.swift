@@ -132,7 +132,7 @@ extension JSONParseError {
     self.init(reason: reason, line: max(1, Int(error.line)), column: max(1, Int(error.column)))
   }
 
-  fileprivate init(_ reason: String, at position: Int, of text: UnsafeRawBufferPointer) {
+  init(_ reason: String, at position: Int, of text: UnsafeRawBufferPointer) {
     self.reason = reason
     var line = 1
     var column = 1
