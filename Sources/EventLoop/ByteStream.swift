@@ -158,7 +158,9 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
   /// - Throws: what the connection failed with; `UVError.cancelled` when it is closed.
   public func drained() async throws(UVError) { try await drained(to: Self.lowWater) }
 
-  func drained(to limit: Int) async throws(UVError) {
+  /// Returns when at most `limit` bytes are queued.
+  /// - Throws: as `drained()`.
+  public func drained(to limit: Int) async throws(UVError) {
     await writers.wait(while: { queuedBytes > limit && currentError == nil })
     if let error = currentError { throw error }
   }

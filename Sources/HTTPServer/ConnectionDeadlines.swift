@@ -8,7 +8,8 @@ struct TimeoutsInMilliseconds: Sendable {
   let body: UInt64
   let halfCloseGrace: UInt64
   let linger: UInt64
-  let bodyBytesPerSecond: UInt64
+  let bytesPerSecond: UInt64
+  let strangerBytesPerSecond: UInt64
 
   init(_ configuration: HTTPServerConfiguration) {
     idle = configuration.idleTimeout.milliseconds
@@ -16,7 +17,8 @@ struct TimeoutsInMilliseconds: Sendable {
     body = configuration.bodyTimeout.milliseconds
     halfCloseGrace = configuration.halfCloseGrace.milliseconds
     linger = configuration.lingerTimeout.milliseconds
-    bodyBytesPerSecond = UInt64(max(1, configuration.minimumBodyBytesPerSecond))
+    bytesPerSecond = UInt64(max(1, configuration.minimumBodyBytesPerSecond))
+    strangerBytesPerSecond = UInt64(max(1, configuration.minimumStrangerBytesPerSecond))
   }
 
   /// How often to look: a few times within the shortest timeout, at most once a second.
@@ -42,6 +44,7 @@ struct ConnectionDeadlines: Sendable {
   private var halfCloseDeadline = UInt64.max
   private var lingerDeadline = UInt64.max
   private var writeDeadline = UInt64.max
+  private var lastWriteDeadline = UInt64.max
   private var writeTimeout: UInt64 = 0
   private var unwritten = 0
 
@@ -58,10 +61,11 @@ struct ConnectionDeadlines: Sendable {
   }
 
   /// Counts from the beginning of the body and moves with what has come.
-  mutating func readingBody(now: UInt64, bytes: Int, _ timeouts: TimeoutsInMilliseconds) {
+  /// - Parameter rate: the least, in bytes per second.
+  mutating func readingBody(now: UInt64, bytes: Int, timeout: UInt64, rate: UInt64) {
     if reading != .body { bodyStart = now }
     reading = .body
-    readDeadline = bodyStart + timeouts.body + UInt64(bytes) * 1000 / timeouts.bodyBytesPerSecond
+    readDeadline = bodyStart + timeout + UInt64(bytes) * 1000 / rate
   }
 
   mutating func stopReading() {
@@ -69,17 +73,21 @@ struct ConnectionDeadlines: Sendable {
     readDeadline = .max
   }
 
-  mutating func halfClosed(at deadline: UInt64) { halfCloseDeadline = deadline }
+  /// The peer is not waited with beyond this instant; `.max` for as long as it takes.
+  mutating func halfClosed(until deadline: UInt64) { halfCloseDeadline = deadline }
 
   mutating func lingering(until deadline: UInt64) {
     halfCloseDeadline = .max
     lingerDeadline = deadline
   }
 
-  mutating func writing(now: UInt64, unwritten: Int, timeout: UInt64) {
+  /// Counts from now, and moves with what the peer reads; in the end it must have kept the rate.
+  /// - Parameter rate: the least, in bytes per second.
+  mutating func writing(now: UInt64, unwritten: Int, timeout: UInt64, rate: UInt64) {
     self.unwritten = unwritten
     writeTimeout = timeout
     writeDeadline = now + timeout
+    lastWriteDeadline = now + timeout + UInt64(unwritten) * 1000 / rate
   }
 
   mutating func written() { writeDeadline = .max }
@@ -87,9 +95,9 @@ struct ConnectionDeadlines: Sendable {
   /// What is due now; the write deadline moves on while the peer reads.
   mutating func expired(now: UInt64, unwritten left: Int) -> Event? {
     if now >= writeDeadline {
-      guard left < unwritten else { return .stalledWrite }
+      guard left < unwritten, now < lastWriteDeadline else { return .stalledWrite }
       unwritten = left
-      writeDeadline = now + writeTimeout
+      writeDeadline = min(now + writeTimeout, lastWriteDeadline)
     }
     if now >= halfCloseDeadline { return .halfClosed }
     if now >= lingerDeadline { return .lingering }

@@ -4,7 +4,8 @@
 //
 // The read handler runs on the loop, outside any task; `serve` is the one task that lives as long as the connection.
 // When the queue is full reading stops, and when the peer does not read its answers no further request is handled, so
-// a connection never holds more than a bounded number of requests and answers.
+// a connection never holds more than a bounded number of requests and answers. What it holds beyond some KiB is counted
+// against the budgets of the server.
 import EventLoop
 import Logging
 
@@ -16,15 +17,18 @@ struct ConnectionSetup: Sendable {
   let hosts: HostPolicy
   let crossOrigin: CrossOrigin
   let trustedProxies: TrustedProxies
+  let requestBudget: SharedBudget
+  let answerBudget: SharedBudget
   let logger: Logger
   let handler: HTTPHandler
 }
 
 actor HTTPConnection {
   /// Answers joined into one write; a longer body is written by itself and not copied.
-  private static let joinedBytes = 64 * 1024
-  /// What is read and thrown away after the last request before the connection is given up.
-  private static let maxDiscardedBytes = 1024 * 1024
+  private static let joinedBytes = 16 * 1024
+  /// What is read and thrown away after the last request before the connection is given up: the rest of any request that
+  /// was refused, so that its sender comes to read the answer.
+  private var maxDiscardedBytes: Int { max(1024 * 1024, setup.configuration.maxRequestBytes) }
 
   nonisolated let setup: ConnectionSetup
   nonisolated var unownedExecutor: UnownedSerialExecutor { setup.loop.asUnownedSerialExecutor() }
@@ -42,6 +46,16 @@ actor HTTPConnection {
   private var unparsed: [UInt8]?
   private var stopsParsing = false
   private var discardedBytes = 0
+
+  /// Whether the request that is being read, or was read last, shows a valid key; nil until somebody has to know.
+  private var showsKey: Bool?
+  /// What is counted of requests, and whether anything is.
+  private let requestShare: BudgetShare
+  private var countsRequests = false
+  /// Bytes of the request that the handler has.
+  private var bytesInHand = 0
+  /// What is counted for the answer under way; its handler takes room there too.
+  private let answerShare: BudgetShare
 
   private var queue = RequestQueue()
   /// `serve`, while it waits for the next request.
@@ -69,6 +83,8 @@ actor HTTPConnection {
       isTrustedProxy = false
     }
     idleServer = Waiters(on: setup.loop)
+    requestShare = BudgetShare(of: setup.requestBudget)
+    answerShare = BudgetShare(of: setup.answerBudget, with: requestShare)
     admission = Admission(hosts: setup.hosts)
     parser = RequestParser(limits: setup.configuration, wantsOrigin: !setup.crossOrigin.isOff)
   }
@@ -97,12 +113,17 @@ actor HTTPConnection {
 
   /// Acts on what is due.
   func sweep(now: UInt64) {
+    // A peer that left while its bytes were not read is not heard of by reading.
+    if isHandling, !peerEnded, !isReading, stream.peerHasEnded { peerHasEnded() }
     switch deadlines.expired(now: now, unwritten: stream.queuedBytes) {
     case nil: break
     case .idle, .lingering: close()
     case .head: refuse(Refusal(408, "the head of the request did not come in time"))
     case .body: refuse(Refusal(408, "the body of the request did not come in time"))
-    case .halfClosed, .stalledWrite: abort()
+    case .halfClosed:
+      counters.abandoned &+= 1
+      abort()
+    case .stalledWrite: abort()
     }
   }
 
@@ -115,6 +136,8 @@ actor HTTPConnection {
 
   private var isBetweenRequests: Bool { parser.phase == .boundary && unparsed == nil }
 
+  private var isReading: Bool { unparsed == nil && discardedBytes <= maxDiscardedBytes }
+
   private func startReading() {
     stream.startReading { [self] event in assumeIsolated { $0.onRead(event) } }
   }
@@ -125,14 +148,24 @@ actor HTTPConnection {
       counters.bytesIn &+= UInt64(bytes.count)
       if stopsParsing { discard(bytes.count) } else { parse(bytes) }
     case .end:
-      peerEnded = true
       if isLingering { return close() }
       if !stopsParsing, parser.phase != .boundary { refuse(Refusal(400, "the request ended too early")) }
-      deadlines.halfClosed(at: setup.loop.nowMilliseconds + setup.timeouts.halfCloseGrace)
+      peerHasEnded()
       idleServer.resumeAll()
     case .failed:
       close()
     }
+  }
+
+  private func peerHasEnded() {
+    peerEnded = true
+    if isHandling { limitHandler() }
+  }
+
+  /// A handler that began to work for a peer which has closed its side, or did so meanwhile, has little time left: the peer
+  /// is most likely gone.
+  private func limitHandler() {
+    deadlines.halfClosed(until: setup.loop.nowMilliseconds + setup.timeouts.halfCloseGrace)
   }
 
   private func parse(_ bytes: UnsafeRawBufferPointer) {
@@ -142,12 +175,19 @@ actor HTTPConnection {
       rest = UnsafeRawBufferPointer(rebasing: rest[consumed...])
       switch step {
       case .needsMore:
-        if rest.isEmpty { return armReadDeadline() }
+        guard rest.isEmpty else { continue }
+        guard countRequests() else { return refuse(forWantOf: heldBytes) }
+        return armReadDeadline()
       case .head(let head):
         if let refusal = admission.refusal(of: head) { return refuse(refusal) }
         self.head = head
+        showsKey = nil
+        if case .length(let length) = head.framing, isTooLargeForStranger(Int(length)) {
+          return refuse(forWantOf: Int(length))
+        }
         if head.expectation == .continue, rest.isEmpty { promiseToContinue() }
       case .message:
+        guard countRequests() else { return refuse(forWantOf: heldBytes) }
         enqueueRequest()
         if stopsParsing { return discard(rest.count) }
         if rest.isEmpty { return armReadDeadline() }
@@ -167,14 +207,34 @@ actor HTTPConnection {
     var framing = ResponseFraming(closes: !parser.keepsAlive, leavesBodyOut: head.method == .head)
     framing.isHTTP10 = head.isHTTP10
     if !setup.crossOrigin.isOff { framing.extraFields = setup.crossOrigin.fields(for: head.origin) }
-    if framing.closes { stopsParsing = true }
     if head.method == .options {
       enqueue(.answer(setup.crossOrigin.answerToOptions(head.headers, origin: head.origin), framing))
     } else {
       let request = HTTPRequest(
         method: head.method, target: head.target, headers: head.headers, body: body, peer: peer,
-        client: client(of: head), origin: origin(of: head))
-      enqueue(.request(request, framing))
+        client: client(of: head), origin: origin(of: head), room: answerShare)
+      if let work = judged(request, framing) { enqueue(work) }
+    }
+    if framing.closes { stopsParsing = true }
+    // What was refused is gone.
+    _ = countRequests()
+  }
+
+  /// What is done with a request; nil when it is refused.
+  private func judged(_ request: HTTPRequest, _ framing: ResponseFraming) -> RequestQueue.Work? {
+    guard request.body.count > setup.configuration.strangerRequestBytes, let judge = setup.configuration.keyJudge,
+      !senderShowsKey()
+    else { return .request(request, framing, showsKey: showsKey ?? false) }
+    switch judge.judge(request) {
+    case .needsNoKey: return .request(request, framing, showsKey: false)
+    case .refused(let response): return .answer(response, framing)
+    case .showsKey:
+      showsKey = true
+      guard countRequests(besides: request.heldBytes) else {
+        refuse(.noRoom)
+        return nil
+      }
+      return .request(request, framing, showsKey: true)
     }
   }
 
@@ -198,7 +258,7 @@ actor HTTPConnection {
     guard !stopsParsing, !isClosed else { return }
     stopsParsing = true
     wantsContinue = false
-    unparsed = nil
+    forgetUnread()
     deadlines.stopReading()
     server.assumeIsolated { $0.noteRefusal(refusal.status) }
     setup.logger.debug(
@@ -210,8 +270,70 @@ actor HTTPConnection {
   /// Bytes behind the last request are read only so that the peer can send them and then see our answer.
   private func discard(_ count: Int) {
     discardedBytes += count
-    guard discardedBytes > Self.maxDiscardedBytes else { return }
+    guard discardedBytes > maxDiscardedBytes else { return }
     if isLingering { close() } else { stream.stopReading() }
+  }
+
+  // MARK: budget
+
+  /// Counts what is held of requests.
+  /// - Parameter more: bytes of a request that is neither in the parser nor in the queue.
+  /// - Returns: whether there is room; if not, what was counted before still is.
+  private func countRequests(besides more: Int = 0) -> Bool {
+    let held = heldBytes + more
+    guard held > setup.configuration.uncountedBytes else {
+      guard countsRequests else { return true }
+      countsRequests = false
+      return requestShare.hold(0)
+    }
+    countsRequests = true
+    // A handler may have found a key that the server does not know of.
+    return requestShare.hold(held, isKnown: senderShowsKey() || isHandling && answerShare.isKnown)
+  }
+
+  private var heldBytes: Int {
+    (head?.heldBytes ?? 0) + parser.heldBytes + (unparsed?.count ?? 0) + queue.bytes + bytesInHand
+  }
+
+  private func senderShowsKey() -> Bool {
+    guard let judge = setup.configuration.keyJudge else { return true }
+    if let showsKey { return showsKey }
+    guard let head else { return false }
+    let shows = judge.showsKey(head.headers)
+    showsKey = shows
+    return shows
+  }
+
+  /// Whether so many bytes will never have room, since their sender shows no key.
+  private func isTooLargeForStranger(_ bytes: Int) -> Bool {
+    bytes > setup.configuration.maxStrangerBytes && !senderShowsKey()
+  }
+
+  private func refuse(forWantOf bytes: Int) {
+    refuse(isTooLargeForStranger(bytes) ? .tooLargeForStranger(setup.configuration.maxStrangerBytes) : .noRoom)
+  }
+
+  /// Counts an answer, from now on instead of what its handler took.
+  /// - Returns: whether there is room.
+  private func countAnswer(_ bytes: Int, _ request: HTTPRequest) -> Bool {
+    let counted = bytes > setup.configuration.uncountedBytes ? bytes : 0
+    if answerShare.hold(counted) { return true }
+    // A path that asks for no key may be called with one.
+    guard setup.configuration.keyJudge?.showsKey(request.headers) == true else { return false }
+    return answerShare.hold(counted, isKnown: true)
+  }
+
+  private func answerForWantOfRoom() -> HTTPResponse {
+    server.assumeIsolated { $0.noteRefusal(Refusal.noRoom.status) }
+    return Refusal.noRoom.response(setup.configuration)
+  }
+
+  /// Lets go of what will not be served.
+  private func forgetUnread() {
+    head = nil
+    unparsed = nil
+    parser.discard()
+    _ = countRequests()
   }
 
   // MARK: backpressure
@@ -220,6 +342,7 @@ actor HTTPConnection {
     unparsed = Array(rest)
     deadlines.stopReading()
     stream.stopReading()
+    if !countRequests() { refuse(forWantOf: heldBytes) }
   }
 
   private func resumeReading() {
@@ -233,16 +356,17 @@ actor HTTPConnection {
   // MARK: serving
 
   private func serve() async {
+    // However it ends, nothing of an answer is left then.
+    defer { _ = answerShare.hold(0) }
     while let work = await next() {
-      isHandling = true
       var (response, framing) = await answer(work)
-      isHandling = false
       guard !isClosed else { return }
       if isDraining { framing.closes = true }
       append(response, framing)
       if framing.closes { return await finish() }
       if queue.isEmpty { flush() } else { scheduleFlush() }
       if stream.queuedBytes > 0 { await awaitPeer() }
+      _ = answerShare.hold(0)
       if unparsed != nil { resumeReading() }
       if queue.isEmpty { awaitNextRequest() }
     }
@@ -252,9 +376,20 @@ actor HTTPConnection {
   private func answer(_ work: RequestQueue.Work) async -> (HTTPResponse, ResponseFraming) {
     switch work {
     case .answer(let response, let framing): return (response, framing)
-    case .request(let request, let framing):
+    case .request(let request, let framing, let showsKey):
       counters.requests &+= 1
-      return (await setup.handler(request), framing)
+      isHandling = true
+      bytesInHand = work.heldBytes
+      // Nothing is held yet, so that this needs no room.
+      _ = answerShare.hold(0, isKnown: showsKey || setup.configuration.keyJudge == nil)
+      if peerEnded { limitHandler() }
+      let response = await setup.handler(request)
+      isHandling = false
+      bytesInHand = 0
+      _ = countRequests()
+      if peerEnded { deadlines.halfClosed(until: .max) }
+      let hasRoom = countAnswer(framing.sendsBody(of: response) ? response.body.count : 0, request)
+      return (hasRoom ? response : answerForWantOfRoom(), framing)
     }
   }
 
@@ -280,7 +415,11 @@ actor HTTPConnection {
     switch parser.phase {
     case .boundary: if queue.isEmpty, !isHandling { deadlines.idle(until: now + setup.timeouts.idle) }
     case .head: deadlines.readingHead(now: now, timeout: setup.timeouts.header)
-    case .body, .trailers: deadlines.readingBody(now: now, bytes: parser.bodyCount, setup.timeouts)
+    case .body, .trailers:
+      let isLarge = parser.bodyCount > setup.configuration.strangerRequestBytes
+      deadlines.readingBody(
+        now: now, bytes: parser.bodyCount, timeout: setup.timeouts.body,
+        rate: isLarge && !senderShowsKey() ? setup.timeouts.strangerBytesPerSecond : setup.timeouts.bytesPerSecond)
     }
   }
 
@@ -301,7 +440,11 @@ actor HTTPConnection {
     guard !output.isEmpty, !isClosed else { return }
     write(output)
     // The buffer serves the next answer too, unless one large answer would be remembered for the connection's life.
-    if output.capacity > 16 * 1024 { output = [] } else { output.removeAll(keepingCapacity: true) }
+    if output.capacity > setup.configuration.uncountedBytes {
+      output = []
+    } else {
+      output.removeAll(keepingCapacity: true)
+    }
   }
 
   private func write(_ bytes: [UInt8]) {
@@ -331,10 +474,21 @@ actor HTTPConnection {
     write(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8))
   }
 
+  /// Waits until the peer has taken all, since none of it is freed before.
   private func awaitPeer() async {
-    deadlines.writing(now: setup.loop.nowMilliseconds, unwritten: stream.queuedBytes, timeout: setup.timeouts.idle)
-    do { try await stream.drained() } catch { close() }
+    // Small answers to pipelined requests, joined: a peer that does not read them is no longer worth their memory when
+    // that is short.
+    let queued = stream.queuedBytes
+    if queued > max(answerShare.bytes, setup.configuration.uncountedBytes), !answerShare.hold(queued) { return abort() }
+    armWriteDeadline()
+    do { try await stream.drained(to: 0) } catch { close() }
     deadlines.written()
+  }
+
+  private func armWriteDeadline() {
+    deadlines.writing(
+      now: setup.loop.nowMilliseconds, unwritten: stream.queuedBytes, timeout: setup.timeouts.idle,
+      rate: setup.timeouts.bytesPerSecond)
   }
 
   // MARK: closing
@@ -343,11 +497,11 @@ actor HTTPConnection {
   /// send a reset if the peer is still sending, and a reset may overtake the answer (RFC 9112 §9.6).
   private func finish() async {
     stopsParsing = true
-    unparsed = nil
+    forgetUnread()
     deadlines.stopReading()
     flush()
     if peerEnded, stream.queuedBytes == 0 { return close() }
-    deadlines.writing(now: setup.loop.nowMilliseconds, unwritten: stream.queuedBytes, timeout: setup.timeouts.idle)
+    armWriteDeadline()
     do { try await stream.shutdownWrite() } catch { return close() }
     deadlines.written()
     guard !isClosed, !peerEnded else { return close() }
@@ -363,7 +517,7 @@ actor HTTPConnection {
     task?.cancel()
     queue = RequestQueue()
     output = []
-    unparsed = nil
+    forgetUnread()
     idleServer.resumeAll()
     server.assumeIsolated { [counters] in $0.remove(self, counters) }
   }

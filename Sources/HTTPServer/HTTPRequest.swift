@@ -11,10 +11,13 @@ public struct HTTPRequest: Sendable {
   /// Who asked, for logs: the peer, or whom a trusted proxy names.
   public let client: HTTPPeer
   public let origin: RequestOrigin
+  /// Where the handler takes room for what it builds, before it builds it: nothing is held beyond the end of the answer.
+  /// nil outside of a server.
+  public let room: BudgetShare?
 
   public init(
     method: HTTPMethod, target: String, headers: HTTPHeaders = HTTPHeaders(), body: [UInt8] = [], peer: HTTPPeer,
-    client: HTTPPeer? = nil, origin: RequestOrigin = .elsewhere
+    client: HTTPPeer? = nil, origin: RequestOrigin = .elsewhere, room: BudgetShare? = nil
   ) {
     self.method = method
     self.target = target
@@ -23,7 +26,11 @@ public struct HTTPRequest: Sendable {
     self.peer = peer
     self.client = client ?? peer
     self.origin = origin
+    self.room = room
   }
+
+  /// Bytes of it that are kept in memory.
+  var heldBytes: Int { target.utf8.count + headers.block.count + body.count }
 
   /// The target without scheme, authority and query; not percent-decoded.
   public var path: String {

@@ -12,8 +12,8 @@ import Logging
 /// It answers by itself what is malformed, too large, too slow or not allowed, and OPTIONS; all other requests reach
 /// the handler, in order for each connection. `shutdown` must be awaited before the loop is stopped.
 public actor HTTPServer {
-  /// Clients beyond `maxConnections` that are being told so; one more is reset without a word.
-  private static let maxRejections = 256
+  /// Between two lines in the log about what was refused for want of room, in milliseconds.
+  private static let warningInterval: UInt64 = 10_000
 
   private let loop: EventLoop
   public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -32,6 +32,9 @@ public actor HTTPServer {
   private var nextForeignNote: UInt64 = 0
   private let awaitingLastClose: Waiters
   private var totals = HTTPServerStatistics()
+  private let requestBudget: SharedBudget
+  private let answerBudget: SharedBudget
+  private var warned = (refusals: UInt64(0), next: UInt64(0))
 
   public init(
     loop: EventLoop, configuration: HTTPServerConfiguration = .init(), logger: Logger,
@@ -41,6 +44,9 @@ public actor HTTPServer {
     self.configuration = configuration
     timeouts = TimeoutsInMilliseconds(configuration)
     awaitingLastClose = Waiters(on: loop)
+    let (limit, strangers) = (configuration.maxBufferedBytes, configuration.maxStrangerBytes)
+    requestBudget = SharedBudget(limit: limit, strangerLimit: strangers)
+    answerBudget = SharedBudget(limit: limit, strangerLimit: strangers)
     self.logger = logger
     self.handler = handler
   }
@@ -49,6 +55,8 @@ public actor HTTPServer {
   public var statistics: HTTPServerStatistics {
     var sum = totals
     sum.open = connections.count
+    sum.requestBudget = requestBudget.now
+    sum.answerBudget = answerBudget.now
     for connection in connections.values { sum.add(connection.assumeIsolated { $0.counters }) }
     return sum
   }
@@ -84,7 +92,8 @@ public actor HTTPServer {
     ConnectionSetup(
       loop: loop, configuration: configuration, timeouts: timeouts, hosts: hosts,
       crossOrigin: CrossOrigin(origins: configuration.corsOrigins),
-      trustedProxies: TrustedProxies(configuration.trustedProxies), logger: logger, handler: handler)
+      trustedProxies: TrustedProxies(configuration.trustedProxies), requestBudget: requestBudget,
+      answerBudget: answerBudget, logger: logger, handler: handler)
   }
 
   /// Stops to accept, closes idle connections, lets requests in flight be answered, then resets what is left.
@@ -127,8 +136,8 @@ public actor HTTPServer {
     _ stream: ByteStream, from peer: HTTPPeer, _ setup: ConnectionSetup, refusing refusal: Refusal? = nil
   ) {
     totals.accepted += 1
-    guard !isShutDown, rejections.count < Self.maxRejections else { return stream.reset() }
-    let refusal = refusal ?? (isFull(for: peer) ? Refusal(503, "too many connections, try again later") : nil)
+    let refusal = refusal ?? (isFull(for: peer) ? .tooManyConnections : nil)
+    guard !isShutDown, refusal == nil || rejections.count < configuration.maxRejections else { return stream.reset() }
     let connection = HTTPConnection(stream, from: peer, server: self, setup: setup)
     if refusal != nil {
       rejections[ObjectIdentifier(connection)] = connection
@@ -172,6 +181,23 @@ public actor HTTPServer {
       connection.assumeIsolated { if isOver { $0.abort() } else { $0.sweep(now: now) } }
     }
     for connection in rejections.values { connection.assumeIsolated { $0.sweep(now: now) } }
+    warnOfRefusals(now: now)
+  }
+
+  /// Says in the log, now and then, that requests are refused for want of room.
+  private func warnOfRefusals(now: UInt64) {
+    let (requests, answers) = (requestBudget.now, answerBudget.now)
+    let refusals = requests.refusals + answers.refusals
+    guard refusals != warned.refusals, now >= warned.next else { return }
+    logger.warning(
+      "refused, since too many bytes of requests or answers are under way",
+      metadata: [
+        "refused": "\(refusals - warned.refusals)", "limit": "\(requests.limit)",
+        "requests": "\(requests.known + requests.strangers)", "requests_without_key": "\(requests.strangers)",
+        "answers": "\(answers.known + answers.strangers)", "answers_without_key": "\(answers.strangers)",
+        "connections": "\(connections.count)",
+      ])
+    warned = (refusals, now + Self.warningInterval)
   }
 }
 
@@ -180,5 +206,6 @@ extension HTTPServerStatistics {
     requests += counters.requests
     bytesIn += counters.bytesIn
     bytesOut += counters.bytesOut
+    abandoned += counters.abandoned
   }
 }

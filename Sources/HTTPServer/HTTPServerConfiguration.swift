@@ -13,6 +13,19 @@ public struct HTTPServerConfiguration: Sendable {
   public var maxTargetBytes = 8 * 1024
   /// Open connections; one more is answered 503 and closed.
   public var maxConnections = 10_000
+  /// Clients beyond `maxConnections` that are being told so at a time; one more is reset without a word.
+  public var maxRejections: Int { min(256, max(1, maxConnections / 8)) }
+  /// Bytes held for requests under way, and as many for answers under way; what does not fit is answered 503.
+  public var maxBufferedBytes = 256 * 1024 * 1024
+  /// The part of each that all clients share who have shown no valid key: one request of the largest size, and 6 MiB.
+  public var maxStrangerBytes = 16 * 1024 * 1024
+  /// What a connection may hold of requests, and of answers, without asking the budget: the small ones, which make up
+  /// almost all, cost nothing, and go through while strangers hold all that strangers may.
+  public var uncountedBytes = 4 * 1024
+  /// The largest body that is served without a look at who sends it, since its header or its `keyJudge` says nothing.
+  public var strangerRequestBytes = 64 * 1024
+  /// Tells clients with a key from strangers; nil: there are no strangers.
+  public var keyJudge: (any KeyJudge)?
   /// How long a connection may rest between requests before it is closed without a word, and how long a peer may
   /// leave an answer unread.
   public var idleTimeout: Duration = .seconds(60)
@@ -20,10 +33,14 @@ public struct HTTPServerConfiguration: Sendable {
   public var headerTimeout: Duration = .seconds(10)
   /// How long a body may take on top of one second for each `minimumBodyBytesPerSecond` of it; later: 408.
   public var bodyTimeout: Duration = .seconds(30)
-  /// The rate a slow but honest client must keep, in bytes per second: 10 MiB take at most ten minutes and a half.
+  /// The rate a slow but honest client must keep, in bytes per second, in sending a body and in reading an answer: 10 MiB
+  /// take at most eleven minutes and a half.
   public var minimumBodyBytesPerSecond = 16 * 1024
-  /// How long a client that closed its sending half waits for its answer; then the handler's task is cancelled.
-  public var halfCloseGrace: Duration = .seconds(60)
+  /// The same for who has shown no key, from `strangerRequestBytes` on: what they share is not theirs to keep.
+  public var minimumStrangerBytesPerSecond = 64 * 1024
+  /// How long a client that closed its sending half waits for its answer; then the handler's task is cancelled. A client
+  /// that is gone looks the same, and its handler may wait for hours.
+  public var halfCloseGrace: Duration = .seconds(1)
   /// How long the server reads on after its last answer, so that the client can read that answer before a reset.
   public var lingerTimeout: Duration = .seconds(2)
   /// Names in `Host` that are served (`HostAuthority`), with or without port; `*` serves all. Loopback names

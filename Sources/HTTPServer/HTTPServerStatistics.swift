@@ -10,6 +10,12 @@ public struct HTTPServerStatistics: Sendable {
   public var refused: [Int: UInt64] = [:]
   public var bytesIn: UInt64 = 0
   public var bytesOut: UInt64 = 0
+  /// Requests whose handler was cancelled because its client had closed the connection.
+  public var abandoned: UInt64 = 0
+  /// Bytes held for requests under way.
+  public var requestBudget = ByteBudget(limit: 0, strangerLimit: 0)
+  /// Bytes held for answers under way.
+  public var answerBudget = ByteBudget(limit: 0, strangerLimit: 0)
 }
 
 /// What one connection counts by itself; the server adds it up, so that no request touches shared state.
@@ -17,4 +23,5 @@ struct ConnectionCounters: Sendable {
   var requests: UInt64 = 0
   var bytesIn: UInt64 = 0
   var bytesOut: UInt64 = 0
+  var abandoned: UInt64 = 0
 }

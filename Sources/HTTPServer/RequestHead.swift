@@ -16,6 +16,8 @@ struct RequestHead {
   let origin: String?
   /// The name of the first field that only proxies send, cut if it is long.
   let proxyField: String?
+  /// Bytes of it that are kept in memory.
+  var heldBytes: Int { target.utf8.count + headers.block.count }
 
   enum Framing: Equatable {
     case length(UInt64)

@@ -25,6 +25,8 @@ final class RequestParser {
   private(set) var phase = Phase.boundary
   /// Bytes of the present body so far.
   var bodyCount: Int { body.count }
+  /// Bytes that are kept of a message that is not complete, its head left out once that is.
+  var heldBytes: Int { body.count + partialLines.count }
   /// Whether the request that was parsed last lets the connection live on.
   private(set) var keepsAlive = true
 
@@ -36,7 +38,6 @@ final class RequestParser {
   private var partialLines: [UInt8] = []
   private var wireBytesOfBody = 0
   private var chunks = 0
-  private var bodyIsTooLarge = false
 
   init(limits: HTTPServerConfiguration, wantsOrigin: Bool) {
     self.limits = limits
@@ -54,6 +55,12 @@ final class RequestParser {
     let complete = body
     body = []
     return complete
+  }
+
+  /// Forgets what came of a message that will not be served; nothing may be parsed afterwards.
+  func discard() {
+    body = []
+    partialLines = []
   }
 
   func parse(_ bytes: UnsafeRawBufferPointer) -> (consumed: Int, step: Step) {
@@ -148,8 +155,6 @@ final class RequestParser {
     chunks = 0
     if case .length(let length) = head.framing {
       guard length <= UInt64(limits.maxRequestBytes) else { throw tooLargeBody }
-      // No more than a claim is worth: a client that only announces a large body shall not cost its memory.
-      if length > 0 { body.reserveCapacity(min(Int(length), 64 * 1024)) }
     }
   }
 
@@ -178,7 +183,7 @@ final class RequestParser {
 
   private func refusal(_ code: llhttp_errno_t, _ bytes: UnsafeRawBufferPointer) -> Refusal {
     switch code {
-    case HPE_USER: return tooLargeBody
+    case HPE_USER, HPE_CB_CHUNK_HEADER: return tooLargeBody
     case HPE_PAUSED_H2_UPGRADE: return .versionNotSpoken
     case HPE_INVALID_METHOD:
       // A word that HTTP could know some day, or no HTTP at all (a TLS handshake, for one).
@@ -201,9 +206,11 @@ final class RequestParser {
     return 0
   }
 
-  fileprivate func onChunkHeader(isLast: Bool) -> Int32 {
+  /// - Parameter size: what the chunk says of itself; nothing of it has come.
+  fileprivate func onChunkHeader(size: UInt64) -> Int32 {
     chunks += 1
-    return isLast ? Int32(HPE_PAUSED.rawValue) : 0
+    if size == 0 { return Int32(HPE_PAUSED.rawValue) }
+    return size <= UInt64(limits.maxRequestBytes - body.count) ? 0 : Int32(HPE_USER.rawValue)
   }
 }
 
@@ -226,7 +233,7 @@ private struct RequestCallbacks: @unchecked Sendable {
     }
     settings.pointee.on_chunk_header = { raw in
       Unmanaged<RequestParser>.fromOpaque(raw!.pointee.data)._withUnsafeGuaranteedRef {
-        $0.onChunkHeader(isLast: raw!.pointee.content_length == 0)
+        $0.onChunkHeader(size: raw!.pointee.content_length)
       }
     }
   }

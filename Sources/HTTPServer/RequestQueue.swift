@@ -1,19 +1,28 @@
 /// What waits for its turn on one connection, in order, and how much of it may.
 struct RequestQueue: Sendable {
   enum Work: Sendable {
-    /// For the handler.
-    case request(HTTPRequest, ResponseFraming)
+    /// For the handler; whether the server knows already that it shows a valid key.
+    case request(HTTPRequest, ResponseFraming, showsKey: Bool)
     /// What the server says by itself.
     case answer(HTTPResponse, ResponseFraming)
+
+    /// Bytes that it holds of what the client sent.
+    var heldBytes: Int {
+      switch self {
+      case .request(let request, _, _): request.heldBytes
+      case .answer: 0
+      }
+    }
   }
 
   /// Requests behind the one being handled: enough to keep a handler busy, few enough to hold for each connection.
   private static let maxCount = 16
-  /// Bytes of their bodies, beyond which one more request may come but no second.
+  /// Bytes of them, beyond which one more request may come but no second.
   private static let maxBytes = 256 * 1024
 
   private var works: [Work] = []
-  private var bytes = 0
+  /// Bytes of the requests that wait.
+  private(set) var bytes = 0
 
   var isEmpty: Bool { works.isEmpty }
   /// Reading must stop.
@@ -22,14 +31,14 @@ struct RequestQueue: Sendable {
   var hasRoom: Bool { works.count <= Self.maxCount / 2 && bytes < Self.maxBytes }
 
   mutating func append(_ work: Work) {
-    if case .request(let request, _) = work { bytes += request.body.count }
+    bytes += work.heldBytes
     works.append(work)
   }
 
   /// - Precondition: not empty.
   mutating func removeFirst() -> Work {
     let work = works.removeFirst()
-    if case .request(let request, _) = work { bytes -= request.body.count }
+    bytes -= work.heldBytes
     return work
   }
 }
