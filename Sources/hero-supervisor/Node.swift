@@ -36,11 +36,18 @@ actor Node {
         message: "cannot use the data directory \(error.path): \(error.reason)",
         hints: ["name another with --data-dir or HERO_DATA_DIR"], status: .usage)
     }
-    if let limit = OpenFiles.allow(connections: configuration.api.maxConnections) {
+    let slots = configuration.runners.reduce(0) { $0 + $1.concurrency }
+    let files = OpenFiles.share(connections: configuration.api.maxConnections, slots: slots)
+    if files.connections < configuration.api.maxConnections {
       logger.warning(
         "the limit of open files is lower than api.max_connections needs; raise it with ulimit -n or LimitNOFILE=",
-        metadata: ["limit": "\(limit)", "max_connections": "\(configuration.api.maxConnections)"])
+        metadata: [
+          "limit": "\(files.limit)", "max_connections": "\(configuration.api.maxConnections)",
+          "connections": "\(files.connections)", "kept_for_jobs": "\(files.kept)",
+        ])
     }
+    var configuration = configuration
+    configuration.api.maxConnections = files.connections
     let loop = try EventLoop()
     loop.start()
     let node = Node(configuration, loop: loop, logger: logger)

@@ -11,13 +11,18 @@ import Testing
 
 struct NodeProcess {
   let client: SupervisorClient
+  let endpoint: Endpoint
   /// The node's process, and a directory for what its jobs write.
   let pid: Int32
   let directory: TemporaryDirectory
 
   /// Starts a node with a runner `r`, runs the scenario, and stops the node by SIGTERM.
-  /// - Parameter signal: what is to end the node, 0 for an end with status 0.
-  static func run(endedBy signal: Int32 = 0, _ scenario: (NodeProcess) async throws -> Void) async throws {
+  /// - Parameters:
+  ///   - signal: what is to end the node, 0 for an end with status 0.
+  ///   - openFiles: its hard limit of open files.
+  static func run(
+    endedBy signal: Int32 = 0, openFiles: Int? = nil, _ scenario: (NodeProcess) async throws -> Void
+  ) async throws {
     let directory = TemporaryDirectory()
     let configuration: JSON = [
       "auth": ["admin_secrets": [.string(Key.admin)]],
@@ -32,7 +37,8 @@ struct NodeProcess {
     let loop = try EventLoop()
     loop.start()
     let process = try await Task(executorPreference: loop) {
-      try await TestProcess(program, arguments, log: "\(directory.path)/log", home: directory.path, on: loop)
+      try await TestProcess(
+        program, arguments, log: "\(directory.path)/log", home: directory.path, openFiles: openFiles, on: loop)
     }.value
 
     var address: String?
@@ -44,7 +50,7 @@ struct NodeProcess {
     let client = SupervisorClient(endpoints: [endpoint], secret: Key.admin, loop: loop)
     var failure: (any Error)?
     do {
-      try await scenario(NodeProcess(client: client, pid: process.pid, directory: directory))
+      try await scenario(NodeProcess(client: client, endpoint: endpoint, pid: process.pid, directory: directory))
     } catch {
       failure = error
     }
@@ -94,12 +100,15 @@ private actor TestProcess {
   /// A node that is killed cannot remove its own.
   private static let withoutControlGroups = "HERO_JOBS_CONTROL_GROUPS=false"
 
-  init(_ program: String, _ arguments: [String], log: String, home: String, on loop: EventLoop) async throws {
+  init(
+    _ program: String, _ arguments: [String], log: String, home: String, openFiles: Int?, on loop: EventLoop
+  ) async throws {
     self.loop = loop
+    let limit = openFiles.map { "ulimit -n \($0); " } ?? ""
     // The shell opens the log, and becomes the program.
     child = try ChildProcess.spawn(
       ChildProcess.Options(
-        executable: "/bin/sh", arguments: ["-c", "exec \"$@\" 2> '\(log)'", "sh", program] + arguments,
+        executable: "/bin/sh", arguments: ["-c", "\(limit)exec \"$@\" 2> '\(log)'", "sh", program] + arguments,
         environment: ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=\(home)", Self.withoutControlGroups], stdin: .null,
         stdout: .null, stderr: .null,
         newSession: true), on: loop)
