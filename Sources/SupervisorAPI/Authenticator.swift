@@ -33,7 +33,7 @@ public struct Authenticator: Sendable {
     guard let given else {
       throw .unauthorized("params.secret or the header Authorization: Bearer is missing")
     }
-    try check(given, scope)
+    try check(given, scope, call)
   }
 
   /// A method whose contract has no secret: open, or with a key.
@@ -48,7 +48,7 @@ public struct Authenticator: Sendable {
   func admit(_ call: APICall) throws(JSONRPCError) { try admit(nil, secret: nil, call) }
 
   private func admit(_ scope: Scope?, secret: String?, _ call: APICall) throws(JSONRPCError) {
-    if let given = secret.flatMap({ $0.isEmpty ? nil : $0 }) ?? call.bearer { return try check(given, scope) }
+    if let given = secret.flatMap({ $0.isEmpty ? nil : $0 }) ?? call.bearer { return try check(given, scope, call) }
     guard let reason = openMethods.refusal(of: call.origin) else { return }
     if openMethods == .toThisMachine, case .proxy(let field) = call.origin { proxied.refused(call, field: field) }
     throw .unauthorized("a key is needed (Authorization: Bearer, or the parameter secret of a call)", since: reason)
@@ -67,17 +67,29 @@ public struct Authenticator: Sendable {
     ]
   }
 
-  private func check(_ secret: String, _ scope: Scope?) throws(JSONRPCError) {
+  /// Whether this is a key of any scope.
+  func knows(_ secret: String) -> Bool { !scopes(of: secret).isEmpty }
+
+  /// Whether a request may be served of which no call carries a key.
+  func needsNoKey(_ request: HTTPRequest) -> Bool { openMethods.refusal(of: request.origin) == nil }
+
+  private func check(_ secret: String, _ scope: Scope?, _ call: APICall) throws(JSONRPCError) {
+    let scopes = scopes(of: secret)
+    guard !scopes.isEmpty else { throw .unauthorized("the key is not known here") }
+    call.room?.showKey()
+    guard let scope, !scopes.contains(where: { $0.includes(scope) }) else { return }
+    throw .unauthorized("the key does not have the scope \"\(scope.rawValue)\"")
+  }
+
+  /// What a key allows; nothing, if there is no such key.
+  private func scopes(of secret: String) -> [Scope] {
     let given = Array(secret.utf8)
-    var isKnown = false
-    var isAllowed = false
+    var scopes: [Scope] = []
     // All keys are compared, each in constant time: how long it takes says nothing about them but their length.
     for key in keys where key.secret.count == given.count && CRYPTO_memcmp(key.secret, given, given.count) == 0 {
-      isKnown = true
-      isAllowed = isAllowed || scope.map { key.scope.includes($0) } ?? true
+      scopes.append(key.scope)
     }
-    guard isKnown else { throw .unauthorized("the key is not known here") }
-    if let scope, !isAllowed { throw .unauthorized("the key does not have the scope \"\(scope.rawValue)\"") }
+    return scopes
   }
 
   /// Which key this is: its scope, and its number among the keys of that scope, from 1, in the order of the
@@ -111,21 +123,22 @@ public struct APICall: Sendable {
   let origin: RequestOrigin
   /// Where a method of a whole cluster says what its answer is missing; `nil` when there is no cluster.
   let missing: MissingNodes?
+  /// Where a method takes room for what it builds.
+  let room: BudgetShare?
 
   init(_ request: HTTPRequest, missing: MissingNodes? = nil) {
-    bearer = request.bearer
+    bearer = HTTPEndpoint.bearer(request.headers)
     client = request.client
     origin = request.origin
     self.missing = missing
+    room = request.room
   }
-}
 
-extension HTTPRequest {
-  /// The key of `Authorization: Bearer KEY` (RFC 6750, section 2.1); the scheme's name in any case.
-  fileprivate var bearer: String? {
-    guard let value = headers["authorization"]?.utf8, value.count > 7,
-      value.prefix(6).lazy.map({ $0 | 0x20 }).elementsEqual("bearer".utf8), value.dropFirst(6).first == 0x20
-    else { return nil }
-    return String(Substring(value.dropFirst(7).drop { $0 == 0x20 }))
+  /// Takes room for what is about to be read.
+  /// - Throws: -32009 when there is none.
+  func take(_ bytes: Int) throws(JSONRPCError) {
+    if let room, !room.take(bytes) { throw .noRoom }
   }
+
+  func giveBack(_ bytes: Int) { room?.giveBack(bytes) }
 }

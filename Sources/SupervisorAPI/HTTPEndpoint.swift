@@ -56,15 +56,22 @@ public struct HTTPEndpoint: Sendable {
     return response
   }
 
+  /// Whether a request is answered by `rpc` as calls.
+  static func isRPC(_ request: HTTPRequest) -> Bool {
+    guard request.method == .post, request.headers.isMediaType("application/json") else { return false }
+    let path = ExactText(request.path)
+    return path == "/" || path == "/rpc"
+  }
+
   private func rpc(_ request: HTTPRequest) async -> HTTPResponse {
     // A page of a foreign origin can send a form or plain text without asking; it cannot send this type.
     guard request.headers.isMediaType("application/json") else {
       return .text("the Content-Type of a JSON-RPC request must be application/json\n", status: 415)
     }
     let missing = isClustered ? MissingNodes() : nil
-    guard let answer = await dispatcher.dispatch(request.body, context: APICall(request, missing: missing)) else {
-      return .empty(204)
-    }
+    let call = APICall(request, missing: missing)
+    let room: any AnswerRoom = request.room ?? UnboundedRoom()
+    guard let answer = await dispatcher.dispatch(request.body, context: call, room: room) else { return .empty(204) }
     var response = HTTPResponse.json(answer)
     if let value = missing?.headerValue { response.headers.append(("Hero-Unreachable", value)) }
     return response
@@ -79,6 +86,14 @@ public struct HTTPEndpoint: Sendable {
     return .bytes(await metrics.exposition(), contentType: "text/plain; version=0.0.4; charset=utf-8")
   }
 
+  /// The key of `Authorization: Bearer KEY` (RFC 6750, section 2.1); the scheme's name in any case.
+  static func bearer(_ headers: HTTPHeaders) -> String? {
+    guard let value = headers["authorization"]?.utf8, value.count > 7,
+      value.prefix(6).lazy.map({ $0 | 0x20 }).elementsEqual("bearer".utf8), value.dropFirst(6).first == 0x20
+    else { return nil }
+    return String(Substring(value.dropFirst(7).drop { $0 == 0x20 }))
+  }
+
   private func readiness() async -> HTTPResponse {
     if let reason = await unreadiness() { return .text("not ready: \(reason)\n", status: 503) }
     return .text("ready\n")
@@ -88,11 +103,15 @@ public struct HTTPEndpoint: Sendable {
   public static func errorBody(
     maxRequestBytes: Int
   ) -> @Sendable (_ status: Int, _ reason: String) -> (contentType: String, bytes: [UInt8])? {
-    { status, _ in
-      guard status == 413 else { return nil }
-      let answer: JSON = [
-        "jsonrpc": "2.0", "id": nil, "error": JSONRPCError.requestTooBig(limit: maxRequestBytes).json,
-      ]
+    { status, reason in
+      let error: JSONRPCError
+      switch status {
+      case 401: error = .unauthorized(reason)
+      case 413: error = .requestTooBig(limit: maxRequestBytes)
+      case 503: error = .unavailable(reason, retryAfterMilliseconds: 1000)
+      default: return nil
+      }
+      let answer: JSON = ["jsonrpc": "2.0", "id": nil, "error": error.json]
       return ("application/json", answer.serialized())
     }
   }

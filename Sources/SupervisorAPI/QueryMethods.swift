@@ -8,14 +8,18 @@ extension SupervisorAPI {
   var queryMethods: [String: Method<APICall>] {
     [
       "jobs.list": Method(byName: ["secret"], tooBigHint: "use jobs.query, which filters and pages") {
-        (params, call) async throws(JSONRPCError) in
+        (params, call, bytes) async throws(JSONRPCError) in
         try authenticator.admit(.user, params, call)
-        return .array(try await allJobs(call))
+        try await writeAllJobs(call, into: &bytes)
       },
       "jobs.query": Method(parameters: ["params"], tooBigHint: "ask for a smaller limit") {
         (params, call) async throws(JSONRPCError) in
         try authenticator.admit(.user, params, call)
         let query = try params.jobQuery(maximumBytes: maximumResponseBytes / 2)
+        // Most jobs are smaller; what a page really takes is counted when it is written.
+        let room = min(query.maximumBytes, query.limit * 4096)
+        try call.take(room)
+        defer { call.giveBack(room) }
         let page = try await answering { () async throws(SupervisorError) in try await registry.query(query) }
         call.missing?.add(page.unreachable)
         return [
@@ -25,26 +29,35 @@ extension SupervisorAPI {
     ]
   }
 
-  /// All jobs, unless they cannot fit into an answer: then it stops reading early.
-  private func allJobs(_ call: APICall) async throws(JSONRPCError) -> [JSON] {
-    var jobs: [JSON] = []
-    var bytes = 0
-    var query = JobQuery(limit: 1000)
+  /// Writes all jobs, a page at a time, unless they cannot fit into an answer: then it stops reading early.
+  private func writeAllJobs(_ call: APICall, into bytes: inout [UInt8]) async throws(JSONRPCError) {
+    // For the pages, which are read and written one after another; a job that is larger comes in a page of its own.
+    let pageBytes = min(1 << 20, maximumResponseBytes)
+    var taken = pageBytes
+    try call.take(taken)
+    defer { call.giveBack(taken) }
+    var query = JobQuery(limit: 1000, maximumBytes: pageBytes)
+    var separator = UInt8(ascii: "[")
     while true {
       let asked = query
       let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
       call.missing?.add(page.unreachable)
+      let before = bytes.count
       for record in page.jobs {
-        jobs.append(.job(record))
-        // What the fields and their names take at least.
-        bytes += 220 + record.job.payload.utf8.count + record.job.id.rawValue.utf8.count
+        bytes.append(separator)
+        separator = UInt8(ascii: ",")
+        JSON.job(record).write(into: &bytes)
+        guard bytes.count <= maximumResponseBytes else {
+          throw .responseTooBig(limit: maximumResponseBytes, hint: "use jobs.query, which filters and pages")
+        }
       }
-      if bytes > maximumResponseBytes {
-        throw .responseTooBig(limit: maximumResponseBytes, hint: "use jobs.query, which filters and pages")
-      }
-      guard let next = page.next else { return jobs }
+      try call.take(bytes.count - before)
+      taken += bytes.count - before
+      guard let next = page.next else { break }
       query.cursor = next
     }
+    if separator == UInt8(ascii: "[") { bytes.append(separator) }
+    bytes.append(UInt8(ascii: "]"))
   }
 }
 

@@ -14,6 +14,9 @@ extension Node {
         "hero_job_containment", "gauge", "1 for the means by which all processes of a job are found at its end.",
         [([("means", groups == nil ? "subreaper" : "control_group")], 1)]),
       .init("hero_http_connections", "gauge", "Open connections.", Double(http.open)),
+      .init(
+        "hero_http_connections_limit", "gauge", "Connections that this node accepts at a time.",
+        Double(configuration.api.maxConnections)),
       .init("hero_http_connections_total", "counter", "Accepted connections.", Double(http.accepted)),
       .init("hero_http_requests_total", "counter", "Requests that reached the API.", Double(http.requests)),
       .init("hero_http_received_bytes_total", "counter", "Bytes from clients.", Double(http.bytesIn)),
@@ -21,6 +24,34 @@ extension Node {
       .init(
         "hero_http_refused_total", "counter", "Requests that the server turned away, by status.",
         http.refused.sorted { $0.key < $1.key }.map { ([("status", String($0.key))], Double($0.value)) }),
+      .init(
+        "hero_http_abandoned_total", "counter", "Requests that ended because their client had closed the connection.",
+        Double(http.abandoned)),
+    ] + budgetFamilies([("requests", http.requestBudget), ("answers", http.answerBudget)])
+  }
+
+  private func budgetFamilies(_ budgets: [(of: String, ByteBudget)]) -> [Metrics.Family] {
+    func samples<Value: BinaryInteger>(_ known: KeyPath<ByteBudget, Value>, _ strangers: KeyPath<ByteBudget, Value>)
+      -> [(labels: [(String, String)], value: Double)]
+    {
+      budgets.flatMap { of, budget in
+        [
+          (labels: [("of", of), ("key", "yes")], value: Double(budget[keyPath: known])),
+          (labels: [("of", of), ("key", "no")], value: Double(budget[keyPath: strangers])),
+        ]
+      }
+    }
+    return [
+      .init(
+        "hero_http_buffered_bytes", "gauge",
+        "Bytes held for requests and for answers under way, by whether their clients have shown a valid key.",
+        samples(\.known, \.strangers)),
+      .init(
+        "hero_http_buffered_bytes_limit", "gauge",
+        "How many bytes all may hold together, and how many those without a key.", samples(\.limit, \.strangerLimit)),
+      .init(
+        "hero_http_buffer_refusals_total", "counter",
+        "Times that a request or an answer got no room in these.", samples(\.refusedKnown, \.refusedStrangers)),
     ]
   }
 

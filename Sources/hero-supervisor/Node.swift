@@ -205,6 +205,8 @@ actor Node {
     var limits = HTTPServerConfiguration()
     limits.maxRequestBytes = api.maxRequestBytes
     limits.maxConnections = api.maxConnections
+    limits.maxBufferedBytes = api.maxBufferedBytes
+    limits.keyJudge = RequestKeys(authenticator: auth, metrics: metrics)
     limits.allowedHosts = api.allowedHosts
     limits.corsOrigins = api.corsOrigins
     limits.trustedProxies = api.trustedProxies

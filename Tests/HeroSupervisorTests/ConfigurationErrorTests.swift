@@ -43,6 +43,23 @@ struct ConfigurationErrorTests {
       ])
   }
 
+  @Test("is refused when the largest request or answer could never have room")
+  func buffers() {
+    #expect(
+      problems(#"{"api": {"max_request_bytes": 200000000, "max_buffered_bytes": 33554432}}"#) == [
+        "api.max_buffered_bytes: expected at least twice api.max_request_bytes (200000000), got 33554432 (c.json)"
+      ])
+    #expect(
+      problems(#"{"api": {"max_response_bytes": 200000000}}"#) == [
+        "api.max_buffered_bytes: expected at least twice api.max_response_bytes (200000000), got 268435456"
+      ])
+    #expect(
+      problems(#"{"api": {"max_buffered_bytes": 1000}}"#) == [
+        "api.max_buffered_bytes: expected a whole number from 33554432 to 1099511627776, got 1000 (c.json)"
+      ])
+    #expect(problems(#"{"api": {"max_request_bytes": 200000000, "max_buffered_bytes": 400000000}}"#) == [])
+  }
+
   @Test("names an unknown key and the key that was probably meant")
   func unknownKeys() {
     #expect(

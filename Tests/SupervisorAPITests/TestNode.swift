@@ -33,6 +33,7 @@ struct TestNode {
   let loop: EventLoop
   let store: SQLiteJobStore
   let registry: RunnerRegistry
+  let server: HTTPServer
   let endpoint: Endpoint
   /// Without a key: methods that take a secret need it as a parameter.
   let client: SupervisorClient
@@ -62,7 +63,8 @@ struct TestNode {
     var failure: (any Error)?
     do {
       try await scenario(
-        TestNode(loop: loop, store: store, registry: registry, endpoint: endpoint, client: client))
+        TestNode(
+          loop: loop, store: store, registry: registry, server: server, endpoint: endpoint, client: client))
     } catch {
       failure = error
     }
@@ -97,6 +99,7 @@ struct TestNode {
     }
     var limits = options.http
     limits.maxRequestBytes = options.maxRequestBytes
+    limits.keyJudge = RequestKeys(authenticator: api.authenticator, metrics: metrics)
     limits.errorBody = HTTPEndpoint.errorBody(maxRequestBytes: options.maxRequestBytes)
     return HTTPServer(loop: loop, configuration: limits, logger: .silent) { await endpoint.answer($0) }
   }

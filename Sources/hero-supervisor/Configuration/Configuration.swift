@@ -59,6 +59,8 @@ struct APIConfiguration: Sendable {
   var trustedProxies: [AddressRange]
   var maxRequestBytes: Int
   var maxResponseBytes: Int
+  /// Bytes held for requests under way, and as many for answers.
+  var maxBufferedBytes: Int
   /// Calls in one batch.
   var maxBatch: Int
   var maxConnections: Int

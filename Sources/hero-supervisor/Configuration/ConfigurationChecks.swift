@@ -6,6 +6,7 @@ enum ConfigurationChecks {
   static func run(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
     checkKeys(reading, findings)
     checkOpenMethods(reading, findings)
+    checkBuffers(reading.api, findings)
     checkClusterKeys(reading, findings)
     checkRunners(reading, findings)
     checkRunnerNodes(reading, findings)
@@ -58,6 +59,16 @@ enum ConfigurationChecks {
       } else {
         findings.warning("\(setting)[\(index)]", "stands in a file that other users may read \(remedy)", source)
       }
+    }
+  }
+
+  /// A request or an answer of the largest size needs room, or it would be refused for ever.
+  private static func checkBuffers(_ api: APIConfiguration, _ findings: ConfigurationFindings) {
+    for (name, bytes) in [("max_request_bytes", api.maxRequestBytes), ("max_response_bytes", api.maxResponseBytes)]
+    where 2 * bytes > api.maxBufferedBytes {
+      findings.problem(
+        "api.max_buffered_bytes", "expected at least twice api.\(name) (\(bytes)), got \(api.maxBufferedBytes)",
+        findings.source(of: "api.max_buffered_bytes"))
     }
   }
 

@@ -91,6 +91,7 @@ struct ConfigurationSchema {
         "trusted_proxies", .list(of: .addressRange, what: "addresses or CIDR blocks"), default: []),
       maxRequestBytes: section.value("max_request_bytes", .int(1024...(1 << 30)), default: 10 << 20),
       maxResponseBytes: section.value("max_response_bytes", .int(1024...(1 << 30)), default: 10 << 20),
+      maxBufferedBytes: section.value("max_buffered_bytes", .int((32 << 20)...(1 << 40)), default: 256 << 20),
       maxBatch: section.value("max_batch", .int(1...1_000_000), default: 1000),
       maxConnections: section.value("max_connections", .int(1...1_000_000), default: 10_000))
   }

@@ -1,0 +1,43 @@
+// Who sends a large request, known before anything is built of it. A small one is cheap to parse, and its methods check
+// its key themselves (`Authenticator`); they do so here too, whatever is found out now.
+
+import HTTPServer
+import JSONRPC
+
+/// Tells requests that carry a valid key, in the header or as `secret` of their calls, from those of strangers.
+public struct RequestKeys: KeyJudge {
+  private let authenticator: Authenticator
+  private let metrics: Metrics
+
+  public init(authenticator: Authenticator, metrics: Metrics) {
+    self.authenticator = authenticator
+    self.metrics = metrics
+  }
+
+  public func showsKey(_ headers: HTTPHeaders) -> Bool {
+    HTTPEndpoint.bearer(headers).map(authenticator.knows) ?? false
+  }
+
+  public func judge(_ request: HTTPRequest) -> KeyJudgement {
+    // Nobody reads the body of any other.
+    guard HTTPEndpoint.isRPC(request) else { return .needsNoKey }
+    let scan = SecretScan(request.body, isKey: authenticator.knows)
+    switch scan.finding {
+    case .key: return .showsKey
+    case .duplicate(let error): return refuse(.parseError(error), scan)
+    case .unknownKeys, .none:
+      if authenticator.needsNoKey(request) { return .needsNoKey }
+      if case .unknownKeys = scan.finding { return refuse(.unauthorized("the key is not known here"), scan) }
+      return refuse(.unauthorized("params.secret or the header Authorization: Bearer is missing"), scan)
+    }
+  }
+
+  private func refuse(_ error: JSONRPCError, _ scan: SecretScan) -> KeyJudgement {
+    metrics.count(method: nil, code: error.code)
+    if scan.isNotification { return .refused(.empty(204)) }
+    let answer: JSON = ["jsonrpc": "2.0", "id": scan.id ?? .null, "error": error.json]
+    return .refused(.json(answer.serialized()))
+  }
+}
+
+extension BudgetShare: AnswerRoom {}
