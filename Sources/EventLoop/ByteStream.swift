@@ -80,6 +80,16 @@ public class ByteStream: LoopHandle, @unchecked Sendable {
   /// Bytes accepted by `write` that the system has not taken yet.
   public var queuedBytes: Int { isClosed ? 0 : uv_stream_get_write_queue_size(stream) }
 
+  /// Whether the other end has closed its sending half. Known even while reading is stopped, unless what it sent before
+  /// fills the system's buffers (poll(2), `POLLRDHUP`).
+  public var peerHasEnded: Bool {
+    var descriptor: Int32 = -1
+    guard !isClosed, uv_fileno(pointer(), &descriptor) == 0 else { return true }
+    // glibc hides the constant without _GNU_SOURCE.
+    var state = pollfd(fd: descriptor, events: 0x2000, revents: 0)
+    return poll(&state, 1, 0) > 0
+  }
+
   /// Sends, in order; never waits. An error comes as `.failed` and in `drained()`; what is written after it is dropped.
   public func write(_ bytes: [UInt8]) {
     loop.preconditionCurrent()

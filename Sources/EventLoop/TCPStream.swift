@@ -69,17 +69,6 @@ public final class TCPStream: ByteStream, @unchecked Sendable {
     isClosed ? nil : SocketAddress { uv_tcp_getsockname(pointer(), $0, $1) }
   }
 
-  /// Whether the other end has closed its sending half. Known even while reading is stopped, unless what it sent before
-  /// fills the system's buffers (tcp(7), `TCP_INFO`).
-  public var peerHasEnded: Bool {
-    var descriptor: Int32 = -1
-    guard !isClosed, uv_fileno(pointer(), &descriptor) == 0 else { return true }
-    var info = tcp_info()
-    var size = socklen_t(MemoryLayout<tcp_info>.size)
-    guard getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_INFO, &info, &size) == 0 else { return true }
-    return Int(info.tcpi_state) != Int(TCP_ESTABLISHED)
-  }
-
   /// Closes at once with a reset (socket(7), `SO_LINGER` 0); what is queued is lost.
   public override func reset() {
     loop.preconditionCurrent()

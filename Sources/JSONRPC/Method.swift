@@ -19,7 +19,7 @@ public struct Method<Context: Sendable>: Sendable {
   private let names: [String]
   /// What to do when the answer is bigger than allowed.
   public let tooBigHint: String
-  let body: Body
+  private(set) var body: Body
 
   public init(
     parameters: [String] = [], byName: [String] = [], tooBigHint: String = "ask for less", handler: @escaping Handler
@@ -31,20 +31,40 @@ public struct Method<Context: Sendable>: Sendable {
   }
 
   /// A method whose result may be large: it is written in pieces, and never is as a whole a value.
-  public init(parameters: [String] = [], tooBigHint: String, writer: @escaping Writer) {
+  public init(
+    parameters: [String] = [], byName: [String] = [], tooBigHint: String, writer: @escaping Writer
+  ) {
     self.parameters = parameters
+    names = parameters + byName
     self.tooBigHint = tooBigHint
     body = .writes(writer)
   }
 
   /// The same method with something done around each of its calls.
-  /// - Parameter wrap: gets the handler, and calls it.
+  /// - Parameter wrap: gets the call, and makes it once.
   public func around(
-    _ wrap: @escaping @Sendable (Params, Context, Handler) async throws(JSONRPCError) -> JSON
+    _ wrap:
+      @escaping @Sendable (Params, Context, _ call: () async throws(JSONRPCError) -> Void) async throws(JSONRPCError) ->
+      Void
   ) -> Method {
-    Method(parameters: parameters, tooBigHint: tooBigHint) { [handler] (params, context) async throws(JSONRPCError) in
-      try await wrap(params, context, handler)
+    var method = self
+    switch body {
+    case .makes(let handler):
+      method.body = .makes { (params, context) async throws(JSONRPCError) in
+        var result = JSON.null
+        try await wrap(params, context) { () async throws(JSONRPCError) in
+          result = try await handler(params, context)
+        }
+        return result
+      }
+    case .writes(let writer):
+      method.body = .writes { (params, context, bytes) async throws(JSONRPCError) in
+        try await wrap(params, context) { () async throws(JSONRPCError) in
+          try await writer(params, context, &bytes)
+        }
+      }
     }
+    return method
   }
 
   /// Names the values of a request's `params`: by position, by name, or, for a method whose one parameter is the

@@ -71,11 +71,10 @@ public struct AuditTrail: Sendable {
   func following(_ method: Method<APICall>, named name: String, _ keys: Authenticator) -> Method<APICall> {
     let places = Self.changes[name]
     let keepsChanges = places != nil && keeps(name)
-    return method.around { (params, call, handler) async throws(JSONRPCError) in
+    return method.around { (params, call, carryOut) async throws(JSONRPCError) in
       do throws(JSONRPCError) {
-        let result = try await handler(params, call)
+        try await carryOut()
         if keepsChanges { tell(.change, name, params, call, keys, code: nil) }
-        return result
       } catch {
         if error.code == JSONRPCError.unauthorizedCode {
           tell(.refusal, name, params, call, keys, code: error.code)
@@ -95,7 +94,8 @@ public struct AuditTrail: Sendable {
     }
     record(
       AuditEntry(
-        kind: kind, key: keyName(params, call, keys), peer: call.client, method: method, subjects: subjects, code: code))
+        kind: kind, key: keyName(params, call, keys), peer: call.client, method: method, subjects: subjects, code: code)
+    )
   }
 
   private static func text(at path: ArraySlice<String>, in object: JSONObject) -> String? {

@@ -33,7 +33,7 @@ struct LocalSocketTests {
     _ configuration: HTTPServerConfiguration = .init(), _ scenario: (ServerFixture, String) async throws -> Void
   ) async throws {
     let path = "/tmp/hero-http-\(getpid())-\(UInt32.random(in: .min ... .max)).sock"
-    let handler: HTTPHandler = { .text("\($0.peer) \($0.isLoopbackPeer) \(String(decoding: $0.body, as: UTF8.self))") }
+    let handler: HTTPHandler = { .text("\($0.peer) \($0.peer.isLoopback) \(String(decoding: $0.body, as: UTF8.self))") }
     try await ServerFixture.run(configuration, handler: handler) { fixture async throws in
       try await fixture.server.listen(atSocket: path, for: [geteuid()])
       try await scenario(fixture, path)

@@ -32,7 +32,7 @@ struct AuditTrailTests {
   ) async throws {
     let record = Record()
     var options = TestNode.Options()
-    options.hasOpenMethods = open
+    options.openMethods = open ? .toAll : .closed(reason: "the test")
     options.keys.append((.user, "second-user-key-41"))
     options.audit = AuditTrail(hasOnlyLocalKey: hasOnlyLocalKey, keeps: keeps) { entry in
       record.entries.withLock { $0.append(entry) }

@@ -12,7 +12,7 @@ struct BudgetTests {
   /// A node whose methods all need a key.
   private static var closed: TestNode.Options {
     var options = TestNode.Options()
-    options.hasOpenMethods = false
+    options.openMethods = .closed(reason: "the test")
     return options
   }
 
