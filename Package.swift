@@ -25,7 +25,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CLibUV", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
     .systemLibrary(name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
-    .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(name: "CLLHTTP"),
     .target(name: "CDirectories"),
@@ -46,6 +46,7 @@ let package = Package(
       name: "EventLoop", dependencies: ["CLibUV", .product(name: "DequeModule", package: "swift-collections")],
       swiftSettings: swift),
     .target(name: "JSONRPC", dependencies: ["CJansson", "ExactText"], swiftSettings: swift),
+    .target(name: "TLS", dependencies: ["COpenSSL", "EventLoop"], swiftSettings: swift),
     // The protocol as values without socket, clock or task, and a thin shell that has them.
     .target(
       name: "Gossip",
@@ -59,7 +60,7 @@ let package = Package(
       swiftSettings: swift),
     .target(
       name: "HTTPServer",
-      dependencies: ["EventLoop", "ExactText", "CLLHTTP", .product(name: "Logging", package: "swift-log")],
+      dependencies: ["EventLoop", "ExactText", "CLLHTTP", "TLS", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),
     .target(
       name: "Supervisor",
@@ -87,12 +88,12 @@ let package = Package(
       ],
       // A link to the file at the top; the binary carries it.
       resources: [.embedInCode("openrpc.json")], swiftSettings: swift),
-    .target(name: "SupervisorClient", dependencies: ["EventLoop", "CLLHTTP", "JSONRPC"], swiftSettings: swift),
+    .target(name: "SupervisorClient", dependencies: ["EventLoop", "CLLHTTP", "JSONRPC", "TLS"], swiftSettings: swift),
     .executableTarget(
       name: "hero-supervisor",
       dependencies: [
         "COpenSSL", "Cluster", "EventLoop", "ExactText", "Gossip", "HTTPServer", "JSONRPC", "PostgresJobStore",
-        "Supervisor", "SQLiteJobStore", "SupervisorAPI", "SupervisorClient",
+        "Supervisor", "SQLiteJobStore", "SupervisorAPI", "SupervisorClient", "TLS",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: swift),
@@ -110,7 +111,11 @@ let package = Package(
     .testTarget(name: "GossipTests", dependencies: ["Gossip", "GossipSimulator", "EventLoop"], swiftSettings: swift),
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),
-    .testTarget(name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop"], swiftSettings: swift),
+    .testTarget(name: "TLSTests", dependencies: ["TLS", "EventLoop", "TLSFixtures"], swiftSettings: swift),
+    // Certificates for tests, and openssl(1) to look at connections from outside.
+    .target(name: "TLSFixtures", dependencies: ["CLibUV", "TLS"], path: "Tests/TLSFixtures", swiftSettings: swift),
+    .testTarget(
+      name: "HTTPServerTests", dependencies: ["HTTPServer", "EventLoop", "TLS", "TLSFixtures"], swiftSettings: swift),
     .testTarget(
       name: "SupervisorTests",
       dependencies: ["Supervisor", "Gossip", "EventLoop", .product(name: "Logging", package: "swift-log")],
@@ -140,12 +145,13 @@ let package = Package(
       ],
       resources: [.copy("Fixtures")], swiftSettings: swift),
     .testTarget(
-      name: "SupervisorClientTests", dependencies: ["SupervisorClient", "HTTPServer"], swiftSettings: swift),
+      name: "SupervisorClientTests", dependencies: ["SupervisorClient", "HTTPServer", "TLS", "TLSFixtures"],
+      swiftSettings: swift),
     .testTarget(
       name: "HeroSupervisorTests",
       dependencies: [
         "hero-supervisor", "JobStoreConformance", "PostgresJobStore", "PostgresServer", "SQLiteJobStore",
-        "SupervisorClient",
+        "SupervisorClient", "TLSFixtures",
       ],
       swiftSettings: swift),
   ],

@@ -5,10 +5,13 @@ public struct UVError: Error, Hashable, Sendable, CustomStringConvertible {
   public let code: Int32
   /// What was attempted, e.g. `connect 127.0.0.1:8082`.
   public let operation: String
+  /// Words that say more than the code does, from a layer above the system, such as TLS.
+  public let reason: String?
 
-  public init(code: Int32, operation: String) {
+  public init(code: Int32, operation: String, reason: String? = nil) {
     self.code = code
     self.operation = operation
+    self.reason = reason
   }
 
   /// From `errno` after a failed system call.
@@ -17,7 +20,7 @@ public struct UVError: Error, Hashable, Sendable, CustomStringConvertible {
   /// `ECONNRESET`
   public var name: String { String(cString: uv_err_name(code)) }
   /// `connection reset by peer`
-  public var message: String { String(cString: uv_strerror(code)) }
+  public var message: String { reason ?? String(cString: uv_strerror(code)) }
   public var description: String { "\(operation): \(message) (\(name))" }
 
   public static let connectionReset = UV_ECONNRESET.rawValue
@@ -31,6 +34,7 @@ public struct UVError: Error, Hashable, Sendable, CustomStringConvertible {
   public static let addressNotAvailable = UV_EADDRNOTAVAIL.rawValue
   public static let invalid = UV_EINVAL.rawValue
   public static let notSocket = UV_ENOTSOCK.rawValue
+  public static let protocolError = UV_EPROTO.rawValue
   public static let timedOut = UV_ETIMEDOUT.rawValue
   public static let tryAgain = UV_EAGAIN.rawValue
   public static let tooManyFiles = UV_EMFILE.rawValue

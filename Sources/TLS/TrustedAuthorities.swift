@@ -1,0 +1,42 @@
+import COpenSSL
+
+/// Whose certificates are believed: authorities, and what they have taken back.
+public final class TrustedAuthorities: Sendable {
+  let authorities: [Certificate]
+  let revocations: [Owned]
+
+  /// - Parameters:
+  ///   - pem: PEM: one or more certificates of authorities.
+  ///   - revocations: PEM: their revocation lists. With any, each certificate is looked up in the list of its authority, and
+  ///     refused when there is none or it is out of date.
+  public init(pem: [UInt8], revocations: [UInt8]? = nil) throws(InvalidPEM) {
+    do throws(UnreadablePEM) { authorities = try Certificate.all(in: pem) } catch {
+      throw InvalidPEM(part: .authorities, reason: "a certificate in it cannot be read: \(error.reason)")
+    }
+    guard !authorities.isEmpty else {
+      throw InvalidPEM(part: .authorities, reason: "there is no certificate in it (expected PEM: BEGIN CERTIFICATE)")
+    }
+    guard let revocations else {
+      self.revocations = []
+      return
+    }
+    do throws(UnreadablePEM) {
+      self.revocations = try readAll(revocations) { PEM_read_bio_X509_CRL($0, nil, noPassphrase, nil) }.map {
+        Owned($0) { X509_CRL_free($0) }
+      }
+    } catch {
+      throw InvalidPEM(part: .revocations, reason: "a revocation list in it cannot be read: \(error.reason)")
+    }
+    guard !self.revocations.isEmpty else {
+      throw InvalidPEM(part: .revocations, reason: "there is no revocation list in it (expected PEM: BEGIN X509 CRL)")
+    }
+  }
+
+  /// Has a context believe them, and nobody else.
+  func install(in context: OpaquePointer) {
+    let store = SSL_CTX_get_cert_store(context)
+    for authority in authorities { X509_STORE_add_cert(store, authority.raw) }
+    for list in revocations { X509_STORE_add_crl(store, list.raw) }
+    if !revocations.isEmpty { X509_STORE_set_flags(store, UInt(X509_V_FLAG_CRL_CHECK)) }
+  }
+}
