@@ -1,4 +1,4 @@
-/// A connection that carries bytes both ways: a `TCPStream`, or what wraps one, as TLS does. What speaks a protocol over it
+/// A connection that carries bytes both ways: a `TCPStream`, a `LocalStream`, or what wraps one, as TLS does. What speaks a protocol over it
 /// need not know which. All calls are made on the loop; they mean what they mean for `ByteStream` and `TCPStream`.
 public protocol DuplexStream: AnyObject, Sendable {
   /// The other end, `nil` when the connection is already gone.
@@ -11,6 +11,8 @@ public protocol DuplexStream: AnyObject, Sendable {
 
   /// Bytes accepted by `write` that the system has not taken yet.
   var queuedBytes: Int { get }
+  /// Whether the other end has closed its sending half.
+  var peerHasEnded: Bool { get }
   /// Sends, in order; never waits.
   func write(_ bytes: [UInt8])
   /// Returns when little is queued.
@@ -25,3 +27,7 @@ public protocol DuplexStream: AnyObject, Sendable {
 }
 
 extension TCPStream: DuplexStream {}
+extension LocalStream: DuplexStream {
+  /// It has none.
+  public var peerAddress: SocketAddress? { nil }
+}

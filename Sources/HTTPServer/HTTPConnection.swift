@@ -32,7 +32,7 @@ actor HTTPConnection {
 
   nonisolated let setup: ConnectionSetup
   nonisolated var unownedExecutor: UnownedSerialExecutor { setup.loop.asUnownedSerialExecutor() }
-  private let stream: ByteStream
+  private let stream: any DuplexStream
   private let server: HTTPServer
   private let peer: HTTPPeer
   private let isTrustedProxy: Bool
@@ -72,7 +72,7 @@ actor HTTPConnection {
   private var deadlines = ConnectionDeadlines()
   private(set) var counters = ConnectionCounters()
 
-  init(_ stream: ByteStream, from peer: HTTPPeer, server: HTTPServer, setup: ConnectionSetup) {
+  init(_ stream: any DuplexStream, from peer: HTTPPeer, server: HTTPServer, setup: ConnectionSetup) {
     self.stream = stream
     self.server = server
     self.setup = setup

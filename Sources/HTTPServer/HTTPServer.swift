@@ -1,6 +1,7 @@
 // The HTTP server: listeners, the connections they brought, and the sweep that ends those that wait too long.
 import EventLoop
 import Logging
+import TLS
 
 /// An HTTP/1.1 server on one event loop, over TCP and a unix socket.
 ///
@@ -23,6 +24,9 @@ public actor HTTPServer {
   private let handler: HTTPHandler
 
   private var listeners: [SocketListener] = []
+  /// What new connections of listeners with TLS get.
+  private var tls: TLSContext?
+  private let handshakes: TLSHandshakes
   private var connections: [ObjectIdentifier: HTTPConnection] = [:]
   private var rejections: [ObjectIdentifier: HTTPConnection] = [:]
   private var sweeper: Timer?
@@ -43,6 +47,7 @@ public actor HTTPServer {
     self.loop = loop
     self.configuration = configuration
     timeouts = TimeoutsInMilliseconds(configuration)
+    handshakes = TLSHandshakes(loop: loop, timeouts: timeouts)
     awaitingLastClose = Waiters(on: loop)
     let (limit, strangers) = (configuration.maxBufferedBytes, configuration.maxStrangerBytes)
     requestBudget = SharedBudget(limit: limit, strangerLimit: strangers)
@@ -57,18 +62,25 @@ public actor HTTPServer {
     sum.open = connections.count
     sum.requestBudget = requestBudget.now
     sum.answerBudget = answerBudget.now
+    sum.handshakes = handshakes.counters
     for connection in connections.values { sum.add(connection.assumeIsolated { $0.counters }) }
     return sum
   }
 
   /// Starts to accept connections; may be called for several addresses.
-  /// - Parameter address: port 0 takes a free one.
+  /// - Parameters:
+  ///   - address: port 0 takes a free one.
+  ///   - tls: with it the listener speaks HTTPS, and nothing else.
   /// - Returns: the address that is served.
-  public func listen(on address: SocketAddress) throws(UVError) -> SocketAddress {
+  public func listen(on address: SocketAddress, tls: TLSContext? = nil) throws(UVError) -> SocketAddress {
+    if let tls { self.tls = tls }
+    let isSecure = tls != nil
     let setup = setup(HostPolicy(allowed: configuration.allowedHosts, isLoopbackListener: address.isLoopback))
     let listener = try TCPListener.listen(on: loop, address: address) { [self] stream in
       guard let peer = stream.peerAddress else { return stream.close() }
-      assumeIsolated { $0.accept(stream, from: .address(peer), setup) }
+      assumeIsolated {
+        if isSecure { $0.secure(stream, from: peer, setup) } else { $0.accept(stream, from: .address(peer), setup) }
+      }
     }
     listeners.append(listener)
     return listener.localAddress ?? address
@@ -96,6 +108,9 @@ public actor HTTPServer {
       answerBudget: answerBudget, logger: logger, handler: handler)
   }
 
+  /// Has new connections of listeners with TLS get another certificate; those that are open go on with theirs.
+  public func use(_ tls: TLSContext) { self.tls = tls }
+
   /// Stops to accept, closes idle connections, lets requests in flight be answered, then resets what is left.
   /// - Parameter grace: how long requests in flight may take.
   public func shutdown(grace: Duration) async {
@@ -112,6 +127,7 @@ public actor HTTPServer {
     isShutDown = true
     for listener in listeners { listener.close() }
     listeners = []
+    handshakes.closeAll()
     shutdownDeadline = deadline
     for connection in connections.values { connection.assumeIsolated { $0.drain() } }
     for connection in rejections.values { connection.assumeIsolated { $0.abort() } }
@@ -132,8 +148,19 @@ public actor HTTPServer {
     logger.warning("a connection to the unix socket was refused, its user is not served", metadata: ["uid": "\(uid)"])
   }
 
+  private func secure(_ stream: TCPStream, from peer: SocketAddress, _ setup: ConnectionSetup) {
+    let limit = configuration.maxConnections + configuration.maxRejections
+    guard let tls, !isShutDown, connections.count + handshakes.count < limit else { return stream.reset() }
+    handshakes.begin(stream, tls) { [self] in
+      let stream = $0
+      assumeIsolated { $0.accept(stream, from: .address(peer), setup) }
+    } failed: { [logger] error in
+      logger.debug("TLS handshake failed", metadata: ["peer": "\(peer)", "reason": "\(error)"])
+    }
+  }
+
   private func accept(
-    _ stream: ByteStream, from peer: HTTPPeer, _ setup: ConnectionSetup, refusing refusal: Refusal? = nil
+    _ stream: any DuplexStream, from peer: HTTPPeer, _ setup: ConnectionSetup, refusing refusal: Refusal? = nil
   ) {
     totals.accepted += 1
     let refusal = refusal ?? (isFull(for: peer) ? .tooManyConnections : nil)

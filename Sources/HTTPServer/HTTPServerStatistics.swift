@@ -16,6 +16,17 @@ public struct HTTPServerStatistics: Sendable {
   public var requestBudget = ByteBudget(limit: 0, strangerLimit: 0)
   /// Bytes held for answers under way.
   public var answerBudget = ByteBudget(limit: 0, strangerLimit: 0)
+  /// Of listeners with TLS.
+  public var handshakes = TLSHandshakeStatistics()
+}
+
+/// What became of the TLS handshakes of one server since it was made.
+public struct TLSHandshakeStatistics: Sendable {
+  public var completed: UInt64 = 0
+  /// Of those: that went on with the session of an earlier connection.
+  public var resumed: UInt64 = 0
+  /// By `TLSError.label`.
+  public var failed: [String: UInt64] = [:]
 }
 
 /// What one connection counts by itself; the server adds it up, so that no request touches shared state.

@@ -190,6 +190,7 @@ public final class TLSStream: DuplexStream, @unchecked Sendable {
   /// Bytes given to the connection so far, as `queuedBytes` counts them.
   public private(set) var writtenBytes = 0
   public var peerAddress: SocketAddress? { tcp.peerAddress }
+  public var peerHasEnded: Bool { tcp.peerHasEnded }
   /// This end, `nil` when it is closed.
   public var localAddress: SocketAddress? { tcp.localAddress }
 

@@ -59,7 +59,7 @@ extension Node {
       case .local: .local
       }
     cluster.joinTimeout = .milliseconds(Int64(settings.joinTimeoutSeconds * 1000))
-    cluster.api = api.reachable(on: loop).description
+    cluster.api = "\(certificate == nil ? "" : "https://")\(api.reachable(on: loop))"
     cluster.zone = settings.zone
     cluster.version = HeroSupervisor.version
     return cluster
@@ -72,9 +72,16 @@ extension Node {
     untilStop.resumeAll()
   }
 
-  /// SIGHUP: the keys of the cluster are read again.
-  func reloadKeys() async {
-    guard let cluster else { return logger.info("SIGHUP: nothing to read again, this node has no cluster") }
+  /// SIGHUP: files are read again, whose contents may change while the node runs.
+  func reload() async {
+    if cluster == nil, certificate == nil {
+      return logger.info("SIGHUP: nothing to read again, this node has no cluster and no api.tls")
+    }
+    if let context = certificate?.reload() { await server?.use(context) }
+    if let cluster { await reloadKeys(of: cluster) }
+  }
+
+  private func reloadKeys(of cluster: ClusterNode) async {
     do {
       let (keys, warnings) = try ClusterKeys.load(
         configuration.cluster.keys.references, environment: processEnvironment())

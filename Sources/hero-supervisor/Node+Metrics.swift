@@ -9,7 +9,7 @@ extension Node {
   func families(_ store: NodeStore, _ registry: RunnerRegistry) async -> [Metrics.Family] {
     guard let server else { return [] }
     let http = await server.statistics
-    return await clusterFamilies(registry) + store.families() + auditFamilies() + [
+    return await clusterFamilies(registry) + store.families() + auditFamilies() + tlsFamilies(http.handshakes) + [
       .init(
         "hero_job_containment", "gauge", "1 for the means by which all processes of a job are found at its end.",
         [([("means", groups == nil ? "subreaper" : "control_group")], 1)]),
@@ -62,6 +62,24 @@ extension Node {
       .init(
         "hero_audit_lost_lines_total", "counter", "Lines that could not be written to the audit file.",
         Double(counts.lostLines)),
+    ]
+  }
+
+  private func tlsFamilies(_ handshakes: TLSHandshakeStatistics) -> [Metrics.Family] {
+    guard let certificate else { return [] }
+    return [
+      .init(
+        "hero_tls_certificate_expiry_timestamp_seconds", "gauge",
+        "When the certificate of the API expires, in seconds since 1970.", Double(certificate.validity.notAfter)),
+      .init(
+        "hero_tls_handshakes_total", "counter", "TLS handshakes with clients that were completed.",
+        Double(handshakes.completed)),
+      .init(
+        "hero_tls_resumed_total", "counter", "Of those, handshakes that went on with an earlier session.",
+        Double(handshakes.resumed)),
+      .init(
+        "hero_tls_failed_handshakes_total", "counter", "TLS handshakes with clients that failed, by reason.",
+        handshakes.failed.sorted { $0.key < $1.key }.map { ([("reason", $0.key)], Double($0.value)) }),
     ]
   }
 

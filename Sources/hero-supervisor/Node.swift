@@ -22,6 +22,8 @@ actor Node {
   private(set) var server: HTTPServer?
   /// Who did what.
   private(set) var audit: AuditLog?
+  /// With `api.tls`.
+  private(set) var certificate: APICertificate?
   var cluster: ClusterNode?
   /// Of the jobs, where this process may make some.
   private(set) var groups: ControlGroups?
@@ -85,7 +87,7 @@ actor Node {
         await registry.drain(for: .zero)
         await server?.shutdown(grace: .zero)
         await registry.end()
-        closeSignals()
+        stopWatching()
         throw error
       }
     } catch {
@@ -212,8 +214,13 @@ actor Node {
     limits.trustedProxies = api.trustedProxies
     limits.errorBody = HTTPEndpoint.errorBody(maxRequestBytes: api.maxRequestBytes)
     let server = HTTPServer(loop: loop, configuration: limits, logger: logger) { await endpoint.answer($0) }
+    if let files = api.tls {
+      do throws(TLSFiles.Failure) { certificate = try APICertificate(files, on: loop, logger: logger) } catch {
+        throw CommandFailure(message: "\(error)", status: .usage)
+      }
+    }
     do {
-      let address = try await server.listen(on: try api.listen.socketAddress)
+      let address = try await server.listen(on: try api.listen.socketAddress, tls: certificate?.context)
       try await listenLocally(server)
       self.server = server
       return (server, address)
@@ -260,7 +267,8 @@ actor Node {
     logger.info(
       "node ready",
       metadata: [
-        "node": "\(configuration.nodeName)", "api": "http://\(api)/", "data": "\(configuration.dataDirectory)",
+        "node": "\(configuration.nodeName)", "api": "\(certificate == nil ? "http" : "https")://\(api)/",
+        "data": "\(configuration.dataDirectory)",
         "socket": "\(DataDirectory.socket(in: configuration.dataDirectory))",
         "pid": "\(getpid())",
       ])
@@ -322,14 +330,16 @@ actor Node {
       try SignalSource(SIGHUP, on: loop) { [unowned self] in
         Task(executorPreference: self.loop) {
           await self.audit?.reopen()
-          await self.reloadKeys()
+          await self.reload()
         }
       })
   }
 
-  private func closeSignals() {
+  /// Of signals, and of the certificate's end.
+  private func stopWatching() {
     for signal in signals { signal.close() }
     signals = []
+    certificate?.close()
   }
 
   private func requestStop() {
@@ -355,6 +365,6 @@ actor Node {
     // Callers that wait for jobs which ended just now still get their answer.
     await server.shutdown(grace: .seconds(1))
     await registry.end()
-    closeSignals()
+    stopWatching()
   }
 }

@@ -1,6 +1,7 @@
 import EventLoop
 import HTTPServer
 import Logging
+import TLS
 import Testing
 
 /// A server on a free port of its own loop; `run` checks that nothing of it is left behind.
@@ -23,15 +24,15 @@ struct ServerFixture {
 
   /// Runs a scenario, then shuts the server down and checks that every handle was closed.
   static func run(
-    _ configuration: HTTPServerConfiguration = .init(), handler: @escaping HTTPHandler = describe,
-    _ scenario: (ServerFixture) async throws -> Void
+    _ configuration: HTTPServerConfiguration = .init(), tls: TLSContext? = nil,
+    handler: @escaping HTTPHandler = describe, _ scenario: (ServerFixture) async throws -> Void
   ) async throws {
     let loop = try EventLoop()
     loop.start()
     let server = HTTPServer(
       loop: loop, configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
       handler: handler)
-    let address = try await server.listen(on: SocketAddress(host: "127.0.0.1", port: 0))
+    let address = try await server.listen(on: SocketAddress(host: "127.0.0.1", port: 0), tls: tls)
     var failure: (any Error)?
     do {
       try await scenario(ServerFixture(loop: loop, server: server, address: address))

@@ -9,7 +9,8 @@ struct NodeCommand: AsyncParsableCommand {
     discussion: """
       SIGTERM or Ctrl-C stops it: running jobs may end for jobs.drain_seconds, then
       it exits with 0. Every setting is explained in docs/configuration.md; a flag
-      beats HERO_… in the environment, which beats the file.
+      beats HERO_… in the environment, which beats the file. SIGHUP has it read the
+      files of cluster.keys and api.tls again, without a pause.
 
       EXAMPLES
         hero-supervisor node

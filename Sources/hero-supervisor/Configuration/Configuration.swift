@@ -64,6 +64,8 @@ struct APIConfiguration: Sendable {
   /// Calls in one batch.
   var maxBatch: Int
   var maxConnections: Int
+  /// With it the API speaks HTTPS only.
+  var tls: TLSFiles?
 }
 
 /// The section `auth`: keys by scope. With no key at all the node makes one (`AdminSecretFile`).

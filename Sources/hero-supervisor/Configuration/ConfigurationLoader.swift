@@ -68,6 +68,8 @@ struct ConfigurationLoader {
     }
     var cluster = reading.cluster
     cluster.keys = loadKeys(reading.clusterKeys, findings)
+    var api = reading.api
+    api.tls = checkTLS(reading.api.tls, findings)
     var auth = reading.auth
     auth.adminSecrets = resolve(reading.adminSecrets, "auth.admin_secrets")
     auth.userSecrets = resolve(reading.userSecrets, "auth.user_secrets")
@@ -85,7 +87,7 @@ struct ConfigurationLoader {
     var log = reading.log
     log.auditFile = log.auditFile.map { absolutePath($0, relativeTo: directory) }
     let configuration = Configuration(
-      nodeName: name, dataDirectory: directory, file: file, cluster: cluster, api: reading.api, auth: auth,
+      nodeName: name, dataDirectory: directory, file: file, cluster: cluster, api: api, auth: auth,
       store: store, executors: reading.executors.map { $0.resolved(environment) },
       runners: reading.runners.map(\.settings), runnerNodes: reading.runnerNodes,
       jobs: reading.jobs, retention: reading.retention, log: log)
@@ -133,6 +135,7 @@ struct ConfigurationLoader {
   /// Variables with a meaning of their own, which set no key of the file.
   private static let otherVariables = [
     "HERO_CONFIG", "HERO_DATA_DIR", "HERO_NODE_NAME", "HERO_ENDPOINTS", "HERO_SECRET", "HERO_ADMIN",
+    "HERO_CA_FILE", "HERO_TLS_CERTIFICATE", "HERO_TLS_KEY",
     // What a node sets for its jobs, in which this program may run as well.
     "HERO_JOB_ID", "HERO_RUNNER", "HERO_NODE", "HERO_CALLER_ID", "HERO_CONTEXT_ID",
   ]
@@ -212,6 +215,39 @@ struct ConfigurationLoader {
       }
       return .empty
     }
+  }
+
+  /// The files of `api.tls` by absolute paths, after a look at what is in them.
+  private func checkTLS(_ files: TLSFiles?, _ findings: ConfigurationFindings) -> TLSFiles? {
+    guard var files else { return nil }
+    func absolute(_ path: String, _ setting: String) -> String {
+      absolutePath(path, relativeTo: directory(of: findings.source(of: "api.tls.\(setting)")))
+    }
+    files.certificate = absolute(files.certificate, "certificate")
+    files.key = absolute(files.key, "key")
+    files.clientCA = files.clientCA.map { absolute($0, "client_ca") }
+    files.clientCRL = files.clientCRL.map { absolute($0, "client_crl") }
+    do throws(TLSFiles.Failure) {
+      let loaded = try files.load()
+      var warnings = loaded.warnings
+      if let warning = loaded.validity.warning(at: Int64(time(nil))) {
+        warnings.append(TLSFiles.Problem(setting: "certificate", reason: "\(files.certificate): \(warning)"))
+      }
+      for warning in warnings {
+        findings.warning(
+          "api.tls.\(warning.setting)", warning.reason, findings.source(of: "api.tls.\(warning.setting)"))
+      }
+    } catch {
+      for problem in error.problems {
+        let path = "api.tls.\(problem.setting)"
+        if problem.isAbsence {
+          missing(path, problem.reason, findings.source(of: path), findings)
+        } else {
+          findings.problem(path, problem.reason, findings.source(of: path))
+        }
+      }
+    }
+    return files
   }
 
   /// A path in the file is relative to the file, so that the two can be moved together.

@@ -83,7 +83,7 @@ struct ConfigurationSchema {
   private static func readAPI(_ section: SettingReader) -> APIConfiguration {
     var section = section
     defer { section.finish() }
-    return APIConfiguration(
+    var api = APIConfiguration(
       listen: section.value("listen", .listenAddress, default: .defaultAPI),
       allowedHosts: section.value("allowed_hosts", .list(of: .hostName, what: "host names"), default: []),
       corsOrigins: section.value("cors_origins", .list(of: .origin, what: "origins or \"*\""), default: []),
@@ -94,6 +94,31 @@ struct ConfigurationSchema {
       maxBufferedBytes: section.value("max_buffered_bytes", .int((32 << 20)...(1 << 40)), default: 256 << 20),
       maxBatch: section.value("max_batch", .int(1...1_000_000), default: 1000),
       maxConnections: section.value("max_connections", .int(1...1_000_000), default: 10_000))
+    api.tls = readTLS(section.section("tls"))
+    return api
+  }
+
+  /// Paths as they are written.
+  private static func readTLS(_ section: SettingReader) -> TLSFiles? {
+    var section = section
+    defer { section.finish() }
+    let certificate = section.optional("certificate", .path)
+    let key = section.optional("key", .path)
+    let clientCA = section.optional("client_ca", .path)
+    let clientCRL = section.optional("client_crl", .path)
+    func need(_ missing: String, for given: String) {
+      section.findings.problem(
+        "\(section.path)", "\"\(given)\" needs the key \"\(missing)\" beside it", section.node.source)
+    }
+    if clientCRL != nil, clientCA == nil { need("client_ca", for: "client_crl") }
+    switch (certificate, key) {
+    case (let certificate?, let key?):
+      return TLSFiles(certificate: certificate, key: key, clientCA: clientCA, clientCRL: clientCRL)
+    case (nil, nil): if clientCA != nil { need("certificate", for: "client_ca") }
+    case (nil, _): need("certificate", for: "key")
+    case (_, nil): need("key", for: "certificate")
+    }
+    return nil
   }
 
   private static func readRunner(_ entry: SettingReader) -> RunnerReading? {
@@ -187,6 +212,9 @@ extension SettingKind<Logger.Level> {
 }
 
 extension SettingKind<String> {
+  /// Of a file, relative to the file of the configuration.
+  static let path = string("the path of a file")
+
   /// A name or an address as `Host` carries it, with or without a port.
   static let hostName = simple(
     "a host name such as \"hero.example\" or \"hero.example:8082\", or \"*\"", show: { .string($0) },

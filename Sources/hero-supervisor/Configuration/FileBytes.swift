@@ -18,6 +18,13 @@ struct FileBytes {
   /// A pipe or a device says nothing by its mode.
   private func lets(_ bits: mode_t) -> Bool { mode & bits != 0 && mode & mode_t(S_IFMT) == mode_t(S_IFREG) }
 
+  /// What an operator should change about a secret's file, if others may read it.
+  func exposure(at path: String) -> String? {
+    guard isReadableByOthers else { return nil }
+    let mode = String(mode & 0o777, radix: 8)
+    return "\(path) is readable by other users (mode \(mode)); do `chmod 600 \(path)`"
+  }
+
   /// Why a file cannot be read; `reason` is strerror(3)'s text or a sentence of ours.
   struct Failure: Error, Equatable {
     let path: String

@@ -93,12 +93,12 @@ enum SecretReference: Hashable, Sendable, CustomStringConvertible {
       guard let text = String(validating: file.bytes, as: UTF8.self) else {
         throw Failure(reason: "\(path) is not UTF-8 text")
       }
-      let mode = "(mode \(file.permissions)); do `chmod 600 \(path)`"
       guard !file.isWritableByOthers else {
-        throw Failure(reason: "\(path) is writable by other users \(mode)", isAbsence: false)
+        throw Failure(
+          reason: "\(path) is writable by other users (mode \(file.permissions)); do `chmod 600 \(path)`",
+          isAbsence: false)
       }
-      let warning = "\(path) is readable by other users \(mode)"
-      return (text, file.isReadableByOthers ? warning : nil)
+      return (text, file.exposure(at: path))
     }
   }
 
