@@ -1,9 +1,12 @@
 import JSONRPC
+import TLS
 
 /// Why a call has no result. The description is a sentence for a terminal.
 public enum ClientError: Error, Hashable, Sendable, CustomStringConvertible {
   /// No node was reached, so nothing was done. Of several endpoints this is the last; the reason tells of the others.
   case cannotConnect(endpoint: Endpoint, reason: String)
+  /// The node was reached, but not by TLS in a way that both ends accept; so nothing was done.
+  case notSecured(endpoint: Endpoint, reason: TLSError)
   /// The node may have received the call, and may have carried it out.
   case connectionLost(endpoint: Endpoint, reason: String)
   /// What answered is not a node, or refused the request before it became a call.
@@ -20,6 +23,7 @@ public enum ClientError: Error, Hashable, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .cannotConnect(let endpoint, let reason): "cannot reach a node at \(endpoint): \(reason)"
+    case .notSecured(let endpoint, let reason): "cannot make a secure connection to \(endpoint): \(reason)"
     case .connectionLost(let endpoint, let reason):
       "the connection to \(endpoint) was lost before the answer came: \(reason)"
     case .httpStatus(let endpoint, let status, let reason):
@@ -37,7 +41,7 @@ extension ClientError {
   /// - Parameter isSafe: whether the request may reach two nodes.
   func letsAnotherNodeTry(isSafe: Bool) -> Bool {
     switch self {
-    case .cannotConnect: true
+    case .cannotConnect, .notSecured: true
     case .connectionLost: isSafe
     // The owner cannot be reached from there; that node takes no work now.
     case .rpc(code: -32005, _, _), .rpc(code: -32009, _, _): isSafe

@@ -1,5 +1,5 @@
-/// Where a node's API is: `host:port`, `host`, `[::1]:8082`, `http://host:port/path`, or, for a node of this machine,
-/// `unix:PATH` of its socket.
+/// Where a node's API is: `host:port`, `host`, `[::1]:8082`, `http://host:port/path`, `https://host:port/path` for TLS, or,
+/// for a node of this machine, `unix:PATH` of its socket.
 public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
   /// The port of the API unless another is named.
   public static let defaultPort: UInt16 = 8082
@@ -11,8 +11,13 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
   public let path: String
   /// The path of a unix socket; `nil` for TCP.
   public let socket: String?
+  /// Whether it is called by TLS.
+  public let isSecure: Bool
 
-  public init(host: String, port: UInt16 = Endpoint.defaultPort, path: String = "/") {
+  public init(
+    host: String, port: UInt16 = Endpoint.defaultPort, path: String = "/", isSecure: Bool = false
+  ) {
+    self.isSecure = isSecure
     self.host = host
     self.port = port
     self.path = path
@@ -25,6 +30,7 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     host = "localhost"
     port = 0
     path = "/"
+    isSecure = false
     self.socket = socket
   }
 
@@ -39,17 +45,21 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
       host = "localhost"
       port = 0
       self.path = "/"
+      isSecure = false
       socket = path
       return
     }
     var rest = Substring(text)
     socket = nil
-    if let scheme = rest.range(ofFirst: "://") {
-      guard rest[..<scheme.lowerBound].lowercased() == "http" else {
-        throw EndpointError(text: text, reason: "only http:// is spoken")
+    var scheme = "http"
+    if let separator = rest.range(ofFirst: "://") {
+      scheme = rest[..<separator.lowerBound].lowercased()
+      guard scheme == "http" || scheme == "https" else {
+        throw EndpointError(text: text, reason: "only http:// and https:// are spoken")
       }
-      rest = rest[scheme.upperBound...]
+      rest = rest[separator.upperBound...]
     }
+    isSecure = scheme == "https"
     let slash = rest.firstIndex(of: "/") ?? rest.endIndex
     path = slash == rest.endIndex ? "/" : String(rest[slash...])
     let authority = rest[..<slash]
@@ -85,11 +95,13 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     port = number
   }
 
-  /// As it is written: `host:port`, with brackets around an IPv6 address, or `unix:PATH`.
-  public var description: String { socket.map { "unix:\($0)" } ?? authority }
+  /// As it is written: `host:port`, with brackets around an IPv6 address, `https://host:port`, or `unix:PATH`.
+  public var description: String {
+    socket.map { "unix:\($0)" } ?? (isSecure ? "https://\(authority)" : authority)
+  }
 
   /// The value of the Host field.
-  var authority: String {
+  public var authority: String {
     if socket != nil { return host }
     return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
   }
@@ -100,7 +112,7 @@ public struct EndpointError: Error, Hashable, Sendable, CustomStringConvertible 
   public let text: String
   public let reason: String
   public var description: String {
-    "\"\(text)\" is not an endpoint (HOST:PORT, http://HOST:PORT/ or unix:PATH): \(reason)"
+    "\"\(text)\" is not an endpoint (HOST:PORT, http://HOST:PORT/, https://HOST:PORT/ or unix:PATH): \(reason)"
   }
 }
 

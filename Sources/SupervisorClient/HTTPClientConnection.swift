@@ -1,9 +1,12 @@
 // One keep-alive connection to a node: a request out, its answer back, never two at a time.
 import EventLoop
+import TLS
 
 /// Why an exchange has no answer.
 enum HTTPClientFailure: Error, Equatable {
   case lost(reason: String)
+  /// By TLS 1.3 a node refuses the client's certificate only after the client's handshake; it has read nothing then.
+  case notSecured(TLSError)
   case malformed(reason: String)
   case timedOut
   case cancelled
@@ -12,7 +15,7 @@ enum HTTPClientFailure: Error, Equatable {
 actor HTTPClientConnection {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
-  private let stream: ByteStream
+  private let stream: any DuplexStream
   private let parser: HTTPAnswerParser
   /// Of the exchange under way.
   private var outcome: Promise<Result<HTTPAnswer, HTTPClientFailure>>?
@@ -21,7 +24,7 @@ actor HTTPClientConnection {
   /// Whether one more request may be sent.
   private(set) var isUsable = true
 
-  init(_ stream: ByteStream, on loop: EventLoop, maxAnswerBytes: Int) {
+  init(_ stream: any DuplexStream, on loop: EventLoop, maxAnswerBytes: Int) {
     self.loop = loop
     self.stream = stream
     parser = HTTPAnswerParser(maxBodyBytes: maxAnswerBytes)
@@ -63,7 +66,12 @@ actor HTTPClientConnection {
       isUsable = false
       take(parser.end())
       fail(.lost(reason: "the node closed it"))
-    case .failed(let error): fail(.lost(reason: error.message))
+    case .failed(let error):
+      if let refusal = (stream as? TLSStream)?.failure, refusal.isRefusedCertificate {
+        fail(.notSecured(refusal))
+      } else {
+        fail(.lost(reason: error.message))
+      }
     }
   }
 

@@ -1,5 +1,6 @@
 // Requests to whichever node answers: a pool of connections per endpoint, and the rules of failover.
 import EventLoop
+import TLS
 
 /// Sends HTTP requests to the first of several endpoints that can be reached.
 ///
@@ -23,15 +24,20 @@ actor NodeTransport {
   private let endpoints: [Endpoint]
   private let secret: String?
   private let limits: SupervisorClient.Limits
+  /// Whom connections by TLS believe; `nil` until it is known that none was given.
+  private var tls: TLSContext?
   private var pool: [Endpoint: [HTTPClientConnection]] = [:]
   private var open: [ObjectIdentifier: HTTPClientConnection] = [:]
   private var preferred = 0
   private var isClosed = false
 
-  init(endpoints: [Endpoint], secret: String?, loop: EventLoop, limits: SupervisorClient.Limits) {
+  init(
+    endpoints: [Endpoint], secret: String?, tls: TLSContext?, loop: EventLoop, limits: SupervisorClient.Limits
+  ) {
     precondition(!endpoints.isEmpty, "a client needs an endpoint")
     self.endpoints = endpoints
     self.secret = secret
+    self.tls = tls
     self.loop = loop
     self.limits = limits
   }
@@ -52,7 +58,11 @@ actor NodeTransport {
         preferred = index
         return answer
       } catch {
-        if case .cannotConnect(_, let reason) = error { refusals.append("\(endpoint): \(reason)") }
+        switch error {
+        case .cannotConnect(_, let reason): refusals.append("\(endpoint): \(reason)")
+        case .notSecured(_, let reason): refusals.append("\(endpoint): \(reason)")
+        default: break
+        }
         guard error.letsAnotherNodeTry(isSafe: request.isSafe) else {
           if error.isAnswer { preferred = index }
           throw error
@@ -73,8 +83,9 @@ actor NodeTransport {
     func weight(_ error: ClientError) -> Int {
       switch error {
       case .cannotConnect: 0
-      case .connectionLost: 1
-      default: 2
+      case .notSecured: 1
+      case .connectionLost: 2
+      default: 3
       }
     }
     guard let earlier else { return later }
@@ -102,6 +113,7 @@ actor NodeTransport {
     switch outcome {
     case .success(let answer): return answer
     case .failure(.lost(let reason)): throw .connectionLost(endpoint: endpoint, reason: reason)
+    case .failure(.notSecured(let reason)): throw .notSecured(endpoint: endpoint, reason: reason)
     case .failure(.malformed(let reason)): throw .invalidAnswer(endpoint: endpoint, reason: reason)
     case .failure(.timedOut): throw .timedOut(endpoint: endpoint, after: request.timeout ?? .zero)
     case .failure(.cancelled): throw .cancelled
@@ -128,24 +140,32 @@ actor NodeTransport {
     return connection
   }
 
-  /// Looks the name up and tries its addresses in turn, all of it within `timeout`.
-  private func connect(to endpoint: Endpoint, within timeout: Duration) async throws(ClientError) -> ByteStream {
+  /// Why no connection came about.
+  private enum ConnectFailure: Error {
+    case transport(UVError)
+    case tls(TLSError)
+  }
+
+  /// Looks the name up, tries its addresses in turn, and makes the TLS handshake if there is one, all of it within `timeout`.
+  private func connect(to endpoint: Endpoint, within timeout: Duration) async throws(ClientError) -> any DuplexStream {
     let loop = loop
-    let attempt = Task(executorPreference: loop) { () -> Result<ByteStream, UVError> in
+    let tls = endpoint.isSecure ? try tlsContext(for: endpoint) : nil
+    let attempt = Task(executorPreference: loop) { () -> Result<any DuplexStream, ConnectFailure> in
       if let socket = endpoint.socket { return await Self.connect(toSocket: socket, on: loop) }
-      var failure = UVError(code: UVError.addressNotAvailable, operation: "connect to \(endpoint)")
+      var failure = ConnectFailure.transport(
+        UVError(code: UVError.addressNotAvailable, operation: "connect to \(endpoint)"))
       do throws(UVError) {
         for address in try await SocketAddress.resolve(host: endpoint.host, port: endpoint.port, on: loop) {
           guard !Task.isCancelled else { break }
-          do throws(UVError) {
-            return .success(try await TCPStream.connect(to: address, on: loop))
+          do throws(ConnectFailure) {
+            return .success(try await Self.connect(to: address, of: endpoint.host, tls, on: loop))
           } catch {
             failure = error
           }
         }
         return .failure(failure)
       } catch {
-        return .failure(error)
+        return .failure(.transport(error))
       }
     }
     let timer = Timer(on: loop)
@@ -165,16 +185,45 @@ actor NodeTransport {
         throw .cannotConnect(endpoint: endpoint, reason: reason)
       }
       return stream
-    case .failure(let error):
+    case .failure(let failure):
       if Task.isCancelled { throw .cancelled }
-      let reason = attempt.isCancelled ? "no connection within \(timeout)" : error.message
-      throw .cannotConnect(endpoint: endpoint, reason: reason)
+      if attempt.isCancelled {
+        throw .cannotConnect(endpoint: endpoint, reason: "no connection within \(timeout)")
+      }
+      switch failure {
+      case .tls(let error): throw .notSecured(endpoint: endpoint, reason: error)
+      case .transport(let error): throw .cannotConnect(endpoint: endpoint, reason: error.message)
+      }
     }
   }
 
-  private static func connect(toSocket path: String, on loop: EventLoop) async -> Result<ByteStream, UVError> {
+  private static func connect(
+    to address: SocketAddress, of host: String, _ tls: TLSContext?, on loop: EventLoop
+  ) async throws(ConnectFailure) -> any DuplexStream {
+    let tcp: TCPStream
+    do throws(UVError) { tcp = try await TCPStream.connect(to: address, on: loop) } catch { throw .transport(error) }
+    guard let tls else { return tcp }
+    let stream = TLSStream(connecting: tcp, to: host, tls)
+    do throws(TLSError) { try await stream.handshake() } catch { throw .tls(error) }
+    return stream
+  }
+
+  private func tlsContext(for endpoint: Endpoint) throws(ClientError) -> TLSContext {
+    if let tls { return tls }
+    do throws(InvalidPEM) {
+      let tls = try TLSContext.client()
+      self.tls = tls
+      return tls
+    } catch {
+      throw .cannotConnect(endpoint: endpoint, reason: error.reason)
+    }
+  }
+
+  private static func connect(
+    toSocket path: String, on loop: EventLoop
+  ) async -> Result<any DuplexStream, ConnectFailure> {
     do throws(UVError) { return .success(try await LocalStream.connect(to: path, on: loop)) } catch {
-      return .failure(error)
+      return .failure(.transport(error))
     }
   }
 

@@ -1,6 +1,7 @@
 // JSON-RPC 2.0 to a node of the cluster, whichever can be reached.
 import EventLoop
 import JSONRPC
+import TLS
 
 /// A client of Hero Supervisor.
 ///
@@ -31,12 +32,16 @@ public actor SupervisorClient {
   ///   - endpoints: at least one; tried in order, and the one that answered last first.
   ///   - secret: a key, sent as `Authorization: Bearer`.
   ///     Control characters in it (the newline at the end of a file) are left out: no key has them.
+  ///   - tls: whom endpoints by `https://` must prove to be, and who the client is to them; without one the system's
+  ///     authorities are believed.
   ///   - loop: a running loop, whose thread does the work.
   /// - Precondition: `endpoints` is not empty.
-  public init(endpoints: [Endpoint], secret: String? = nil, loop: EventLoop, limits: Limits = Limits()) {
+  public init(
+    endpoints: [Endpoint], secret: String? = nil, tls: TLSContext? = nil, loop: EventLoop, limits: Limits = Limits()
+  ) {
     self.loop = loop
     let secret = secret.map { String(decoding: $0.utf8.filter { $0 >= 32 && $0 != 127 }, as: UTF8.self) }
-    transport = NodeTransport(endpoints: endpoints, secret: secret, loop: loop, limits: limits)
+    transport = NodeTransport(endpoints: endpoints, secret: secret, tls: tls, loop: loop, limits: limits)
   }
 
   /// What a node answered, and what it could not know.
@@ -49,7 +54,7 @@ public actor SupervisorClient {
 
   /// Calls a method and returns its result.
   ///
-  /// When an endpoint refuses the connection, the next one is called at once. When the connection is lost under way,
+  /// When an endpoint refuses the connection, or does not prove by TLS who it is, the next one is called at once. When the connection is lost under way,
   /// or the node answers that it cannot reach the owner or that it takes no work now (-32005, -32009, status 503), the
   /// next endpoint is called only if the method may be called twice: `SafeCalls`. Each endpoint is called once.
   /// - Parameters:

@@ -21,7 +21,9 @@ struct HeroSupervisor: ParsableCommand {
         --endpoint, or HERO_ENDPOINTS (separated by commas): HOST:PORT, or
         unix:PATH for api.sock in the data directory of a node on this machine.
         Else the local node: api.sock in the data directory (HERO_DATA_DIR), or
-        127.0.0.1:8082 where there is none.
+        127.0.0.1:8082 where there is none. By https://HOST:PORT with TLS: the
+        node must prove its name by a certificate of the system's authorities,
+        or of those that --ca-file or HERO_CA_FILE names.
 
       WHICH KEY
         --secret-file, or HERO_SECRET, or, over a unix socket only, admin.secret

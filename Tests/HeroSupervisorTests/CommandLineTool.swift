@@ -109,7 +109,7 @@ final class CommandLineTool {
   func endpoint() async throws -> String {
     let deadline = ContinuousClock.now + Self.patience
     while isRunning, ContinuousClock.now < deadline {
-      if let match = errorSoFar.firstMatch(of: /api=http:\/\/([0-9.:]+)/) { return String(match.1) }
+      if let match = errorSoFar.firstMatch(of: /api=https?:\/\/([0-9.:]+)/) { return String(match.1) }
       try await Task.sleep(for: .milliseconds(5))
     }
     throw NotReady(log: errorSoFar)

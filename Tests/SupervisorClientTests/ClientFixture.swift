@@ -3,6 +3,7 @@ import HTTPServer
 import JSONRPC
 import Logging
 import SupervisorClient
+import TLS
 import Testing
 
 /// A server that plays the node, on a free port; `run` checks that neither it nor a client leaves a handle behind.
@@ -26,15 +27,18 @@ struct ClientFixture {
     }
   }
 
-  static func run(_ handler: @escaping HTTPHandler, _ scenario: (ClientFixture) async throws -> Void) async throws {
+  /// - Parameter tls: with it the server speaks HTTPS, and so does the endpoint.
+  static func run(
+    tls: TLSContext? = nil, _ handler: @escaping HTTPHandler, _ scenario: (ClientFixture) async throws -> Void
+  ) async throws {
     let loop = try EventLoop()
     loop.start()
     let server = HTTPServer(
       loop: loop, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, handler: handler)
-    let address = try await server.listen(on: SocketAddress(host: "127.0.0.1", port: 0))
+    let address = try await server.listen(on: SocketAddress(host: "127.0.0.1", port: 0), tls: tls)
     var failure: (any Error)?
     do {
-      let endpoint = Endpoint(host: "127.0.0.1", port: address.port)
+      let endpoint = Endpoint(host: "127.0.0.1", port: address.port, isSecure: tls != nil)
       try await scenario(ClientFixture(loop: loop, server: server, endpoint: endpoint))
     } catch {
       failure = error

@@ -19,9 +19,19 @@ struct EndpointTests {
   }
 
   @Test(
+    "an endpoint by TLS says so, and calls its host without that",
+    arguments: [("https://node-1", 8082), ("HTTPS://node-1:443/", 443)])
+  func secure(text: String, port: UInt16) throws {
+    let endpoint = try Endpoint(parsing: text)
+    #expect(endpoint == Endpoint(host: "node-1", port: port, isSecure: true))
+    #expect(endpoint != Endpoint(host: "node-1", port: port))
+    #expect(endpoint.description == "https://node-1:\(port)" && endpoint.authority == "node-1:\(port)")
+  }
+
+  @Test(
     "what is no endpoint is refused with the text and the reason",
     arguments: [
-      "", ":8082", "https://node-1", "node-1:", "node-1:0", "node-1:65536", "node-1:x", "[::1", "[::1]8082",
+      "", ":8082", "ftp://node-1", "node-1:", "node-1:0", "node-1:65536", "node-1:x", "[::1", "[::1]8082",
       "user@node-1", "node 1:80", "http://", "node-1:80/a b", "node-1\r\nX: y",
     ])
   func refuses(text: String) {

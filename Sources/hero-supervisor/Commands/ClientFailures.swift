@@ -1,5 +1,6 @@
 import JSONRPC
 import SupervisorClient
+import TLS
 
 /// The client's errors as a person at a prompt needs them: what failed, where, what to do.
 extension CommandFailure {
@@ -12,6 +13,7 @@ extension CommandFailure {
         message: "cannot reach \(place): \(reason)",
         hints: ["start one with `hero-supervisor node`, or name another with --endpoint or HERO_ENDPOINTS"],
         status: .unreachable)
+    case .notSecured(_, let reason): self.init(message: "\(error)", hints: reason.hints, status: .unreachable)
     case .rpc(let code, let message, let data):
       self.init(refused: method, code: code, message: message, data: data, hasKey: hasKey)
     case .httpStatus: self.init(message: "\(method): \(error)", status: .refused)

@@ -5,8 +5,8 @@ import Glibc
 struct ClientOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "A node to call, HOST:PORT or unix:PATH; may be repeated, the next is tried when one is away. (default: "
-        + "$HERO_ENDPOINTS, or the local node)", valueName: "node"))
+      "A node to call, HOST:PORT, https://HOST:PORT with TLS, or unix:PATH; may be repeated, the next is tried when one is "
+        + "away. (default: $HERO_ENDPOINTS, or the local node)", valueName: "node"))
   var endpoint: [String] = []
 
   @Option(
@@ -14,6 +14,25 @@ struct ClientOptions: ParsableArguments {
       "A file that holds the key. (default: $HERO_SECRET, or the local node's admin.secret)", valueName: "file"),
     completion: .file())
   var secretFile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The authorities whose certificates are believed at https:// endpoints, as PEM. (default: $HERO_CA_FILE, or the "
+        + "system's)", valueName: "file"),
+    completion: .file())
+  var caFile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "This client's certificate, for nodes that ask for one, as PEM. (default: $HERO_TLS_CERTIFICATE, or none)",
+      valueName: "file"),
+    completion: .file())
+  var tlsCertificate: String?
+
+  @Option(
+    help: ArgumentHelp("The key of that certificate, as PEM. (default: $HERO_TLS_KEY)", valueName: "file"),
+    completion: .file())
+  var tlsKey: String?
 
   @Flag(help: "Print JSON.")
   var json = false

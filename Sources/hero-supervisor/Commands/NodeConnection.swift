@@ -21,12 +21,13 @@ struct NodeConnection: Sendable {
       }
     }
     let secret = try options.secret(environment, provesNode: endpoints.allSatisfy { $0.socket != nil })
+    let tls = try options.tls(environment, endpoints)
     let loop: EventLoop
     do throws(UVError) { loop = try EventLoop(name: "hero-client") } catch {
       throw CommandFailure(message: "cannot make an event loop: \(error.message)", status: .failed)
     }
     loop.start()
-    let client = SupervisorClient(endpoints: endpoints, secret: secret?.reveal(), loop: loop)
+    let client = SupervisorClient(endpoints: endpoints, secret: secret?.reveal(), tls: tls, loop: loop)
     return NodeConnection(loop: loop, client: client, endpoints: endpoints, hasKey: secret != nil)
   }
 
