@@ -4,15 +4,18 @@ import JSONRPC
 /// `hero-supervisor cluster …`: the nodes and what they see of each other, through any of them.
 struct ClusterCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cluster", abstract: "Look at the nodes, empty one, make a key.",
+    commandName: "cluster", abstract: "Look at the nodes, empty one, make keys and certificates.",
     discussion: """
       EXAMPLES
         hero-supervisor cluster members
         hero-supervisor cluster status
         hero-supervisor cluster drain node-2
         hero-supervisor cluster keygen --file gossip.keys
+        hero-supervisor cluster certs init --out authority
       """,
-    subcommands: [ClusterMembers.self, ClusterStatus.self, ClusterDrain.self, ClusterKeygen.self])
+    subcommands: [
+      ClusterMembers.self, ClusterStatus.self, ClusterDrain.self, ClusterKeygen.self, ClusterCerts.self,
+    ])
 }
 
 struct ClusterMembers: AsyncParsableCommand {
