@@ -56,7 +56,7 @@ let package = Package(
       ], swiftSettings: swift),
     .target(
       name: "Cluster",
-      dependencies: ["COpenSSL", "EventLoop", "Gossip", .product(name: "Logging", package: "swift-log")],
+      dependencies: ["EventLoop", "Gossip", "TLS", .product(name: "Logging", package: "swift-log")],
       swiftSettings: swift),
     .target(
       name: "HTTPServer",
@@ -107,7 +107,7 @@ let package = Package(
     .executableTarget(
       name: "gossip-simulator", dependencies: ["Gossip", "GossipSimulator"], path: "Benchmarks/gossip-simulator",
       swiftSettings: swift),
-    .testTarget(name: "ClusterTests", dependencies: ["Cluster"], swiftSettings: swift),
+    .testTarget(name: "ClusterTests", dependencies: ["Cluster", "TLS"], swiftSettings: swift),
     .testTarget(name: "GossipTests", dependencies: ["Gossip", "GossipSimulator", "EventLoop"], swiftSettings: swift),
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),

@@ -1,11 +1,11 @@
-// What travels on a peer link once both ends know each other: a length in four bytes, then a sealed frame.
+// What travels on a peer link once both ends know each other, by TLS: a length in four bytes, then a frame.
 //
 //   kind (1)  call (8)  payload
 //
 // A message longer than a piece is sent as several frames of its call, so that others get their turn between them; the first
 // one says in four bytes how long the whole is.
 
-/// One frame, opened.
+/// One frame.
 struct Frame: Sendable {
   enum Kind: UInt8, Sendable {
     /// A whole request. The first byte is its channel.
@@ -42,14 +42,53 @@ struct Frame: Sendable {
   static let headBytes = 9
   /// Of a message's length, before its first piece.
   static let lengthBytes = 4
-  /// Of a sealed frame.
-  static let sealedBytes = (headBytes + FrameCipher.tagBytes)...(headBytes + pieceBytes + FrameCipher.tagBytes)
+  /// Of a frame, without its length.
+  static let bytes = headBytes...(headBytes + pieceBytes)
   /// Of a message; one that is longer ends the link.
   static let maximumMessageBytes = 256 << 20
 
   let kind: Kind
   let call: UInt64
   let payload: [UInt8]
+}
+
+extension Frame {
+  /// Appends a frame to `output`, its length before it.
+  /// - Parameters:
+  ///   - total: the length of the message of which this is the first piece.
+  ///   - channel: of a request, with its first frame.
+  static func append(
+    _ kind: Kind, call: UInt64, total: Int? = nil, channel: LinkChannel? = nil, _ payload: UnsafeRawBufferPointer,
+    to output: inout [UInt8]
+  ) {
+    withUnsafeTemporaryAllocation(byteCount: 24, alignment: 8) { head in
+      var count = lengthBytes
+      head[count] = kind.rawValue
+      head.storeBytes(of: call.bigEndian, toByteOffset: count + 1, as: UInt64.self)
+      count += headBytes
+      if let total {
+        head.storeBytes(of: UInt32(total).bigEndian, toByteOffset: count, as: UInt32.self)
+        count += lengthBytes
+      }
+      if let channel {
+        head[count] = channel.rawValue
+        count += 1
+      }
+      head.storeBytes(of: UInt32(count - lengthBytes + payload.count).bigEndian, toByteOffset: 0, as: UInt32.self)
+      output.append(contentsOf: UnsafeRawBufferPointer(rebasing: head[..<count]))
+      output.append(contentsOf: payload)
+    }
+  }
+
+  /// - Parameter bytes: as `FrameBuffer` cuts them.
+  init(_ bytes: UnsafeRawBufferPointer) throws(LinkFault) {
+    guard bytes.count >= Self.headBytes, let kind = Kind(rawValue: bytes[0]) else {
+      throw LinkFault(reason: "a frame of no known kind")
+    }
+    self.kind = kind
+    call = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt64.self))
+    payload = Array(bytes[Self.headBytes...])
+  }
 }
 
 /// A message that arrives in pieces.

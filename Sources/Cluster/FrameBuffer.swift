@@ -1,4 +1,4 @@
-/// Cuts the bytes of a connection into sealed frames. What arrives whole is not copied.
+/// Cuts the bytes of a connection into frames. What arrives whole is not copied.
 struct FrameBuffer {
   /// The beginning of a frame, its length included, that has not arrived completely.
   private var partial: [UInt8] = []
@@ -44,7 +44,7 @@ struct FrameBuffer {
 
   private static func length(_ bytes: UnsafeRawBufferPointer) throws(LinkFault) -> Int {
     let count = Int(UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
-    guard Frame.sealedBytes.contains(count) else { throw LinkFault(reason: "a frame of \(count) bytes") }
+    guard Frame.bytes.contains(count) else { throw LinkFault(reason: "a frame of \(count) bytes") }
     return count
   }
 }

@@ -1,43 +1,45 @@
 import EventLoop
 import Gossip
+import TLS
+
+// How two nodes come to know each other on a new connection: TLS by a key of the cluster (`LinkSecurity`), then each says
+// who it is, the dialler first. Whoever has no key has learned nothing by then, and has been told nothing but that TLS is
+// spoken.
 
 /// Runs a handshake on a new connection, within a bounded time.
 actor HandshakeExchange {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
+  enum Role: Sendable { case dialler, listener }
+
   struct Outcome: Sendable {
     let peer: Introduction
-    let sealing: FrameCipher
-    let opening: FrameCipher
+    /// Of the key that the connection was made with.
+    let key: [UInt8]
     let rest: [UInt8]
   }
 
-  nonisolated let stream: TCPStream
-  private var handshake: Handshake
+  nonisolated let stream: TLSStream
+  private let tcp: TCPStream
+  private let role: Role
+  private let introduction: Introduction
+  private var buffer: [UInt8] = []
   private let result: Promise<Result<Outcome, LinkRefusal>>
 
-  init(_ stream: TCPStream, _ handshake: Handshake, on loop: EventLoop) {
-    self.stream = stream
-    self.handshake = handshake
+  init(_ tcp: TCPStream, _ role: Role, _ introduction: Introduction, _ security: LinkSecurity, on loop: EventLoop) {
+    self.tcp = tcp
+    self.role = role
+    self.introduction = introduction
     self.loop = loop
+    stream = role == .dialler ? security.dialling(tcp) : security.listening(tcp)
     result = Promise(on: loop)
   }
 
   /// - Returns: how it ended. After a success reading has stopped, and the stream is the caller's; otherwise it is closed.
   func run(within limit: Duration) async -> Result<Outcome, LinkRefusal> {
     if let result = result.current { return result }
-    if !handshake.opening.isEmpty { stream.write(handshake.opening) }
-    stream.startReading { event in
-      self.assumeIsolated { me in
-        switch event {
-        case .bytes(let bytes): me.received(bytes)
-        // A listener that does not know the key closes without a word.
-        case .end: me.end(.failure(.notOfThisCluster))
-        case .failed(let error): me.end(.failure(.connection(error.message)))
-        }
-      }
-    }
+    stream.handshake { error in self.assumeIsolated { $0.secured(error) } }
     if let result = await result.valueUnlessCancelled(atMost: limit) { return result }
     end(.failure(.timedOut))
     return .failure(.timedOut)
@@ -46,23 +48,47 @@ actor HandshakeExchange {
   /// The node is stopping, or others need the place.
   func cancel() { end(.failure(.closed)) }
 
-  private func received(_ bytes: UnsafeRawBufferPointer) {
-    var step = handshake.receive(bytes)
-    while result.current == nil {
-      switch step {
-      case .needsMore: return
-      case .send(let answer): stream.write(answer)
-      case .refused(let refusal): return end(.failure(refusal))
-      case .done(let answer, let peer, let sealing, let opening, let rest):
-        if !answer.isEmpty { stream.write(answer) }
-        return end(.success(Outcome(peer: peer, sealing: sealing, opening: opening, rest: rest)))
+  private func secured(_ error: TLSError?) {
+    switch error {
+    case nil: break
+    case .transport(let error)?: return end(.failure(.connection(error.message)))
+    case .closed?: return end(.failure(.closed))
+    // A listener that does not know the key ends it by an alert; what is no node at all, in any way.
+    default: return end(.failure(.notOfThisCluster))
+    }
+    if role == .dialler { stream.write(introduction.framed) }
+    stream.startReading { event in
+      self.assumeIsolated { me in
+        switch event {
+        case .bytes(let bytes): me.received(bytes)
+        case .end: me.end(.failure(.connection("the peer closed it")))
+        case .failed(let error): me.end(.failure(.connection(error.message)))
+        }
       }
-      step = handshake.receive(EmptyCollection())
+    }
+  }
+
+  private func received(_ bytes: UnsafeRawBufferPointer) {
+    buffer += bytes
+    do throws(MalformedWire) {
+      // What comes behind it belongs to the frames.
+      guard result.current == nil, let peer = try Introduction.take(from: &buffer) else { return }
+      guard let key = stream.keyIdentity else { return end(.failure(.notOfThisCluster)) }
+      if role == .listener { stream.write(introduction.framed) }
+      end(.success(Outcome(peer: peer, key: key, rest: buffer)))
+    } catch {
+      end(.failure(.notOfThisCluster))
     }
   }
 
   private func end(_ result: Result<Outcome, LinkRefusal>) {
     guard self.result.resolve(result) else { return }
-    if case .failure = result { stream.close() } else { stream.stopReading() }
+    if case .failure = result {
+      stream.close()
+      // A handshake that has failed leaves the connection open.
+      tcp.close()
+    } else {
+      stream.stopReading()
+    }
   }
 }

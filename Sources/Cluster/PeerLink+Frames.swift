@@ -24,8 +24,8 @@ extension PeerLink {
   private func received(_ bytes: UnsafeRawBufferPointer) {
     watch.received(at: MonotonicClock.now)
     do throws(LinkFault) {
-      try frames.feed(bytes) { (sealed) throws(LinkFault) in
-        if !hasEnded { try take(try opening.open(frame: sealed)) }
+      try frames.feed(bytes) { (bytes) throws(LinkFault) in
+        if !hasEnded { try take(try Frame(bytes)) }
       }
     } catch {
       end(.lost(error.reason))
@@ -81,7 +81,7 @@ extension PeerLink {
         case .request(let call): (.request, call)
         case .answer(let call): (.answer, call)
         }
-      body.withUnsafeBytes { sealing.seal(kind, call: call, channel: channel, $0, into: &outgoing) }
+      body.withUnsafeBytes { Frame.append(kind, call: call, channel: channel, $0, to: &outgoing) }
       planFlush()
     } else {
       outbox.add(key, channel: channel, body)
@@ -118,9 +118,9 @@ extension PeerLink {
     let total = piece.body.count + (piece.channel == nil ? 0 : 1)
     piece.body.withUnsafeBytes {
       let payload = UnsafeRawBufferPointer(rebasing: $0[piece.range])
-      sealing.seal(
+      Frame.append(
         kind, call: call, total: piece.isFirst && !isWhole ? total : nil, channel: piece.channel, payload,
-        into: &outgoing)
+        to: &outgoing)
     }
   }
 
@@ -128,7 +128,7 @@ extension PeerLink {
   func post(_ kind: Frame.Kind, call: UInt64, _ payload: [UInt8] = []) {
     guard !hasEnded else { return }
     guard stream.queuedBytes + outgoing.count < limits.controlBytes else { return end(.lost("it reads nothing")) }
-    payload.withUnsafeBytes { sealing.seal(kind, call: call, $0, into: &outgoing) }
+    payload.withUnsafeBytes { Frame.append(kind, call: call, $0, to: &outgoing) }
     planFlush()
   }
 
@@ -142,7 +142,6 @@ extension PeerLink {
   func flush() {
     isFlushPlanned = false
     guard !outgoing.isEmpty, !hasEnded else { return }
-    written += outgoing.count
     stream.write(outgoing)
     // The stream keeps what it could not write.
     outgoing.removeAll(keepingCapacity: outgoing.count <= Frame.pieceBytes)

@@ -1,5 +1,6 @@
 import EventLoop
 import Gossip
+import TLS
 
 // One connection between two nodes that know each other: many calls at a time, both ways. This file has its calls and its
 // end; requests of the peer are in `PeerLink+Serving.swift`, frames in `PeerLink+Frames.swift`, what has to do with time
@@ -40,9 +41,9 @@ actor PeerLink {
     var answer: Assembly?
   }
 
-  let stream: TCPStream
-  let sealing: FrameCipher
-  let opening: FrameCipher
+  let stream: TLSStream
+  /// The identity of the ring's key that the connection was made with.
+  nonisolated let key: [UInt8]
   let limits: LinkLimits
   var frames = FrameBuffer()
   var outbox = Outbox()
@@ -52,8 +53,8 @@ actor PeerLink {
   var isPumping = false {
     didSet { progressClosing() }
   }
-  /// Bytes given to the stream so far.
-  var written = 0
+  /// Bytes given to the connection so far.
+  var written: Int { stream.writtenBytes }
 
   var calls: [UInt64: Call] = [:]
   private var lastCall: UInt64 = 0
@@ -85,8 +86,7 @@ actor PeerLink {
   var watch: LinkWatch
 
   init(
-    _ stream: TCPStream, peer: Introduction, version: UInt8, isDialler: Bool, sealing: FrameCipher,
-    opening: FrameCipher,
+    _ stream: TLSStream, peer: Introduction, key: [UInt8], version: UInt8, isDialler: Bool,
     on loop: EventLoop, limits: LinkLimits, server: @escaping Server,
     onEnd: @escaping @Sendable (PeerLink, End) -> Void
   ) {
@@ -94,8 +94,7 @@ actor PeerLink {
     self.peer = peer
     self.version = version
     self.isDialler = isDialler
-    self.sealing = sealing
-    self.opening = opening
+    self.key = key
     self.loop = loop
     self.limits = limits
     self.server = server

@@ -77,7 +77,7 @@ extension PeerLinks {
         stream.close()
         return .failure(.closed)
       }
-      let exchange = HandshakeExchange(stream, Handshake(.dialler, introduction, keyring), on: loop)
+      let exchange = HandshakeExchange(stream, .dialler, introduction, security, on: loop)
       dialling[address]!.exchange = exchange
       return await shakeHands(exchange, isDialler: true)
     }
@@ -100,7 +100,7 @@ extension PeerLinks {
 
   private func accepted(_ stream: TCPStream) {
     guard !isClosed else { return stream.reset() }
-    let exchange = HandshakeExchange(stream, Handshake(.listener, introduction, keyring), on: loop)
+    let exchange = HandshakeExchange(stream, .listener, introduction, security, on: loop)
     let from = stream.peerAddress?.description ?? "unknown"
     if strangers.count >= limits.strangers {
       strangers.removeValue(forKey: strangers.keys.min()!)!.assumeIsolated { $0.cancel() }
@@ -118,7 +118,8 @@ extension PeerLinks {
     switch await exchange.run(within: limits.handshakeTime) {
     case .failure(let refusal): return .failure(refusal)
     case .success(let outcome):
-      if let refusal = refusal(of: outcome.peer) {
+      // The ring may have changed meanwhile.
+      if let refusal = security.knows(outcome.key) ? refusal(of: outcome.peer) : .notOfThisCluster {
         exchange.stream.close()
         return .failure(refusal)
       }

@@ -1,5 +1,6 @@
 import EventLoop
 import Gossip
+import TLS
 
 // The links of one node to all its peers. Two nodes have one link. When there is a second, because both dialled at the same
 // time or one of them noticed before the other that the first had broken, the one with the smaller name decides alone: the
@@ -18,7 +19,7 @@ actor PeerLinks {
   }
 
   var introduction: Introduction
-  var keyring: Keyring
+  private(set) var security: LinkSecurity
   let limits: LinkLimits
   private let server: PeerLink.Server
   let onEvent: @Sendable (Event) -> Void
@@ -41,7 +42,7 @@ actor PeerLinks {
     server: @escaping PeerLink.Server, onEvent: @escaping @Sendable (Event) -> Void
   ) {
     self.introduction = introduction
-    self.keyring = keyring
+    security = LinkSecurity(keyring)
     self.loop = loop
     self.limits = limits
     self.server = server
@@ -49,8 +50,18 @@ actor PeerLinks {
   }
 
   func use(_ introduction: Introduction) { self.introduction = introduction }
-  /// For new links; those that exist have keys of their own.
-  func use(_ keyring: Keyring) { self.keyring = keyring }
+  /// For new links, beginning now: a link whose key is not in the ring any more ends at once. One with another than the
+  /// first is replaced, by the end that made it, so that no call is lost when that key is taken out.
+  func use(_ keyring: Keyring) {
+    security = LinkSecurity(keyring)
+    for link in all {
+      if !security.knows(link.key) {
+        link.assumeIsolated { $0.end(.lost("its key was taken out of the ring")) }
+      } else if !security.prefers(link.key), link.isDialler {
+        begin { _ = await $0.dial(link.peer.profile.address) }
+      }
+    }
+  }
 
   /// The link to a peer on which calls can be made, if there is one.
   func link(to name: MemberName) -> PeerLink? {
@@ -64,11 +75,10 @@ actor PeerLinks {
   // MARK: Choosing
 
   /// Makes a link of a connection after its handshake.
-  func adopt(_ stream: TCPStream, _ outcome: HandshakeExchange.Outcome, isDialler: Bool) -> PeerLink {
+  func adopt(_ stream: TLSStream, _ outcome: HandshakeExchange.Outcome, isDialler: Bool) -> PeerLink {
     let version = min(outcome.peer.profile.protocols.upperBound, introduction.profile.protocols.upperBound)
     let link = PeerLink(
-      stream, peer: outcome.peer, version: version, isDialler: isDialler, sealing: outcome.sealing,
-      opening: outcome.opening, on: loop,
+      stream, peer: outcome.peer, key: outcome.key, version: version, isDialler: isDialler, on: loop,
       limits: limits, server: server, onEnd: { [weak self] link, end in self?.assumeIsolated { $0.ended(link, end) } })
     let (name, others) = (link.name, links[link.name] ?? [])
     links[name] = others + [link]

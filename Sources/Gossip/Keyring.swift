@@ -15,12 +15,15 @@ public struct Keyring: Sendable {
   /// What sealing adds to a packet, in bytes.
   public static let overhead = 1 + nonceBytes + tagBytes
 
-  private static let format: UInt8 = 0x68
+  /// Of the second version of the protocol; the first one (0x68) is not read any more.
+  private static let format: UInt8 = 0x69
   private static let nonceBytes = 12
   private static let tagBytes = 16
 
   let keys: [[UInt8]]
   let cluster: [UInt8]
+  /// What packets are sealed with: derived from `keys`, in the same order.
+  private let packetKeys: [[UInt8]]
 
   /// - Parameters:
   ///   - keys: at least one, each of 32 bytes.
@@ -33,8 +36,10 @@ public struct Keyring: Sendable {
     }
     // Its length is a byte where it is part of a key's derivation.
     guard cluster.utf8.count <= 255 else { throw InvalidKey(reason: "the cluster's name has more than 255 bytes") }
+    let name = Array(cluster.utf8)
     self.keys = keys
-    self.cluster = Array(cluster.utf8)
+    self.cluster = name
+    packetKeys = keys.map { Self.derive(from: $0, "hero gossip 2", name) }
   }
 
   /// Why keys cannot be used.
@@ -53,7 +58,7 @@ public struct Keyring: Sendable {
     var tag = [UInt8](repeating: 0, count: Self.tagBytes)
     let isSealed = Self.withContext { context in
       var count: Int32 = 0
-      return EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), nil, keys[0], nonce) == 1
+      return EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), nil, packetKeys[0], nonce) == 1
         && EVP_EncryptUpdate(context, nil, &count, cluster, Int32(cluster.count)) == 1
         && EVP_EncryptUpdate(context, &sealed, &count, packet, Int32(packet.count)) == 1
         && EVP_EncryptFinal_ex(context, nil, &count) == 1
@@ -70,7 +75,7 @@ public struct Keyring: Sendable {
     let nonce = Array(bytes[1..<(1 + Self.nonceBytes)])
     let sealed = Array(bytes[(1 + Self.nonceBytes)..<(bytes.count - Self.tagBytes)])
     var tag = Array(bytes.suffix(Self.tagBytes))
-    for key in keys {
+    for key in packetKeys {
       var packet = [UInt8](repeating: 0, count: sealed.count)
       let isOpen = Self.withContext { context in
         var count: Int32 = 0

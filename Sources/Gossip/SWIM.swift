@@ -25,7 +25,7 @@ public struct SWIM: Sendable {
   }
 
   /// Versions of the protocol, lowest and highest, that this program speaks.
-  public static let supportedProtocols: ClosedRange<UInt8> = 1...1
+  public static let supportedProtocols: ClosedRange<UInt8> = 2...2
   /// What `maximumPacketBytes` may be: at least a probe with one piece of news and one claim.
   public static let packetBytes = 1300...1400
 

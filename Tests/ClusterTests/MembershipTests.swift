@@ -114,6 +114,60 @@ import Testing
     }
   }
 
+  @Test func `a key that is taken out ends the links that were made with it, and those with another key stay`()
+    async throws
+  {
+    try await withDirectory { directory in
+      let (old, new) = (testKey(1), testKey(2))
+      let node = try await TestNode("n", directory: directory) { $0.keys = [new, old] }
+      let loop = try EventLoop()
+      loop.start()
+      let late = try await Stranger(connectingTo: node.address, on: loop)
+      let early = try await Stranger(connectingTo: node.address, on: loop)
+      try await late.shakeHands(as: "late", key: old)
+      try await early.shakeHands(as: "early", key: new)
+      try await eventually { await node.cluster.linked.count == 2 }
+      let start = ContinuousClock.now
+      try await node.cluster.use(keys: [new])
+      try await late.waitsForItsEnd()
+      #expect(ContinuousClock.now - start < .seconds(1))
+      #expect(await node.cluster.linked == [MemberName("early")])
+      await early.send(.ping, call: 1)
+      try await early.gets(.pong)
+      await #expect(throws: (any Error).self) {
+        try await Stranger(connectingTo: node.address, on: loop).shakeHands(as: "late", key: old)
+      }
+      await early.close()
+      await late.close()
+      await node.stop()
+      await loop.stop()
+    }
+  }
+
+  @Test func `a change of keys moves links to the new key before the old one goes, and loses no call`() async throws {
+    try await withCluster(["a", "b"]) { nodes, _ in
+      let (old, new) = (testKey(1), testKey(2))
+      let remote = try nodes[0].greeter(of: nodes[1])
+      #expect(try await remote.greet("x", times: 1) == "hello x ")
+      let waiting = Task { try await ClusterSystem.$limit.withValue(nil) { try await remote.stubborn() } }
+      try await eventually { await nodes[1].greeter.waitingHere == 1 }
+      let first = await nodes[0].cluster.links!.link(to: nodes[1].name)!
+      for node in nodes { try await node.cluster.use(keys: [old, new]) }
+      #expect(await nodes[0].cluster.links!.link(to: nodes[1].name) === first)
+      for node in nodes { try await node.cluster.use(keys: [new, old]) }
+      try await eventually {
+        guard let link = await nodes[0].cluster.links!.link(to: nodes[1].name) else { return false }
+        return link.key != first.key
+      }
+      await nodes[1].greeter.release()
+      try await waiting.value
+      try await eventually { await first.hasEnded }
+      for node in nodes { try await node.cluster.use(keys: [new]) }
+      #expect(try await remote.greet("x", times: 1) == "hello x ")
+      for node in nodes { #expect(!node.log.contains(.info, "a peer link broke")) }
+    }
+  }
+
   // MARK: Versions
 
   @Test func `nodes meet that speak one version in common`() async throws {
@@ -121,7 +175,7 @@ import Testing
       let b = try await TestNode("b", join: [nodes[0].address], directory: directory) { $0.protocols = 1...2 }
       #expect(await b.cluster.join())
       #expect(try await b.greeter(of: nodes[0]).greet("x", times: 1) == "hello x ")
-      #expect(try await nodes[0].link(to: b).version == 1)
+      #expect(try await nodes[0].link(to: b).version == 2)
       await b.stop()
     }
   }
@@ -129,13 +183,13 @@ import Testing
   @Test func `nodes with no version in common do not meet, and both say why`() async throws {
     try await withCluster(["a"]) { nodes, directory in
       let b = try await TestNode("b", join: [nodes[0].address], directory: directory) {
-        $0.protocols = 2...2
+        $0.protocols = 3...3
         $0.joinTimeout = .milliseconds(100)
       }
       #expect(await !b.cluster.join())
-      #expect(b.log.contains(.warning, "it speaks versions 1 to 1 of the protocol, this node 2 to 2"))
+      #expect(b.log.contains(.warning, "it speaks versions 2 to 2 of the protocol, this node 3 to 3"))
       try await eventually {
-        nodes[0].log.contains(.warning, "it speaks versions 2 to 2 of the protocol, this node 1 to 1")
+        nodes[0].log.contains(.warning, "it speaks versions 3 to 3 of the protocol, this node 2 to 2")
       }
       for node in [nodes[0], b] {
         #expect(await node.cluster.members.count == 1)

@@ -3,20 +3,9 @@ import Testing
 
 @testable import Cluster
 
-extension FrameCipher {
-  /// Opens one whole frame with its length.
-  fileprivate func open(frame bytes: [UInt8]) throws -> Frame {
-    try bytes.withUnsafeBytes { try open(frame: UnsafeRawBufferPointer(rebasing: $0[4...])) }
-  }
-}
-
 /// The parts of a link that are values.
 @Suite(.timeLimit(.minutes(5))) struct PartsTests {
   // MARK: Frames
-
-  private func ciphers() -> (sealing: FrameCipher, opening: FrameCipher) {
-    (FrameCipher(key: testKey(3), isSealing: true), FrameCipher(key: testKey(3), isSealing: false))
-  }
 
   @Test func `a message in pieces is whole when all of its length has come`() throws {
     var message = try Assembly([0, 0, 0, 3, 7])
@@ -30,23 +19,21 @@ extension FrameCipher {
 
   @Test func `frames are cut out of any pieces in which they arrive`() throws {
     var bytes: [UInt8] = []
-    let (sealing, opening) = ciphers()
     let sizes = [0, 1, 5, 300, Frame.pieceBytes, 17, 0]
     for (call, size) in sizes.enumerated() {
       [UInt8](repeating: UInt8(call), count: size).withUnsafeBytes {
-        sealing.seal(.answer, call: UInt64(call), $0, into: &bytes)
+        Frame.append(.answer, call: UInt64(call), $0, to: &bytes)
       }
     }
     var seed = SystemRandomNumberGenerator()
     for largest in [1, 7, 100, 70_000, .max] {
       var buffer = FrameBuffer()
-      let opening = largest == 1 ? opening : ciphers().opening
       var frames: [Frame] = []
       var rest = bytes[...]
       while !rest.isEmpty {
         let count = min(rest.count, largest == .max ? .max : .random(in: 1...largest, using: &seed))
         try rest.prefix(count).withUnsafeBytes {
-          try buffer.feed($0) { (sealed) throws(LinkFault) in frames.append(try opening.open(frame: sealed)) }
+          try buffer.feed($0) { (bytes) throws(LinkFault) in frames.append(try Frame(bytes)) }
         }
         rest = rest.dropFirst(count)
       }
@@ -57,10 +44,9 @@ extension FrameCipher {
   }
 
   @Test func `a channel is the first byte of a payload`() throws {
-    let (sealing, opening) = ciphers()
     var bytes: [UInt8] = []
-    [5, 6].withUnsafeBytes { sealing.seal(.request, call: .max, channel: .exchange, $0, into: &bytes) }
-    let frame = try opening.open(frame: bytes)
+    [5, 6].withUnsafeBytes { Frame.append(.request, call: .max, channel: .exchange, $0, to: &bytes) }
+    let frame = try bytes.withUnsafeBytes { try Frame(UnsafeRawBufferPointer(rebasing: $0[4...])) }
     #expect(frame.kind == .request && frame.call == .max)
     #expect(frame.payload.first == LinkChannel.exchange.rawValue)
   }

@@ -15,17 +15,19 @@ import Testing
     return peer
   }
 
-  @Test func `one flipped bit anywhere in a frame ends the link`() async throws {
-    try await withStrangers { node, connect in
-      // Length 4, kind 1, call 8, payload 2, tag 16.
-      for place in 0..<31 {
-        let peer = try await peer("x", connect)
-        var frame = await peer.sealed(.request, call: 2, [1, 0])
-        #expect(frame.count == 31)
-        frame[place] ^= 1 << UInt8.random(in: 0...7)
-        await peer.send(frame)
-        // A length that has grown waits for more.
-        await peer.send([UInt8](repeating: 0, count: 70_000))
+  @Test func `one flipped bit anywhere on the wire ends the link`() async throws {
+    try await withWiretap { node, wire, connect in
+      // A record: its head 5, length 4, kind 1, call 8, payload 2, kind of the record 1, tag 16.
+      for place in 0..<37 {
+        let peer = try await peer("x") { try await connect(wire.address) }
+        let bit = UInt8(1) << UInt8.random(in: 0...7)
+        await wire.changeNext { record in
+          #expect(record.count == 37)
+          record[place] ^= bit
+          // A length that has grown waits for more.
+          record += [UInt8](repeating: 0, count: 70_000)
+        }
+        await peer.send(.request, call: 2, [1, 0])
         try await peer.waitsForItsEnd()
         #expect(await peer.frames(.answer).isEmpty)
       }
@@ -33,20 +35,15 @@ import Testing
     }
   }
 
-  @Test("a frame that is repeated, left out, moved or from another link ends the link", arguments: 0..<4)
-  func order(_ fault: Int) async throws {
-    try await withStrangers { node, connect in
-      let (peer, other) = (try await peer("x", connect), try await peer("y", connect))
-      let (first, second) = (await peer.sealed(.ping, call: 2), await peer.sealed(.ping, call: 3))
-      let foreign = await other.sealed(.ping, call: 2)
-      if fault == 0 {
-        await peer.send(first)
-        try await eventually { await peer.frames(.pong).map(\.call) == [1, 2] }
-      }
-      await peer.send([first, second, second + first, foreign][fault])
+  @Test func `a record that is sent again ends the link`() async throws {
+    try await withWiretap { node, wire, connect in
+      let peer = try await peer("x") { try await connect(wire.address) }
+      await wire.changeNext { $0 += $0 }
+      await peer.send(.ping, call: 2)
       try await peer.waitsForItsEnd()
-      #expect(await peer.frames(.pong).map(\.call) == (fault == 0 ? [1, 2] : [1]))
-      #expect(await node.cluster.linked == [MemberName("y")])
+      // The answer to the first one may be lost with the link.
+      #expect(await [[1], [1, 2]].contains(peer.frames(.pong).map(\.call)))
+      try await eventually { await node.cluster.linked.isEmpty }
     }
   }
 
@@ -56,8 +53,8 @@ import Testing
       let peer = try await peer("x", connect)
       switch fault {
       case 0: await peer.send([0xFF, 0xFF, 0xFF, 0xFF])
-      case 1: await peer.send([0, 1, 0, 0x1A])  // 65,562: one more than head, piece and tag.
-      case 2: await peer.send([0, 0, 0, 24])  // One less than head and tag.
+      case 1: await peer.send([0, 1, 0, 0x0A])  // 65,546: one more than head and piece.
+      case 2: await peer.send([0, 0, 0, 8])  // One less than a head.
       case 3: await peer.send(.request, call: 2, [])  // No channel.
       default: await peer.send(.request, call: 2, [9, 1])  // An unknown one.
       }

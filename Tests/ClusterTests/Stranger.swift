@@ -1,5 +1,6 @@
 import EventLoop
 import Gossip
+import TLS
 import Testing
 
 @testable import Cluster
@@ -10,13 +11,12 @@ actor Stranger {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
   private let stream: TCPStream
+  /// Once it has shaken hands.
+  private var secure: TLSStream?
   /// All that came, as it came.
   private(set) var received: [UInt8] = []
   /// Whether the node has closed the connection.
   private(set) var isCutOff = false
-  private(set) var sent: [UInt8] = []
-  private var sealing: FrameCipher?
-  private var opening: FrameCipher?
   private var buffer = FrameBuffer()
   private(set) var frames: [Frame] = []
   /// What the node said of itself.
@@ -29,30 +29,30 @@ actor Stranger {
   }
 
   func startReading() {
-    stream.startReading { event in
+    let open: any DuplexStream = if let secure { secure } else { stream }
+    open.startReading { event in
       self.assumeIsolated { me in
         guard case .bytes(let bytes) = event else { return me.cutOff() }
-        me.received += bytes
-        guard let opening = me.opening else { return }
-        try? me.buffer.feed(bytes) { (sealed) throws(LinkFault) in me.frames.append(try opening.open(frame: sealed)) }
+        if me.secure == nil { me.received += bytes } else { try? me.take(bytes) }
       }
     }
   }
 
-  func stopReading() { stream.stopReading() }
+  func stopReading() { if let secure { secure.stopReading() } else { stream.stopReading() } }
 
   private func cutOff() {
     isCutOff = true
-    stream.close()
+    close()
   }
 
-  func send(_ bytes: [UInt8]) {
-    sent += bytes
-    stream.write(bytes)
-  }
+  /// By TLS, once it has shaken hands.
+  func send(_ bytes: [UInt8]) { if let secure { secure.write(bytes) } else { stream.write(bytes) } }
 
   func endSending() async { try? await stream.shutdownWrite() }
-  func close() { stream.close() }
+  func close() {
+    secure?.close()
+    stream.close()
+  }
 
   /// Waits until the node has closed the connection.
   nonisolated func waitsForItsEnd(within seconds: Int = 10, sourceLocation: SourceLocation = #_sourceLocation)
@@ -66,45 +66,37 @@ actor Stranger {
   /// Introduces itself, with the rest of the handshake.
   func shakeHands(
     as name: String, key: [UInt8] = testKey(1), cluster: String = "test", instance: UInt64 = .random(in: 1 ... .max),
-    protocols: ClosedRange<UInt8> = 1...1
+    protocols: ClosedRange<UInt8> = SWIM.supportedProtocols
   ) async throws {
     let profile = MemberProfile(address: MemberAddress("127.0.0.1:1"), protocols: protocols, startedAt: 1)
-    var handshake = Handshake(
-      .dialler, Introduction(name: MemberName(name), profile: profile, instance: instance),
-      try Keyring(keys: [key], cluster: cluster))
-    send(handshake.opening)
-    startReading()
-    var taken = 0
-    while true {
-      let seen = taken
-      try await eventually { await self.hasNews(after: seen) }
-      if isCutOff && received.count == seen { throw LinkRefusal.notOfThisCluster }
-      let bytes = Array(received[taken...])
-      taken = received.count
-      switch handshake.receive(bytes) {
-      case .needsMore: continue
-      case .send(let answer): send(answer)
-      case .refused(let refusal): throw refusal
-      case .done(_, let peer, let sealing, let opening, let rest):
-        (introduction, self.sealing, self.opening) = (peer, sealing, opening)
-        try rest.withUnsafeBytes {
-          try buffer.feed($0) { (sealed) throws(LinkFault) in frames.append(try opening.open(frame: sealed)) }
-        }
-        return
-      }
+    let exchange = HandshakeExchange(
+      stream, .dialler, Introduction(name: MemberName(name), profile: profile, instance: instance),
+      LinkSecurity(try Keyring(keys: [key], cluster: cluster)), on: loop)
+    let outcome: HandshakeExchange.Outcome
+    do {
+      outcome = try await Task(executorPreference: loop) { try await exchange.run(within: .seconds(60)).get() }.value
+    } catch {
+      cutOff()
+      throw error
     }
+    introduction = outcome.peer
+    secure = exchange.stream
+    try outcome.rest.withUnsafeBytes { try take($0) }
+    startReading()
   }
 
-  private func hasNews(after count: Int) -> Bool { received.count > count || isCutOff }
+  private func take(_ bytes: UnsafeRawBufferPointer) throws {
+    try buffer.feed(bytes) { (bytes) throws(LinkFault) in frames.append(try Frame(bytes)) }
+  }
 
-  /// A frame as it travels; the next of its direction.
-  func sealed(_ kind: Frame.Kind, call: UInt64 = 0, _ payload: [UInt8] = []) -> [UInt8] {
+  /// A frame as it travels within TLS.
+  func framed(_ kind: Frame.Kind, call: UInt64 = 0, _ payload: [UInt8] = []) -> [UInt8] {
     var bytes: [UInt8] = []
-    payload.withUnsafeBytes { sealing!.seal(kind, call: call, $0, into: &bytes) }
+    payload.withUnsafeBytes { Frame.append(kind, call: call, $0, to: &bytes) }
     return bytes
   }
 
-  func send(_ kind: Frame.Kind, call: UInt64 = 0, _ payload: [UInt8] = []) { send(sealed(kind, call: call, payload)) }
+  func send(_ kind: Frame.Kind, call: UInt64 = 0, _ payload: [UInt8] = []) { send(framed(kind, call: call, payload)) }
 
   func frames(_ kind: Frame.Kind) -> [Frame] { frames.filter { $0.kind == kind } }
   nonisolated func gets(_ kind: Frame.Kind, sourceLocation: SourceLocation = #_sourceLocation) async throws {
@@ -116,14 +108,25 @@ actor Stranger {
 func withStrangers(
   limits: LinkLimits = LinkLimits(), _ body: (TestNode, () async throws -> Stranger) async throws -> Void
 ) async throws {
+  try await withWiretap(limits: limits) { node, wire, connect in
+    try await body(node) { try await connect(node.address) }
+  }
+}
+
+/// The same, with a wire in between for those who connect to its address.
+func withWiretap(
+  limits: LinkLimits = LinkLimits(),
+  _ body: (TestNode, Wiretap, @escaping (String) async throws -> Stranger) async throws -> Void
+) async throws {
   try await withCluster(["n"], limits: limits) { nodes, _ in
     let loop = try EventLoop()
     loop.start()
+    let wire = try await Wiretap.make(to: nodes[0].address, on: loop)
     var strangers: [Stranger] = []
     let result: Result<Void, any Error>
     do {
-      try await body(nodes[0]) {
-        strangers.append(try await Stranger(connectingTo: nodes[0].address, on: loop))
+      try await body(nodes[0], wire) {
+        strangers.append(try await Stranger(connectingTo: $0, on: loop))
         return strangers.last!
       }
       result = .success(())
@@ -131,6 +134,7 @@ func withStrangers(
       result = .failure(error)
     }
     for stranger in strangers { await stranger.close() }
+    await wire.close()
     await loop.stop()
     try result.get()
   }

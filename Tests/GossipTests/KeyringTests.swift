@@ -47,6 +47,17 @@ struct KeyringTests {
     #expect(keys.open(packet) == nil)
   }
 
+  @Test("keys are derived for each use and cluster, and are none of the ring's own")
+  func derivation() throws {
+    let keys = try ring(old, new)
+    let all = try [
+      keys.derivedKey(0, label: "a"), keys.derivedKey(1, label: "a"), keys.derivedKey(0, label: "b"),
+      ring(old, cluster: "other").derivedKey(0, label: "a"), old, new,
+    ]
+    #expect(Set(all).count == all.count && all.allSatisfy { $0.count == Keyring.keyBytes })
+    #expect(try ring(new, old).derivedKey(1, label: "a") == all[0], "wherever the key stands")
+  }
+
   @Test("keys of another length are refused, without being repeated")
   func invalidKeys() {
     #expect(throws: Keyring.InvalidKey(reason: "key 2 has 16 bytes, expected 32")) {

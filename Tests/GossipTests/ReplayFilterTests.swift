@@ -24,6 +24,6 @@ struct ReplayFilterTests {
     let key = [UInt8](repeating: 1, count: 32)
     #expect(throws: Keyring.InvalidKey.self) { try Keyring(keys: [key], cluster: String(repeating: "x", count: 256)) }
     let keyring = try Keyring(keys: [key], cluster: String(repeating: "x", count: 255))
-    #expect(keyring.linkKey(0, label: "dialler", salt: []).count == 32)
+    #expect(keyring.derivedKey(0, label: "use").count == 32)
   }
 }

@@ -18,7 +18,7 @@ public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
       precondition((try? MembershipState(decoding: state.encoded())) == state)
     }
   case 2: frames(bytes)
-  case 3: handshake(bytes)
+  case 3: introductions(bytes)
   case 4: values(bytes)
   case 5: membership(bytes)
   default: precondition(keyring.open(bytes) == nil, "bytes of a stranger were opened")
@@ -42,8 +42,6 @@ public func run(_ count: CInt, _ arguments: UnsafeMutablePointer<UnsafeMutablePo
 }
 
 private let keyring = try! Keyring(keys: [[UInt8](repeating: 7, count: 32)], cluster: "fuzz")
-private let me = Introduction(
-  name: MemberName("me"), profile: MemberProfile(address: MemberAddress("127.0.0.1:1")), instance: 1)
 
 /// A stream cut anywhere gives the same frames.
 private func frames(_ bytes: [UInt8]) {
@@ -56,7 +54,10 @@ private func frames(_ bytes: [UInt8]) {
       rest = rest.dropFirst(size)
       let isFine = part.withUnsafeBytes { part in
         do throws(LinkFault) {
-          try buffer.feed(part) { (frame) throws(LinkFault) in frames.append(Array(frame)) }
+          try buffer.feed(part) { (frame) throws(LinkFault) in
+            _ = try? Frame(frame)
+            frames.append(Array(frame))
+          }
           return true
         } catch {
           return false
@@ -70,19 +71,24 @@ private func frames(_ bytes: [UInt8]) {
   if var assembly = try? Assembly(Array(bytes.prefix(64))) { try? assembly.add(bytes.dropFirst(64)) }
 }
 
-/// A stranger gets no further than the random numbers.
-private func handshake(_ bytes: [UInt8]) {
-  for role in [Handshake.Role.dialler, .listener] {
-    var handshake = Handshake(role, me, keyring)
-    var input = bytes
-    loop: while true {
-      switch handshake.receive(input) {
-      case .send: input = []
-      case .done: preconditionFailure("a stranger was let in")
-      case .needsMore, .refused: break loop
+/// What a peer says first, whole and byte by byte; what comes behind it stays.
+private func introductions(_ bytes: [UInt8]) {
+  func take(_ size: Int) -> (Introduction, rest: [UInt8])? {
+    var buffer: [UInt8] = []
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      buffer += rest.prefix(size)
+      rest = rest.dropFirst(size)
+      do {
+        if let introduction = try Introduction.take(from: &buffer) { return (introduction, buffer + rest) }
+      } catch {
+        return nil
       }
     }
+    return nil
   }
+  let (whole, pieces) = (take(bytes.count + 1), take(1))
+  precondition(whole?.0 == pieces?.0 && whole?.rest == pieces?.rest, "an introduction reads differently when it is cut")
 }
 
 /// Arguments and answers of distributed calls, which only peers can send.
