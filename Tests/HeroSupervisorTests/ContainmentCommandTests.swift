@@ -30,7 +30,7 @@ struct ContainmentCommandTests {
       let ready = await node.ready()
       let log = node.log
       let endpoint = try #require(ready, "\(log)")
-      let environment = ["HERO_ENDPOINTS": endpoint, "HERO_DATA_DIR": data]
+      let environment = ["HERO_DATA_DIR": data]
       _ = try await CommandLineTool.run("runner", "register", "r", environment: environment)
       let job = try await CommandLineTool.run(
         "job", "run", "-r", "r", "cat /proc/self/cgroup", environment: environment)

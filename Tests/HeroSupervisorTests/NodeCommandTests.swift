@@ -92,7 +92,7 @@ struct NodeCommandTests {
 
     // Such jobs do not read the API either.
     let open = try await CommandLineTool.run(
-      "rpc", "jobs.list", environment: ["HERO_ENDPOINTS": environment["HERO_ENDPOINTS"] ?? ""])
+      "rpc", "jobs.list", environment: ["HERO_ENDPOINTS": try await node.endpoint()])
     #expect(open.status == 4 && open.error.contains("executors.mine.user is another user than the node's"), "\(open)")
     node.terminate()
     #expect(await node.outcome().status == 0)

@@ -129,6 +129,7 @@ extension Configuration {
     openings.hasAllowedHosts = !api.allowedHosts.isEmpty
     openings.hasCORSOrigins = !api.corsOrigins.isEmpty
     openings.hasTrustedProxies = !api.trustedProxies.isEmpty
+    openings.hasTLS = api.tls != nil
     return openings
   }
 }
