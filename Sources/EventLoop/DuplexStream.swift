@@ -17,6 +17,8 @@ public protocol DuplexStream: AnyObject, Sendable {
   func write(_ bytes: [UInt8])
   /// Returns when little is queued.
   func drained() async throws(UVError)
+  /// Returns when at most `limit` bytes are queued.
+  func drained(to limit: Int) async throws(UVError)
   /// Tells the peer, after what is queued, that nothing more comes. Reading goes on. At most once.
   func shutdownWrite() async throws(UVError)
 

@@ -224,6 +224,11 @@ public final class TLSStream: DuplexStream, @unchecked Sendable {
     if let failure { throw failure.asStreamError }
   }
 
+  public func drained(to limit: Int) async throws(UVError) {
+    try await tcp.drained(to: limit)
+    if let failure { throw failure.asStreamError }
+  }
+
   /// Sends close_notify, then ends the sending half of the connection.
   public func shutdownWrite() async throws(UVError) {
     tcp.loop.preconditionCurrent()
