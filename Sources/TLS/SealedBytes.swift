@@ -34,11 +34,18 @@ final class SealedBytes {
     }
   }
 
-  /// What is to be sent.
-  func takeOutput() -> [UInt8] {
-    defer { output = [] }
-    return output
+  /// Hands on what is to be sent.
+  /// - Returns: how many bytes that were.
+  func send(_ write: ([UInt8]) -> Void) -> Int {
+    let count = output.count
+    guard count > 0 else { return 0 }
+    write(output)
+    // A short buffer serves the next time too, unless whoever writes keeps it.
+    output.removeAll(keepingCapacity: output.capacity <= Self.keptOutputBytes)
+    return count
   }
+
+  private static let keptOutputBytes = 4096
 
   /// Makes room for the records that so many bytes become: at most 22 more for each 16 KiB (RFC 8446, section 5.2), in TLS
   /// 1.2 a few more.

@@ -108,6 +108,8 @@ public final class TLSContext: @unchecked Sendable {
     precondition(isReady, "OpenSSL has not what TLS needs: \(OpenSSLErrors.take().text)")
     SSL_CTX_set_security_level(raw, 2)
     hero_ssl_harden(raw)
+    // Those with keys are few and busy.
+    if keys.isEmpty { hero_ssl_release_buffers(raw) }
     SSL_CTX_set_ex_data(raw, 0, Unmanaged.passUnretained(self).toOpaque())
   }
 

@@ -161,6 +161,8 @@ public final class TLSStream: DuplexStream, @unchecked Sendable {
         let result = SSL_read_ex(ssl, buffer.baseAddress, buffer.count, &count)
         if result == 1 {
           handler?(.bytes(UnsafeRawBufferPointer(rebasing: buffer[..<count])))
+          // Without another look, which would find nothing: records are taken one by one, and each as a whole.
+          if sealed.isEmpty && SSL_pending(ssl) == 0 { return answerPeer() }
           continue
         }
         switch SSL_get_error(ssl, result) {
@@ -213,10 +215,9 @@ public final class TLSStream: DuplexStream, @unchecked Sendable {
   /// - Returns: how many bytes that were.
   @discardableResult
   private func flush() -> Int {
-    let output = sealed.takeOutput()
-    writtenBytes += output.count
-    tcp.write(output)
-    return output.count
+    let count = sealed.send { tcp.write($0) }
+    writtenBytes += count
+    return count
   }
 
   public func drained() async throws(UVError) {
