@@ -1,6 +1,7 @@
 /* Loads an HTTP server with JSON-RPC calls: a given number of them, the next on each connection when the last was answered.
- * Build: cc -O2 http_load.c -o http_load
- * Run:   ./http_load PORT CONNECTIONS CALLS EXPECTED TAG < BODY
+ * Build: cc -O2 http_load.c -o http_load -lssl -lcrypto
+ * Run:   ./http_load PORT CONNECTIONS CALLS EXPECTED TAG [tls] < BODY
+ * With `tls` the connections are made by TLS, before the clock starts; the certificate is not looked at.
  * IDENTIFIER in the body, if it is there, becomes TAG-1, TAG-2 … An answer that is not 200, or without EXPECTED in its
  * body, ends the program with status 1, as does a minute without any answer. So whoever reads the result knows that all
  * calls succeeded, how many they were, and that none is under way any more; which wrk does not tell.
@@ -9,7 +10,9 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +22,7 @@
 #include <unistd.h>
 
 enum { ROOM = 65536, MARK = sizeof "IDENTIFIER" - 1 };
-struct connection { int fd; double sent; size_t used; char in[ROOM]; };
+struct connection { int fd; SSL *tls; double sent; size_t used; char in[ROOM]; };
 
 static char body[ROOM], request[2 * ROOM];
 static size_t body_size;
@@ -36,6 +39,25 @@ static double now(clockid_t clock) {
 static void fail(const char *why, const char *what) {
   fprintf(stderr, "http_load: after %ld answers: %s: %.600s\n", answered, why, what);
   exit(1);
+}
+
+static ssize_t put(struct connection *c, const char *bytes, size_t size) {
+  return c->tls ? SSL_write(c->tls, bytes, size) : write(c->fd, bytes, size);
+}
+
+/* -1: nothing yet; a record of TLS may be incomplete, or be a ticket. */
+static ssize_t take(struct connection *c, char *bytes, size_t room) {
+  if (!c->tls) return read(c->fd, bytes, room);
+  int got = SSL_read(c->tls, bytes, room);
+  if (got > 0) return got;
+  return SSL_get_error(c->tls, got) == SSL_ERROR_WANT_READ ? -1 : 0;
+}
+
+static void secure(struct connection *c, SSL_CTX *context) {
+  c->tls = SSL_new(context);
+  SSL_set_fd(c->tls, c->fd);
+  if (SSL_connect(c->tls) != 1) fail("connect", "no TLS");
+  fcntl(c->fd, F_SETFL, O_NONBLOCK);
 }
 
 static void send_next(struct connection *c) {
@@ -57,11 +79,12 @@ static void send_next(struct connection *c) {
   started++;
   c->used = 0;
   c->sent = now(CLOCK_MONOTONIC);
-  if (write(c->fd, request, size) != (ssize_t)size) fail("write", "the server takes no whole request");
+  if (put(c, request, size) != (ssize_t)size) fail("write", "the server takes no whole request");
 }
 
 static void receive(struct connection *c) {
-  ssize_t got = read(c->fd, c->in + c->used, ROOM - 1 - c->used);
+  ssize_t got = take(c, c->in + c->used, ROOM - 1 - c->used);
+  if (got < 0 && c->tls) return;
   if (got <= 0) fail("read", "the server hung up, or its answer is too big");
   c->used += got;
   c->in[c->used] = 0;
@@ -77,7 +100,8 @@ static void receive(struct connection *c) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6) return 2;
+  if (argc != 6 && argc != 7) return 2;
+  SSL_CTX *context = argc == 7 ? SSL_CTX_new(TLS_client_method()) : 0;
   int count = atoi(argv[2]), poller = epoll_create1(0), one = 1;
   calls = atol(argv[3]);
   expected = argv[4];
@@ -91,6 +115,7 @@ int main(int argc, char **argv) {
     all[n].fd = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(all[n].fd, (struct sockaddr *)&to, sizeof to)) fail("connect", argv[1]);
     setsockopt(all[n].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (context) secure(&all[n], context);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[n]};
     epoll_ctl(poller, EPOLL_CTL_ADD, all[n].fd, &event);
   }
@@ -100,7 +125,11 @@ int main(int argc, char **argv) {
     struct epoll_event events[64];
     int ready = epoll_wait(poller, events, 64, 60000);
     if (ready == 0) fail("no answer", "for a minute");
-    for (int n = 0; n < ready; n++) receive(events[n].data.ptr);
+    for (int n = 0; n < ready; n++) {
+      struct connection *c = events[n].data.ptr;
+      do receive(c);
+      while (c->tls && SSL_pending(c->tls));
+    }
   }
   double seconds = now(CLOCK_MONOTONIC) - start;
   own = now(CLOCK_PROCESS_CPUTIME_ID) - own;

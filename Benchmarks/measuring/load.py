@@ -41,6 +41,7 @@ class Target(typing.NamedTuple):
     apart: list = []
     # Where each call runs a job of the runner `bench`, if it does.
     jobs_at: Node | None = None
+    tls: bool = False
 
 
 def load_in_turn(targets, expected, calls, connections, tag, turn=0, is_coarse=False):
@@ -71,7 +72,8 @@ class _Round:
         self._own.start()
         self._apart.start()
         run = subprocess.run(
-            [os.path.join(PROGRAMS, "http_load"), str(self._target.port), str(connections), str(calls), expected, tag],
+            [os.path.join(PROGRAMS, "http_load"), str(self._target.port), str(connections), str(calls), expected, tag,
+             *(["tls"] if self._target.tls else [])],
             input=json.dumps(self._target.body).encode(), capture_output=True)
         if run.returncode:
             raise SystemExit(f"no figure, as calls failed: {run.stderr.decode(errors='replace').strip()}")

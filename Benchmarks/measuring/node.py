@@ -97,9 +97,10 @@ class Node:
 
 
 class LoneNode(Node):
-    """A node without a cluster, in a temporary directory; `settings` are added to its configuration."""
+    """A node without a cluster, in a temporary directory; `settings` are added to its configuration. With `tls` it speaks
+    HTTPS, and only http_load speaks with it."""
 
-    def __init__(self, binary, runners=None, **settings):
+    def __init__(self, binary, runners=None, tls=False, **settings):
         super().__init__("the node", "127.0.0.1", free_port(), None)
         self.directory = tempfile.mkdtemp(prefix="hero-bench-")
         config = {
@@ -112,6 +113,8 @@ class LoneNode(Node):
             ],
             **settings,
         }
+        if tls:
+            config["api"]["tls"] = certificate(binary, self.directory)
         path = os.path.join(self.directory, "cluster.json")
         with open(path, "w") as f:
             json.dump(config, f)
@@ -146,6 +149,14 @@ class LoneNode(Node):
             self.process.wait(60)
             self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def certificate(binary, directory):
+    """The section `api.tls` for a node at 127.0.0.1."""
+    authority = os.path.join(directory, "authority")
+    for words in (["init", "--out", authority], ["issue", "node", "--authority", authority, "--ip", "127.0.0.1"]):
+        subprocess.run([binary, "cluster", "certs", *words], check=True, stdout=subprocess.DEVNULL)
+    return {"certificate": f"{authority}/node.pem", "key": f"{authority}/node.key"}
 
 
 def resident_mib(pid):

@@ -24,6 +24,7 @@ from . import self_check
 IN_FLIGHT = 16
 CEILING = "fixed answer, 32 connections"
 LISTING, STATUS = "list_runners, 32 connections", "job.status, 32 connections"
+SECURE = "list_runners by TLS, 32 connections"
 ECHO, ECHO_ALONE = "job.run echo, 64 connections", "job.run echo, 1 connection"
 TRUE, TRUE_ALONE = "job.run /bin/true, 64 connections", "job.run /bin/true, 1 connection"
 BACKLOG = f"/bin/true from a filled queue, {IN_FLIGHT} at a time"
@@ -44,7 +45,7 @@ def main():
     figures = Figures(options)
     idle = measure_calls(options, figures)
     starts = measure_starts(options, figures)
-    for figure in (CEILING, LISTING, STATUS, ECHO, ECHO_ALONE, TRUE, TRUE_ALONE, BACKLOG):
+    for figure in (CEILING, LISTING, SECURE, STATUS, ECHO, ECHO_ALONE, TRUE, TRUE_ALONE, BACKLOG):
         figures.show(figure)
     show_ratios(figures)
     for build in options.builds:
@@ -97,6 +98,10 @@ def measure_round(options, figures, nodes, n, stack):
 
     add(CEILING, {"ceiling (C)": Target(port, listing, [limit.pid])}, '"runner-44"]', 100_000, 32)
     ask(LISTING, 50_000, 32, '"runner-44"]', lambda _: listing)
+    # An earlier build may not know it.
+    secure = LoneNode(options.builds[0].binary, tls=True)
+    stack.callback(secure.stop)
+    add(SECURE, {"node": Target(secure.port, listing, [secure.pid], tls=True)}, '"runner-44"]', 50_000, 32)
     ask(STATUS, 50_000, 32, '"completed"', lambda _: status)
     for figure, calls, connections, executor in (
             (ECHO, 10_000, 64, "echo"), (ECHO_ALONE, 4_000, 1, "echo"),
@@ -165,10 +170,12 @@ def show_ratios(figures):
         row(words, [a / b for a, b in zip(figures.of(figure, "node", value), figures.of(of, who, value))], aim)
 
     ratio("list_runners / ceiling: calls/s", LISTING, CEILING, "0.5, better 0.75", "rate")
+    ratio("list_runners by TLS / list_runners: calls/s", SECURE, LISTING, "0.6", "rate", "node")
     ratio("job.status / ceiling: calls/s", STATUS, CEILING, "0.45", "rate")
     ratio("job.run echo / list_runners: calls/s", ECHO, LISTING, "0.167", "rate", "node")
     ratio("/bin/true from a filled queue / ceiling: jobs/s", BACKLOG, BACKLOG, "0.8", "rate")
     ratio("list_runners / ceiling: processor time", LISTING, CEILING, "-", "cpu")
+    ratio("list_runners by TLS / list_runners: processor time", SECURE, LISTING, "-", "cpu", "node")
     ratio("job.status / ceiling: processor time", STATUS, CEILING, "-", "cpu")
     ratio("job.run echo / ceiling: processor time", ECHO, CEILING, "-", "cpu")
     ratio("/bin/true from a filled queue / ceiling: processor time", BACKLOG, BACKLOG, "-", "cpu")
