@@ -77,9 +77,15 @@ public actor HTTPServer {
     let isSecure = tls != nil
     let setup = setup(HostPolicy(allowed: configuration.allowedHosts, isLoopbackListener: address.isLoopback))
     let listener = try TCPListener.listen(on: loop, address: address) { [self] stream in
-      guard let peer = stream.peerAddress else { return stream.close() }
       assumeIsolated {
-        if isSecure { $0.secure(stream, from: peer, setup) } else { $0.accept(stream, from: .address(peer), setup) }
+        if isSecure {
+          $0.secure(stream, setup)
+        } else if let peer = stream.peerAddress {
+          $0.accept(stream, from: .address(peer), setup)
+        } else {
+          // It is gone already.
+          stream.close()
+        }
       }
     }
     listeners.append(listener)
@@ -148,14 +154,17 @@ public actor HTTPServer {
     logger.warning("a connection to the unix socket was refused, its user is not served", metadata: ["uid": "\(uid)"])
   }
 
-  private func secure(_ stream: TCPStream, from peer: SocketAddress, _ setup: ConnectionSetup) {
+  private func secure(_ stream: TCPStream, _ setup: ConnectionSetup) {
     let limit = configuration.maxConnections + configuration.maxRejections
     guard let tls, !isShutDown, connections.count + handshakes.count < limit else { return stream.reset() }
+    let peer = stream.peerAddress
     handshakes.begin(stream, tls) { [self] in
       let stream = $0
+      guard let peer else { return stream.close() }
       assumeIsolated { $0.accept(stream, from: .address(peer), setup) }
     } failed: { [logger] error in
-      logger.debug("TLS handshake failed", metadata: ["peer": "\(peer)", "reason": "\(error)"])
+      logger.debug(
+        "TLS handshake failed", metadata: ["peer": "\(peer?.description ?? "gone")", "reason": "\(error)"])
     }
   }
 

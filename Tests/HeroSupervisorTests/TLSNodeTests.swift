@@ -1,4 +1,5 @@
 import EventLoop
+import Foundation
 import Glibc
 import Logging
 import SupervisorClient
@@ -31,7 +32,10 @@ struct TLSNodeTests {
     _ tls: String = #"{"certificate": "node.pem", "key": "node.key"}"#, cluster: String = "{}"
   ) async throws -> CommandLineTool {
     let config = try files.write(
-      Array(#"{"api": {"listen": "127.0.0.1:0", "tls": \#(tls)}, "cluster": \#(cluster)}"#.utf8), to: "c.json")
+      Array(
+        #"""
+        {"api": {"listen": "127.0.0.1:0", "tls": \#(tls)}, "cluster": \#(cluster), "auth": {"open_methods": true}}
+        """#.utf8), to: "c.json")
     let node = try CommandLineTool(["node", "--name", "n1", "--config", config])
     try node.start()
     return node
@@ -47,11 +51,10 @@ struct TLSNodeTests {
     -> CommandLineTool.Outcome
   {
     let endpoint = try await node.endpoint()
-    let tool = try CommandLineTool(
-      arguments,
-      environment: ["HERO_ENDPOINTS": "https://\(endpoint)", "HERO_DATA_DIR": node.directoryPath].merging(environment) {
-        $1
-      })
+    // The command line shows this key by itself at the unix socket only.
+    let key = FileManager.default.contents(atPath: "\(node.directoryPath)/admin.secret") ?? Data()
+    let own = ["HERO_ENDPOINTS": "https://\(endpoint)", "HERO_SECRET": String(decoding: key, as: UTF8.self)]
+    let tool = try CommandLineTool(arguments, environment: own.merging(environment) { $1 })
     try tool.start()
     return await tool.outcome()
   }
