@@ -23,6 +23,8 @@ public final class BudgetShare: Sendable {
   /// What the same holder has of another budget.
   private let companion: BudgetShare?
   private let holding = Mutex(ByteBudget.Holding.none)
+  /// Whether nothing is held, by nobody known: what almost every request finds and leaves, without the lock.
+  private let isUntouched = Atomic(true)
 
   init(of budget: SharedBudget, with companion: BudgetShare? = nil) {
     self.budget = budget
@@ -57,11 +59,15 @@ public final class BudgetShare: Sendable {
   /// Holds exactly that much.
   /// - Returns: whether there was room; if not, nothing has changed.
   func hold(_ bytes: Int, isKnown: Bool) -> Bool {
-    change { $0 = ByteBudget.Holding(bytes: bytes, isKnown: isKnown) }
+    if bytes == 0, !isKnown, isUntouched.load(ordering: .acquiring) { return true }
+    return change { $0 = ByteBudget.Holding(bytes: bytes, isKnown: isKnown) }
   }
 
   /// Holds exactly so many bytes, for the same holder.
-  func hold(_ bytes: Int) -> Bool { change { $0.bytes = bytes } }
+  func hold(_ bytes: Int) -> Bool {
+    if bytes == 0, isUntouched.load(ordering: .acquiring) { return true }
+    return change { $0.bytes = bytes }
+  }
 
   private func change(_ body: (inout ByteBudget.Holding) -> Void) -> Bool {
     holding.withLock { holding in
@@ -72,6 +78,7 @@ public final class BudgetShare: Sendable {
         guard budget.replace(holding, by: wanted) else { return false }
       }
       holding = wanted
+      isUntouched.store(wanted == .none, ordering: .releasing)
       return true
     }
   }

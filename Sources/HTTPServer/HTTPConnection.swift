@@ -40,6 +40,8 @@ actor HTTPConnection {
 
   private let parser: RequestParser
   private var head: RequestHead?
+  /// Bytes that it holds.
+  private var headBytes = 0
   private var admission: Admission
   private var wantsContinue = false
   /// What could not be parsed because the queue was full; reading is stopped while it is not nil.
@@ -181,6 +183,7 @@ actor HTTPConnection {
       case .head(let head):
         if let refusal = admission.refusal(of: head) { return refuse(refusal) }
         self.head = head
+        headBytes = head.heldBytes
         showsKey = nil
         if case .length(let length) = head.framing, isTooLargeForStranger(Int(length)) {
           return refuse(forWantOf: Int(length))
@@ -204,6 +207,8 @@ actor HTTPConnection {
     wantsContinue = false
     deadlines.stopReading()
     let body = parser.takeBody()
+    let bytes = headBytes + body.count
+    headBytes = 0
     var framing = ResponseFraming(closes: !parser.keepsAlive, leavesBodyOut: head.method == .head)
     framing.isHTTP10 = head.isHTTP10
     if !setup.crossOrigin.isOff { framing.extraFields = setup.crossOrigin.fields(for: head.origin) }
@@ -213,28 +218,25 @@ actor HTTPConnection {
       let request = HTTPRequest(
         method: head.method, target: head.target, headers: head.headers, body: body, peer: peer,
         client: client(of: head), origin: origin(of: head), room: answerShare)
-      if let work = judged(request, framing) { enqueue(work) }
+      enqueueJudged(request, framing, bytes)
     }
     if framing.closes { stopsParsing = true }
-    // What was refused is gone.
-    _ = countRequests()
+    // The bytes of what is answered already are gone.
+    if countsRequests { _ = countRequests() }
   }
 
-  /// What is done with a request; nil when it is refused.
-  private func judged(_ request: HTTPRequest, _ framing: ResponseFraming) -> RequestQueue.Work? {
+  /// Enqueues a request with what is known of its sender, or what it is answered at once.
+  private func enqueueJudged(_ request: HTTPRequest, _ framing: ResponseFraming, _ bytes: Int) {
     guard request.body.count > setup.configuration.strangerRequestBytes, let judge = setup.configuration.keyJudge,
       !senderShowsKey()
-    else { return .request(request, framing, showsKey: showsKey ?? false) }
+    else { return enqueue(.request(request, framing, showsKey: showsKey ?? false), bytes) }
     switch judge.judge(request) {
-    case .needsNoKey: return .request(request, framing, showsKey: false)
-    case .refused(let response): return .answer(response, framing)
+    case .needsNoKey: enqueue(.request(request, framing, showsKey: false), bytes)
+    case .refused(let response): enqueue(.answer(response, framing))
     case .showsKey:
       showsKey = true
-      guard countRequests(besides: request.heldBytes) else {
-        refuse(.noRoom)
-        return nil
-      }
-      return .request(request, framing, showsKey: true)
+      guard countRequests(besides: bytes) else { return refuse(.noRoom) }
+      enqueue(.request(request, framing, showsKey: true), bytes)
     }
   }
 
@@ -248,8 +250,8 @@ actor HTTPConnection {
     return admission.isForLoopback && peer.isLoopback ? .thisMachine : .elsewhere
   }
 
-  private func enqueue(_ work: RequestQueue.Work) {
-    queue.append(work)
+  private func enqueue(_ work: RequestQueue.Work, _ bytes: Int = 0) {
+    queue.append(work, bytes: bytes)
     idleServer.resumeAll()
   }
 
@@ -292,7 +294,7 @@ actor HTTPConnection {
   }
 
   private var heldBytes: Int {
-    (head?.heldBytes ?? 0) + parser.heldBytes + (unparsed?.count ?? 0) + queue.bytes + bytesInHand
+    headBytes + parser.heldBytes + (unparsed?.count ?? 0) + queue.bytes + bytesInHand
   }
 
   private func senderShowsKey() -> Bool {
@@ -331,6 +333,7 @@ actor HTTPConnection {
   /// Lets go of what will not be served.
   private func forgetUnread() {
     head = nil
+    headBytes = 0
     unparsed = nil
     parser.discard()
     _ = countRequests()
@@ -358,8 +361,8 @@ actor HTTPConnection {
   private func serve() async {
     // However it ends, nothing of an answer is left then.
     defer { _ = answerShare.hold(0) }
-    while let work = await next() {
-      var (response, framing) = await answer(work)
+    while let (work, bytes) = await next() {
+      var (response, framing) = await answer(work, bytes)
       guard !isClosed else { return }
       if isDraining { framing.closes = true }
       append(response, framing)
@@ -373,20 +376,20 @@ actor HTTPConnection {
     if !isClosed { await finish() }
   }
 
-  private func answer(_ work: RequestQueue.Work) async -> (HTTPResponse, ResponseFraming) {
+  private func answer(_ work: RequestQueue.Work, _ bytes: Int) async -> (HTTPResponse, ResponseFraming) {
     switch work {
     case .answer(let response, let framing): return (response, framing)
     case .request(let request, let framing, let showsKey):
       counters.requests &+= 1
       isHandling = true
-      bytesInHand = work.heldBytes
+      bytesInHand = bytes
       // Nothing is held yet, so that this needs no room.
       _ = answerShare.hold(0, isKnown: showsKey || setup.configuration.keyJudge == nil)
       if peerEnded { limitHandler() }
       let response = await setup.handler(request)
       isHandling = false
       bytesInHand = 0
-      _ = countRequests()
+      if countsRequests { _ = countRequests() }
       if peerEnded { deadlines.halfClosed(until: .max) }
       let hasRoom = countAnswer(framing.sendsBody(of: response) ? response.body.count : 0, request)
       return (hasRoom ? response : answerForWantOfRoom(), framing)
@@ -394,7 +397,7 @@ actor HTTPConnection {
   }
 
   /// The next request in order; nil when there will be none.
-  private func next() async -> RequestQueue.Work? {
+  private func next() async -> (RequestQueue.Work, Int)? {
     while queue.isEmpty {
       if isClosed || peerEnded || stopsParsing || (isDraining && isBetweenRequests) { return nil }
       if wantsContinue {

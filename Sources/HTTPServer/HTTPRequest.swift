@@ -29,8 +29,8 @@ public struct HTTPRequest: Sendable {
     self.room = room
   }
 
-  /// Bytes of it that are kept in memory.
-  var heldBytes: Int { target.utf8.count + headers.block.count + body.count }
+  /// Whether the client is on this machine.
+  public var isLoopbackPeer: Bool { peer.isLoopback }
 
   /// The target without scheme, authority and query; not percent-decoded.
   public var path: String {

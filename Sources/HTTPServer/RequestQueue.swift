@@ -5,14 +5,12 @@ struct RequestQueue: Sendable {
     case request(HTTPRequest, ResponseFraming, showsKey: Bool)
     /// What the server says by itself.
     case answer(HTTPResponse, ResponseFraming)
+  }
 
-    /// Bytes that it holds of what the client sent.
-    var heldBytes: Int {
-      switch self {
-      case .request(let request, _, _): request.heldBytes
-      case .answer: 0
-      }
-    }
+  /// Something to do, and the bytes that it holds of what the client sent.
+  private struct Entry {
+    let work: Work
+    let bytes: Int
   }
 
   /// Requests behind the one being handled: enough to keep a handler busy, few enough to hold for each connection.
@@ -20,25 +18,26 @@ struct RequestQueue: Sendable {
   /// Bytes of them, beyond which one more request may come but no second.
   private static let maxBytes = 256 * 1024
 
-  private var works: [Work] = []
+  private var entries: [Entry] = []
   /// Bytes of the requests that wait.
   private(set) var bytes = 0
 
-  var isEmpty: Bool { works.isEmpty }
+  var isEmpty: Bool { entries.isEmpty }
   /// Reading must stop.
-  var isFull: Bool { works.count >= Self.maxCount || bytes >= Self.maxBytes }
+  var isFull: Bool { entries.count >= Self.maxCount || bytes >= Self.maxBytes }
   /// Reading may go on: with some distance to `isFull`, so that it does not stop again at once.
-  var hasRoom: Bool { works.count <= Self.maxCount / 2 && bytes < Self.maxBytes }
+  var hasRoom: Bool { entries.count <= Self.maxCount / 2 && bytes < Self.maxBytes }
 
-  mutating func append(_ work: Work) {
-    bytes += work.heldBytes
-    works.append(work)
+  mutating func append(_ work: Work, bytes: Int) {
+    self.bytes += bytes
+    entries.append(Entry(work: work, bytes: bytes))
   }
 
+  /// The first, with the bytes that it holds.
   /// - Precondition: not empty.
-  mutating func removeFirst() -> Work {
-    let work = works.removeFirst()
-    bytes -= work.heldBytes
-    return work
+  mutating func removeFirst() -> (work: Work, bytes: Int) {
+    let entry = entries.removeFirst()
+    bytes -= entry.bytes
+    return (entry.work, entry.bytes)
   }
 }

@@ -41,14 +41,11 @@ public struct Dispatcher<Context: Sendable>: Sendable {
     if let count = scan.calls, count > maximumBatch {
       return answer(.null, .failure(.batchTooBig(limit: maximumBatch, count: count)), method: nil)
     }
-    guard body.count > Cost.free, scan.values <= maximumValues else { return await answer(body, context, room) }
-    let tree = body.count + scan.values * Cost.value
-    guard room.take(tree) else { return answer(.null, .failure(.noRoom), method: nil) }
-    defer { room.giveBack(tree) }
-    return await answer(body, context, room)
-  }
-
-  private func answer(_ body: [UInt8], _ context: Context, _ room: any AnswerRoom) async -> [UInt8]? {
+    // Of more values than there may be none is built.
+    let tree =
+      body.count > Cost.free && scan.values <= maximumValues ? body.count + scan.values * Cost.value : 0
+    guard tree == 0 || room.take(tree) else { return answer(.null, .failure(.noRoom), method: nil) }
+    defer { if tree > 0 { room.giveBack(tree) } }
     let value: JSON
     do { value = try JSON.parse(body, maximumValues: maximumValues) } catch {
       return answer(.null, .failure(.parseError(error)), method: nil)
