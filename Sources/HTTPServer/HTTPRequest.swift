@@ -29,9 +29,6 @@ public struct HTTPRequest: Sendable {
     self.room = room
   }
 
-  /// Whether the client is on this machine.
-  public var isLoopbackPeer: Bool { peer.isLoopback }
-
   /// The target without scheme, authority and query; not percent-decoded.
   public var path: String {
     let start = pathStart
