@@ -34,6 +34,8 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
   public struct Options: Sendable {
     /// A path, or a name to be looked up in the child's `PATH`.
     public var executable: String
+    /// What the list of processes shows as its name; `nil` for the executable.
+    public var name: String?
     /// Without the program's name.
     public var arguments: [String]
     /// `NAME=value`; nothing is inherited.
@@ -49,11 +51,13 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
     public var inherited: [Int32]
 
     public init(
-      executable: String, arguments: [String] = [], environment: [String] = [], workingDirectory: String? = nil,
+      executable: String, name: String? = nil, arguments: [String] = [], environment: [String] = [],
+      workingDirectory: String? = nil,
       stdin: Stream = .null, stdout: Stream = .null, stderr: Stream = .null, newSession: Bool = false,
       inherited: [Int32] = []
     ) {
       self.executable = executable
+      self.name = name
       self.arguments = arguments
       self.environment = environment
       self.workingDirectory = workingDirectory
@@ -91,7 +95,8 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
   public static func spawn(_ options: Options, on loop: EventLoop) throws(UVError) -> ChildProcess {
     loop.preconditionCurrent()
     let operation = "run \(options.executable)"
-    let strings = [options.executable, options.workingDirectory ?? ""] + options.arguments + options.environment
+    let name = options.name ?? options.executable
+    let strings = [options.executable, name, options.workingDirectory ?? ""] + options.arguments + options.environment
     guard strings.allSatisfy({ !$0.utf8.contains(0) }) else {
       throw UVError(code: UVError.invalid, operation: operation)
     }
@@ -108,7 +113,7 @@ public final class ChildProcess: LoopHandle, @unchecked Sendable {
         theirs.append(ends.theirs)
       }
       let pid = Spawn.start(
-        executable, arguments: options.arguments, environment: options.environment,
+        executable, words: [name] + options.arguments, environment: options.environment,
         workingDirectory: options.workingDirectory, newSession: options.newSession,
         descriptors: theirs + options.inherited)
       try UVError.check(pid, operation)

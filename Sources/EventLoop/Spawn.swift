@@ -9,10 +9,12 @@ enum Spawn {
   /// Starts a program in which `descriptors` are its standard streams and those after them; -1 stands for /dev/null.
   ///
   /// It gets the default action for every signal, an empty signal mask, and no other descriptor.
-  /// - Parameter executable: a path, relative to the working directory, or absolute.
+  /// - Parameters:
+  ///   - executable: a path, relative to the working directory, or absolute.
+  ///   - words: the program's name and its arguments.
   /// - Returns: its pid, or a negated errno(3).
   static func start(
-    _ executable: String, arguments: [String], environment: [String], workingDirectory: String?, newSession: Bool,
+    _ executable: String, words: [String], environment: [String], workingDirectory: String?, newSession: Bool,
     descriptors: [Int32]
   ) -> Int32 {
     var attributes = posix_spawnattr_t()
@@ -45,8 +47,8 @@ enum Spawn {
     }
     guard failure == 0 else { return -failure }
     var pid: Int32 = 0
-    failure = withCStrings([executable] + arguments) { arguments in
-      withCStrings(environment) { posix_spawn(&pid, executable, &actions, &attributes, arguments, $0) }
+    failure = withCStrings(words) { words in
+      withCStrings(environment) { posix_spawn(&pid, executable, &actions, &attributes, words, $0) }
     }
     return failure == 0 ? pid : -failure
   }

@@ -69,7 +69,8 @@ public final class Launcher: Sendable {
     order: MemoryFile, id: JobID, directory: String, stdin: ChildProcess.Stream, group: ControlGroups.Group?
   ) -> ChildProcess.Options {
     ChildProcess.Options(
-      executable: "/proc/self/fd/5", arguments: [id.rawValue], environment: [], workingDirectory: directory,
+      executable: "/proc/self/fd/5", name: Self.fileName, arguments: [id.rawValue], environment: [],
+      workingDirectory: directory,
       stdin: stdin, stdout: .pipe, stderr: .pipe, newSession: true,
       inherited: [order.descriptor, life.read, program] + (group.map { [$0.descriptor] } ?? []))
   }

@@ -89,7 +89,8 @@ public actor ProcessGuard {
     guard let command else { return }
     let child = try ChildProcess.spawn(
       ChildProcess.Options(
-        executable: command[0], arguments: Array(command.dropFirst()), environment: [], stdin: .pipe, stdout: .null,
+        executable: command[0], name: "hero-supervisor", arguments: Array(command.dropFirst()), environment: [],
+        stdin: .pipe, stdout: .null,
         stderr: .inherit, newSession: true), on: loop)
     guardian = child
     for pid in launchers { child.stdin?.write(Array("+\(pid)\n".utf8)) }

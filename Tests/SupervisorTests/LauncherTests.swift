@@ -32,12 +32,15 @@ struct LauncherTests {
   @Test("a session and a process group of its own, the directory, and a parent that is not the node")
   func session() async throws {
     try await LaunchFixture.with { fixture in
-      let job = try await fixture.run("echo $$; cut -d' ' -f4-6 /proc/$$/stat; pwd; cat /proc/$PPID/comm")
-      try #require(job.lines.count >= 4)
+      let job = try await fixture.run(
+        "echo $$; cut -d' ' -f4-6 /proc/$$/stat; pwd; cat /proc/$PPID/comm; tr '\\0' ' ' < /proc/$PPID/cmdline")
+      try #require(job.lines.count >= 5)
       let numbers = job.lines[1].split(separator: " ").map(String.init)
       #expect(numbers[1] == job.lines[0] && numbers[2] == job.lines[0], "\(job)")
       #expect(numbers[0] != "\(getpid())")
       #expect(job.lines[2] == fixture.scratch.path && job.lines[3] == "hero-launcher")
+      // An operator sees which job it is of.
+      #expect(job.lines[4] == "hero-launcher job ")
     }
   }
 
