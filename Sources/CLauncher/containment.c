@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -63,6 +64,30 @@ enum step restrict_process(const struct order *order) {
   return 0;
 }
 
+/* Whether a process is the child of another, which a number alone does not say: it may be another process's by now. */
+static int is_child(pid_t child, pid_t parent) {
+  char path[64], text[512];
+  snprintf(path, sizeof path, "/proc/%d/stat", child);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  ssize_t size = read(file, text, sizeof text - 1);
+  close(file);
+  if (size <= 0) return 0;
+  text[size] = 0;
+  /* The name in parentheses may have any character; behind it: the state, and the parent. */
+  char *name_end = strrchr(text, ')');
+  int found = 0;
+  return name_end && sscanf(name_end + 1, " %*c %d", &found) == 1 && found == parent;
+}
+
+/* Kills a process that somebody else may reap meanwhile. */
+static void kill_grandchild(pid_t child, pid_t parent) {
+  int process = syscall(SYS_pidfd_open, child, 0);
+  if (process < 0) return;
+  if (is_child(child, parent)) syscall(SYS_pidfd_send_signal, process, SIGKILL, 0, 0);
+  close(process);
+}
+
 /* Kills the children of a process, and `generations - 1` further generations before them. */
 static void kill_children(pid_t process, int generations) {
   char path[64], text[4096];
@@ -80,7 +105,9 @@ static void kill_children(pid_t process, int generations) {
     pid_t child = strtol(end, &end, 10);
     if (child <= 0) return;
     if (generations > 1) kill_children(child, generations - 1);
-    kill(child, SIGKILL);
+    /* Nobody but this process reaps its own children, so their numbers are theirs. */
+    if (process == getpid()) kill(child, SIGKILL);
+    else kill_grandchild(child, process);
   }
 }
 

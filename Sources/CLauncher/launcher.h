@@ -17,6 +17,7 @@ enum {
   FLAG_IDENTITY = 1,          /* change to `uid` and `gid`, without supplementary groups and capabilities */
   FLAG_NO_NEW_PRIVILEGES = 2, /* prctl(2), PR_SET_NO_NEW_PRIVS */
   FLAG_GROUP = 4,             /* start the job in the control group of GROUP_DESCRIPTOR */
+  FLAG_INNER = 8,             /* behind a wrapper: only execute the command; no node sets this */
 };
 
 /* Where the start of a job failed, for the node's error text. LaunchReport.swift has the same numbers. */

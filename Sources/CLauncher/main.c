@@ -9,7 +9,8 @@
    on to the job's process group.
 
    A wrapper such as bwrap runs with the job's rights, but with the node's environment. Behind it the launcher is run
-   again (`--inner`), and gives the job's environment to the command. */
+   again, with an order that says so (FLAG_INNER), and gives the job's environment to the command. What it does is never
+   decided by its arguments: these have the job's id, which a client chooses. */
 
 #define _GNU_SOURCE
 #include "launcher.h"
@@ -25,6 +26,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -33,6 +35,9 @@
 
 /* A process that cannot be killed (uninterruptible sleep) is left to the node after this time. */
 static const int64_t kill_seconds = 2;
+
+/* The node's nice value, which the job has too. */
+static int node_priority;
 
 static volatile sig_atomic_t is_told_to_end, is_told_to_kill;
 
@@ -116,7 +121,7 @@ static int hand_over(const struct order *order, const struct command *job) {
   int file = memfd_create("order", 0);
   if (file < 0) return -1;
   const char *strings = job->words[0];
-  struct order inner = {.version = ORDER_VERSION, .words = order->words, .variables = order->variables};
+  struct order inner = {.version = ORDER_VERSION, .flags = FLAG_INNER, .words = order->words, .variables = order->variables};
   size_t size = (const char *)order + order->size - strings;
   inner.size = sizeof inner + size;
   if (write(file, &inner, sizeof inner) != (ssize_t)sizeof inner) return -1;
@@ -131,7 +136,7 @@ static int hand_over(const struct order *order, const struct command *job) {
 
 /* In the new process: becomes the job. Returns only if that failed: the step, with errno set. */
 static enum step become_job(struct order *order, const struct command *wrapper, const struct command *job, pid_t parent) {
-  if (setsid() < 0) return STEP_SESSION;
+  if (setsid() < 0 || setpriority(PRIO_PROCESS, 0, node_priority) != 0) return STEP_SESSION;
   enum step failed = restrict_process(order);
   if (failed) return failed;
   /* After the last change of identity, which clears it. */
@@ -188,6 +193,11 @@ static int64_t seconds(void) {
   return time.tv_sec;
 }
 
+/* Signals the job's process group, which is there once its process has made its session. */
+static void signal_job(pid_t job, int number) {
+  if (kill(-job, number) != 0) kill(job, number);
+}
+
 /* Ends what is in the job's control group at once, also what forks faster than it can be found (cgroup.kill). */
 static void kill_group(void) {
   int file = openat(GROUP_DESCRIPTOR, "cgroup.kill", O_WRONLY | O_CLOEXEC);
@@ -226,7 +236,7 @@ static void supervise(struct order *order, pid_t job) {
     if (order->has_ended || is_told_to_kill) {
       if (round == 0) {
         deadline = seconds() + kill_seconds;
-        if (!order->has_ended) kill(-job, SIGKILL);
+        if (!order->has_ended) signal_job(job, SIGKILL);
         if (order->flags & FLAG_GROUP) kill_group();
       }
       kill_descendants(round++);
@@ -241,37 +251,39 @@ static void supervise(struct order *order, pid_t job) {
     }
     if (is_told_to_end) {
       is_told_to_end = 0;
-      kill(-job, SIGTERM);
+      signal_job(job, SIGTERM);
     }
     if (ppoll(&life, 1, 0, &none) > 0) is_told_to_kill = 1;
   }
 }
 
 /* Behind a wrapper: gives the job's environment to the command. */
-static int run_inner(void) {
+static int run_inner(struct order *order) {
   struct command none = {0}, job = {0};
-  struct order *order = map_order(ORDER_DESCRIPTOR);
-  if (!order || read_commands(order, &none, &job) != 0) {
-    fprintf(stderr, "hero-launcher: the wrapper did not pass descriptor 3 on: %s\n", strerror(errno));
-    return 126;
+  if (read_commands(order, &none, &job) == 0) {
+    close_range(ORDER_DESCRIPTOR, ~0U, 0);
+    execute(&job);
   }
-  close_range(ORDER_DESCRIPTOR, ~0U, 0);
-  execute(&job);
-  fprintf(stderr, "hero-launcher: cannot run %s: %s\n", job.words[0], strerror(errno));
+  fprintf(stderr, "hero-launcher: cannot run %s: %s\n", job.words ? job.words[0] : "a job", strerror(errno));
   return errno == ENOENT ? 127 : 126;
 }
 
-int main(int count, char **words) {
-  if (count == 2 && strcmp(words[1], "--inner") == 0) return run_inner();
+int main(void) {
+  struct order *order = map_order(ORDER_DESCRIPTOR);
+  if (!order) {
+    const char *reason = errno == EPROTO ? "it is of another version than its node, which must be started again"
+                                         : "a wrapper must pass descriptor 3 on";
+    fprintf(stderr, "hero-launcher: there is no order from hero-supervisor: %s (%s)\n", reason, strerror(errno));
+    return 126;
+  }
+  if (order->flags & FLAG_INNER) return run_inner(order);
   /* Who runs with the same user id may neither look into it nor trace it. */
   prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_NAME, "hero-launcher");
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  struct order *order = map_order(ORDER_DESCRIPTOR);
-  if (!order) {
-    fprintf(stderr, "hero-launcher is started by hero-supervisor only: %s\n", strerror(errno));
-    return 126;
-  }
+  /* Before what it has to kill; only root may. */
+  node_priority = getpriority(PRIO_PROCESS, 0);
+  setpriority(PRIO_PROCESS, 0, -20);
   struct command wrapper = {0}, job = {0};
   if (read_commands(order, &wrapper, &job) != 0) {
     order->error = errno;

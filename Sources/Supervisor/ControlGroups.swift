@@ -99,7 +99,9 @@ public final class ControlGroups: Sendable {
       let (root, mount) = (fields[3], fields[4])
       guard root == "/" || group == root || group.hasPrefix("\(root)/") else { continue }
       let below = root == "/" ? group : group.dropFirst(root.count)
-      let path = below == "/" || below.isEmpty ? String(mount) : "\(mount)\(below)"
+      var path = below == "/" || below.isEmpty ? String(mount) : "\(mount)\(below)"
+      // Started by a process of an earlier node that had moved there.
+      if path.hasSuffix("/hero-node") { path.removeLast(10) }
       guard !path.contains("/../"), access("\(path)/cgroup.procs", F_OK) == 0 else { continue }
       return path
     }
@@ -121,13 +123,16 @@ public final class ControlGroups: Sendable {
       throw ControlGroupsUnavailable(
         reason: "cannot enable \(value) in \(group): \(UVError(errno: errno, operation: "write").message)")
     }
-    // Processes are in it: this one, and what it has started.
+    // Processes are in it: this one, and what it has started. Others are none of the node's to move.
     let node = "\(group)/hero-node"
     guard mkdir(node, 0o755) == 0 || errno == EEXIST else {
       throw ControlGroupsUnavailable(
         reason: "cannot make \(node): \(UVError(errno: errno, operation: "mkdir").message)")
     }
-    for pid in lines("\(group)/cgroup.procs") { _ = write(pid, to: "\(node)/cgroup.procs") }
+    for pid in lines("\(group)/cgroup.procs").compactMap({ Int32($0) }) {
+      guard pid == getpid() || ProcessTable.entry(pid)?.parent == getpid() else { continue }
+      _ = write("\(pid)", to: "\(node)/cgroup.procs")
+    }
     guard write(value, to: "\(group)/cgroup.subtree_control") else {
       throw ControlGroupsUnavailable(
         reason: "cannot enable \(value) in \(group), other processes are in it")

@@ -81,7 +81,7 @@ public struct ProcessExecutor: Sendable {
     order.forbidsNewPrivileges = !(configuration.allowsNewPrivileges ?? !runsAsOtherUser)
     order.limits = configuration.limits
     if !wrapper.isEmpty {
-      order.wrapper = wrapper + [launcher.path, "--inner"]
+      order.wrapper = wrapper + [launcher.path]
       order.wrapperEnvironment = wrapperEnvironment()
     }
     return order

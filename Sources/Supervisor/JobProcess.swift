@@ -37,6 +37,8 @@ actor JobProcess {
   private var cause: JobEnding?
   private let clock: Timer
   private var openStreams = 0
+  /// After `run`: whether its launcher ended before all of it was gone.
+  private(set) var hasSurvivors = false
   private let streams: Waiters
 
   /// Starts the launcher. On the loop.
@@ -84,9 +86,11 @@ actor JobProcess {
     clock.cancel()
     child.stdin?.close()
     let report = LaunchReport(from: order, command: command)
+    if case .missing = report { hasSurvivors = true }
     if case .failed(let error) = report { return .notStarted(error) }
     if let cause { return cause }
-    guard case .ended(let status, _) = report else { return .lost(signal: end.signal) }
+    guard case .ended(let status, let hasSurvivors) = report else { return .lost(signal: end.signal) }
+    self.hasSurvivors = hasSurvivors
     if status.signal == SIGKILL, let group, group.killedForMemory > 0 { return .outOfMemory }
     return status.signal != 0 ? .signalled(status.signal) : .exited(status.code)
   }
@@ -116,9 +120,14 @@ actor JobProcess {
 
   private func killAll() {
     child.kill(SIGQUIT)
-    // A job with the node's own user id may have stopped its launcher.
+    // A job with the node's own user id may have stopped its launcher, and stop it again and again: then the launcher is
+    // killed itself, and what it leaves comes to the node.
     child.kill(SIGCONT)
+    clock.schedule(after: Self.launcherTime) { [unowned self] in self.assumeIsolated { $0.child.kill(SIGKILL) } }
   }
+
+  /// A launcher that was told to kill gives up after two to three seconds.
+  private static var launcherTime: Duration { .seconds(5) }
 
   private func end(_ cause: JobEnding) {
     guard self.cause == nil else { return }

@@ -44,6 +44,8 @@ public enum Leftovers {
       }
       usleep(found.isEmpty && living.isEmpty ? 2_000 : 10_000)
     }
+    // One that was stopped again and again.
+    for launcher in living where Glibc.kill(launcher.pid, SIGKILL) == 0 { killed.insert(launcher.pid) }
     return killed.count
   }
 

@@ -130,28 +130,33 @@ public actor ProcessGuard {
     if isDue { await killOrphans() }
   }
 
-  /// Kills and reaps the descendants of launchers that were killed; their own children come in the next round.
+  /// Kills and reaps the descendants of launchers that were killed. They come one generation after the other, and may
+  /// fork all the while, so it looks again and again until there are none, for a second at most.
   func killOrphans() async {
     guard isAdopting else { return }
-    for _ in 0..<20 {
-      let found = (try? await loop.blocking { Self.childrenOfThisProcess() }) ?? []
-      var killed = false
-      for entry in found where loop.isOrphan(entry.pid) {
-        if entry.isZombie {
-          loop.reapOrphan(entry.pid)
-        } else if ProcessTable.entry(entry.pid)?.startTicks == entry.startTicks {
-          kill(entry.pid, SIGKILL)
-          killed = true
-          logger.warning("killed a process whose launcher was killed", metadata: ["pid": "\(entry.pid)"])
-        }
+    wakeStopped()
+    let deadline = ContinuousClock.now + .seconds(1)
+    var killed: Set<Int32> = []
+    while ContinuousClock.now < deadline {
+      // On the loop, where children are started: none of its own can be among them.
+      let orphans = ProcessTable.children().filter(loop.isOrphan)
+      if orphans.isEmpty { break }
+      for pid in orphans {
+        kill(pid, SIGKILL)
+        loop.reapOrphan(pid)
+        killed.insert(pid)
       }
-      if !killed { return }
-      try? await loop.sleep(for: .milliseconds(10))
+      try? await loop.sleep(for: .zero)
     }
+    guard !killed.isEmpty else { return }
+    logger.warning("killed processes whose launcher was gone", metadata: ["processes": "\(killed.count)"])
   }
 
-  private nonisolated static func childrenOfThisProcess() -> [ProcessEntry] {
-    let me = getpid()
-    return ProcessTable.pids().compactMap(ProcessTable.entry).filter { $0.parent == me }
+  /// A job that has the node's own user id may have stopped its launcher, which then does not see the job's end.
+  private func wakeStopped() {
+    for pid in launchers {
+      var change = siginfo_t()
+      if waitid(P_PID, id_t(pid), &change, WSTOPPED | WNOHANG) == 0, change.si_signo != 0 { kill(pid, SIGCONT) }
+    }
   }
 }

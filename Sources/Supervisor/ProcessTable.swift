@@ -46,6 +46,21 @@ enum ProcessTable {
     return bytes.split(separator: 0).contains { $0.elementsEqual(assignment.utf8) }
   }
 
+  /// The children of this process, those that have ended and were not reaped among them.
+  static func children() -> [Int32] {
+    guard let tasks = opendir("/proc/self/task") else { return [] }
+    defer { closedir(tasks) }
+    var children: [Int32] = []
+    while let entry = readdir(tasks) {
+      let task = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      guard let bytes = read("/proc/self/task/\(task)/children", limit: 1 << 20) else { continue }
+      children += bytes.split(separator: 0x20).compactMap { Int32(String(decoding: $0, as: UTF8.self)) }
+    }
+    return children
+  }
+
   /// What a process calls itself (prctl(2), PR_SET_NAME), or the name of its program.
   static func name(of pid: Int32) -> String? {
     read("/proc/\(pid)/comm", limit: 64).map { String(decoding: $0.dropLast(), as: UTF8.self) }

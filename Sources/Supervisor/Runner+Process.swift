@@ -44,6 +44,10 @@ extension Runner {
         await process.close()
         throw error
       }
+      if await process.hasSurvivors {
+        await context.processes.killOrphans()
+        context.logger.warning("the launcher of a job ended before all of the job was gone", metadata: ["job": "\(id)"])
+      }
       if await !process.outputEnded(within: Self.timeForOutput) {
         // What a launcher that was killed left behind has become this process's own.
         await context.processes.killOrphans()

@@ -77,11 +77,21 @@ struct LeftoverTests {
   @Test("the processes of a job that killed its launcher are killed by the node, whichever user it has")
   func launcherKilled() async throws {
     try await NodeProcess.run { node async throws in
-      let script = daemons(node, then: "kill -9 $PPID; while :; do sleep 1; done")
+      let again = node.directory.write("setsid sh \(node.directory.path)/again & exit 0", to: "again")
+      let script = daemons(node, then: "setsid sh \(again) & sleep 0.1; kill -9 $PPID; while :; do sleep 1; done")
       let result = try await node.run(job("j", script))
       #expect(result == ["error": "its launcher was killed by signal 9 (SIGKILL)"])
       await expectGone(try await node.pids(in: "pids", count: 4))
+      // The one that never has the same number for long.
+      #expect(await eventually { system("pgrep -f '^sh \(again)$' > /dev/null") != 0 })
       #expect(try await node.run(job("next", "echo next")) == ["success": "next\n"])
+    }
+  }
+
+  @Test("a job that stops its launcher ends all the same")
+  func launcherStopped() async throws {
+    try await NodeProcess.run { node async throws in
+      #expect(try await node.run(job("j", "kill -STOP $PPID; echo end")) == ["success": "end\n"])
     }
   }
 

@@ -16,7 +16,7 @@ struct ContainmentTests {
     "without a parent": "(setsid sh DIR/stay & exec true)",
     "twice without a parent": "(setsid sh -c '(setsid sh DIR/stay & exec true); exec true' & exec true)",
     "deaf to signals": "setsid sh -c \"trap '' TERM HUP INT QUIT; sh DIR/stay\" &",
-    "stopped": "setsid sh -c 'kill -STOP $$; sh DIR/stay' &",
+    "stopped": "setsid sh -c ': > DIR/escaped; kill -STOP $$; sh DIR/stay' &",
     "a new process every millisecond": "setsid sh DIR/again > /dev/null 2>&1 &",
     "many of those": "for i in 1 2 3 4; do setsid sh DIR/again > /dev/null 2>&1 & done",
     "a chain of parents": #"setsid sh -c 'sh -c "sh DIR/stay & sh DIR/stay" & sh DIR/stay' &"#,
@@ -27,8 +27,8 @@ struct ContainmentTests {
     try #require(
       ScratchDirectory.shell(
         """
-        cd '\(directory)' && echo 'while :; do sleep 0.1; done' > stay
-        echo 'setsid sh \(directory)/again & exit 0' > again && chmod 755 .
+        cd '\(directory)' && echo ': > \(directory)/escaped; while :; do sleep 0.1; done' > stay
+        echo ': > \(directory)/escaped; setsid sh \(directory)/again & exit 0' > again && chmod 1777 .
         """))
   }
 
@@ -45,6 +45,7 @@ struct ContainmentTests {
         $0.identity = identity
         $0.forbidsNewPrivileges = identity != nil
       }, during: during)
+    #expect(access("\(directory)/escaped", F_OK) == 0, "\(name): it has not even begun")
     // The launcher has ended: at this moment nothing may be there.
     let left = LaunchFixture.processes(with: directory)
     #expect(left.isEmpty, "\(name): \(left), \(job)")
@@ -99,7 +100,7 @@ struct ContainmentTests {
           killGrace: .seconds(1), on: loop)
         let run = Task(executorPreference: loop) { await process.run(input: nil, timeout: nil) }
         while await process.text.isEmpty { try await loop.sleep(for: .milliseconds(2)) }
-        #expect(!LaunchFixture.processes(with: directory).isEmpty)
+        #expect(access("\(directory)/escaped", F_OK) == 0)
         launcher = nil
         _ = launcher
         let ending = await run.value
@@ -122,6 +123,23 @@ struct ContainmentTests {
         $0.forbidsNewPrivileges = true
       }
       #expect(job.stdout == "still here\n" && job.ending == .exited(0), "\(job)")
+    }
+  }
+
+  @Test("when it stops its launcher again and again")
+  func launcherStopped() async throws {
+    try await LaunchFixture.with { fixture in
+      let stopper = "while :; do kill -STOP $PPID; done"
+      let script = "for i in 1 2 3 4; do sh -c 'while :; do kill -STOP '$PPID'; done' & done; echo here; \(stopper)"
+      let job = try await fixture.run(
+        script,
+        during: { process in
+          while await process.text.isEmpty { try await Task.sleep(for: .milliseconds(2)) }
+          await process.kill("enough")
+        })
+      #expect(job.ending == .stopped("enough"))
+      // In a test no node adopts and kills what the launcher left.
+      ScratchDirectory.shell("pkill -KILL -f '[k]ill -STOP \\$PPID'; pkill -KILL -f '[w]hile :; do kill -STOP'")
     }
   }
 

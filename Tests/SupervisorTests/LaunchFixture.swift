@@ -43,7 +43,8 @@ struct LaunchFixture {
 
   /// Runs a shell script, or another command.
   func run(
-    _ script: String = "", environment: [String] = ["PATH=/usr/local/bin:/usr/bin:/bin"], input: [UInt8]? = nil,
+    _ script: String = "", id: String = "job", environment: [String] = ["PATH=/usr/local/bin:/usr/bin:/bin"],
+    input: [UInt8]? = nil,
     in group: ControlGroups.Group? = nil, order adjust: (inout LaunchOrder) -> Void = { _ in },
     during: (@Sendable (JobProcess) async throws -> Void)? = nil
   ) async throws -> Launched {
@@ -53,7 +54,7 @@ struct LaunchFixture {
     let final = order
     return try await Task(executorPreference: loop) {
       let process = try JobProcess(
-        final, job: JobID(trusted: "job"), in: directory, readsInput: input != nil, by: launcher,
+        final, job: JobID(trusted: id), in: directory, readsInput: input != nil, by: launcher,
         group: group, maxOutputBytes: 1 << 20, killGrace: .milliseconds(200), on: loop)
       let watching = Task(executorPreference: loop) { try await during?(process) }
       let ending = await process.run(input: input, timeout: .seconds(100))
