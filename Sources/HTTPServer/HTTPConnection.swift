@@ -34,7 +34,8 @@ actor HTTPConnection {
   nonisolated var unownedExecutor: UnownedSerialExecutor { setup.loop.asUnownedSerialExecutor() }
   private let stream: any DuplexStream
   private let server: HTTPServer
-  private let peer: HTTPPeer
+  /// Whose connection it is.
+  nonisolated let peer: HTTPPeer
   private let isTrustedProxy: Bool
   private var task: Task<Void, Never>?
 
@@ -247,7 +248,8 @@ actor HTTPConnection {
 
   private func origin(of head: RequestHead) -> RequestOrigin {
     if let field = head.proxyField { return .proxy(field: field) }
-    return admission.isForLoopback && peer.isLoopback ? .thisMachine : .elsewhere
+    // What speaks HTTP/1.0 today is a proxy that was told nothing (nginx's default).
+    return admission.isForLoopback && peer.isLoopback && !head.isHTTP10 ? .thisMachine : .elsewhere
   }
 
   private func enqueue(_ work: RequestQueue.Work, _ bytes: Int = 0) {

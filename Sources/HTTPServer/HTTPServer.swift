@@ -29,6 +29,10 @@ public actor HTTPServer {
   private let handshakes: TLSHandshakes
   private var connections: [ObjectIdentifier: HTTPConnection] = [:]
   private var rejections: [ObjectIdentifier: HTTPConnection] = [:]
+  /// Those over the unix socket, which have a limit of their own: an operator gets in when clients have used up theirs, and
+  /// a process of the node's user cannot use up the node's open files.
+  private var localConnections = 0
+  private static let maxLocalConnections = 64
   private var sweeper: Timer?
   private var shutdownDeadline = UInt64.max
   private var isShutDown = false
@@ -156,7 +160,11 @@ public actor HTTPServer {
 
   private func secure(_ stream: TCPStream, _ setup: ConnectionSetup) {
     let limit = configuration.maxConnections + configuration.maxRejections
-    guard let tls, !isShutDown, connections.count + handshakes.count < limit else { return stream.reset() }
+    let held = connections.count + rejections.count + handshakes.count
+    guard let tls, !isShutDown, held < limit else {
+      handshakes.counters.failed["no_room", default: 0] += 1
+      return stream.reset()
+    }
     let peer = stream.peerAddress
     handshakes.begin(stream, tls) { [self] in
       let stream = $0
@@ -179,19 +187,24 @@ public actor HTTPServer {
       rejections[ObjectIdentifier(connection)] = connection
     } else {
       connections[ObjectIdentifier(connection)] = connection
+      if case .user = peer { localConnections += 1 }
     }
     if connections.count + rejections.count == 1 { startSweeping(every: timeouts.sweepInterval) }
     connection.assumeIsolated { $0.start(refusing: refusal) }
   }
 
   private func isFull(for peer: HTTPPeer) -> Bool {
-    if case .user = peer { return false }
-    return connections.count >= configuration.maxConnections
+    if case .user = peer { return localConnections >= Self.maxLocalConnections }
+    return connections.count - localConnections >= configuration.maxConnections
   }
 
   func remove(_ connection: HTTPConnection, _ counters: ConnectionCounters) {
     let id = ObjectIdentifier(connection)
-    if connections.removeValue(forKey: id) == nil { rejections.removeValue(forKey: id) }
+    if connections.removeValue(forKey: id) == nil {
+      rejections.removeValue(forKey: id)
+    } else if case .user = connection.peer {
+      localConnections -= 1
+    }
     totals.add(counters)
     guard connections.isEmpty else { return }
     if rejections.isEmpty { sweeper?.cancel() }

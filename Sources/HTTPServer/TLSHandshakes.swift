@@ -20,7 +20,7 @@ final class TLSHandshakes {
   private var entries: [ObjectIdentifier: Entry] = [:]
   /// Runs while there are entries.
   private var sweeper: Timer?
-  private(set) var counters = TLSHandshakeStatistics()
+  var counters = TLSHandshakeStatistics()
 
   /// What is read and thrown away of a peer that was told why it was refused.
   private static let maxDiscardedBytes = 65_536

@@ -20,11 +20,16 @@ public struct SecretScan: Sendable {
   public private(set) var id: JSON?
   /// Whether this is a single call that wants no answer.
   public private(set) var isNotification = false
+  private let maximumKeys: Int
+  private var unknownKeys = 0
 
   /// Scans a body until a valid key is found, or to its end.
-  /// - Parameter isKey: asked for each `secret` of `params`: by name, of the one object, of that object by position, and
-  ///   of each call of a batch.
-  public init(_ body: [UInt8], isKey: (String) -> Bool) {
+  /// - Parameters:
+  ///   - maximumKeys: after so many unknown ones no more are looked at.
+  ///   - isKey: asked for each `secret` of `params`: by name, of the one object, of that object by position, and
+  ///     of each call of a batch.
+  public init(_ body: [UInt8], maximumKeys: Int = .max, isKey: (String) -> Bool) {
+    self.maximumKeys = maximumKeys
     body.withUnsafeBytes { bytes in
       var cursor = Cursor(bytes)
       switch cursor.next {
@@ -54,7 +59,8 @@ public struct SecretScan: Sendable {
   private var isDecided: Bool {
     switch finding {
     case .key, .duplicate: true
-    case .unknownKeys, .none: false
+    case .unknownKeys: unknownKeys >= maximumKeys
+    case .none: false
     }
   }
 
@@ -124,6 +130,7 @@ public struct SecretScan: Sendable {
       guard isText, !cursor.isCutOff, cursor.place - value <= Self.longestKey else { continue }
       guard let key = cursor.text(value + 1..<cursor.place - 1), !key.isEmpty else { continue }
       finding = isKey(key) ? .key : .unknownKeys
+      unknownKeys += 1
       if isDecided { return nil }
     }
     return count == 1 ? params : nil

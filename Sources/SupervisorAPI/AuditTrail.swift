@@ -86,6 +86,12 @@ public struct AuditTrail: Sendable {
     }
   }
 
+  /// Tells of a request that was refused for its key before it was a call, or that is none.
+  func refused(_ method: String, key: String, _ peer: HTTPPeer) {
+    let code = JSONRPCError.unauthorizedCode
+    record(AuditEntry(kind: .refusal, key: key, peer: peer, method: method, subjects: [], code: code))
+  }
+
   private func tell(
     _ kind: AuditEntry.Kind, _ method: String, _ params: Params, _ call: APICall, _ keys: Authenticator, code: Int?
   ) {

@@ -49,9 +49,16 @@ public struct Authenticator: Sendable {
 
   private func admit(_ scope: Scope?, secret: String?, _ call: APICall) throws(JSONRPCError) {
     if let given = secret.flatMap({ $0.isEmpty ? nil : $0 }) ?? call.bearer { return try check(given, scope, call) }
-    guard let reason = openMethods.refusal(of: call.origin) else { return }
+    let words = "a key is needed (Authorization: Bearer, or the parameter secret of a call)"
+    if let refusal = refusal(of: call, withoutKey: words) { throw refusal }
+  }
+
+  /// Why a request of which no call carries a key is not served; `nil` if it may be.
+  /// - Parameter words: what is missing.
+  func refusal(of call: APICall, withoutKey words: String) -> JSONRPCError? {
+    guard let reason = openMethods.refusal(of: call.origin) else { return nil }
     if openMethods == .toThisMachine, case .proxy(let field) = call.origin { proxied.refused(call, field: field) }
-    throw .unauthorized("a key is needed (Authorization: Bearer, or the parameter secret of a call)", since: reason)
+    return .unauthorized(words, since: reason)
   }
 
   /// What it counts, for `GET /metrics`.
@@ -69,9 +76,6 @@ public struct Authenticator: Sendable {
 
   /// Whether this is a key of any scope.
   func knows(_ secret: String) -> Bool { !scopes(of: secret).isEmpty }
-
-  /// Whether a request may be served of which no call carries a key.
-  func needsNoKey(_ request: HTTPRequest) -> Bool { openMethods.refusal(of: request.origin) == nil }
 
   private func check(_ secret: String, _ scope: Scope?, _ call: APICall) throws(JSONRPCError) {
     let scopes = scopes(of: secret)

@@ -13,18 +13,20 @@ public struct HTTPEndpoint: Sendable {
   private let document: [UInt8]
   /// Whether answers may miss what other nodes have.
   private let isClustered: Bool
+  private let audit: AuditTrail?
   /// `nil` when the node takes work, else why not.
   private let unreadiness: @Sendable () async -> String?
 
   public init(
     dispatcher: Dispatcher<APICall>, authenticator: Authenticator, metrics: Metrics, document: JSON,
-    isClustered: Bool = false, unreadiness: @escaping @Sendable () async -> String?
+    isClustered: Bool = false, audit: AuditTrail? = nil, unreadiness: @escaping @Sendable () async -> String?
   ) {
     self.dispatcher = dispatcher
     self.authenticator = authenticator
     self.metrics = metrics
     self.document = document.serialized()
     self.isClustered = isClustered
+    self.audit = audit
     self.unreadiness = unreadiness
   }
 
@@ -79,6 +81,9 @@ public struct HTTPEndpoint: Sendable {
 
   private func exposition(_ request: HTTPRequest) async -> HTTPResponse {
     do throws(JSONRPCError) { try authenticator.admit(APICall(request)) } catch {
+      metrics.count(method: nil, code: error.code)
+      let isGiven = Self.bearer(request.headers) != nil
+      audit?.refused("GET /metrics", key: isGiven ? "unknown key" : "no key", request.client)
       var response = HTTPResponse.text("\(error.message)\n", status: 401)
       response.headers.append(("WWW-Authenticate", "Bearer"))
       return response

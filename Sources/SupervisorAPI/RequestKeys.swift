@@ -8,10 +8,15 @@ import JSONRPC
 public struct RequestKeys: KeyJudge {
   private let authenticator: Authenticator
   private let metrics: Metrics
+  private let maximumBatch: Int
+  private let audit: AuditTrail?
 
-  public init(authenticator: Authenticator, metrics: Metrics) {
+  /// - Parameter maximumBatch: of as many calls the keys are looked at; what has more is refused in any case.
+  public init(authenticator: Authenticator, metrics: Metrics, maximumBatch: Int, audit: AuditTrail? = nil) {
     self.authenticator = authenticator
     self.metrics = metrics
+    self.maximumBatch = maximumBatch
+    self.audit = audit
   }
 
   public func showsKey(_ headers: HTTPHeaders) -> Bool {
@@ -21,14 +26,17 @@ public struct RequestKeys: KeyJudge {
   public func judge(_ request: HTTPRequest) -> KeyJudgement {
     // Nobody reads the body of any other.
     guard HTTPEndpoint.isRPC(request) else { return .needsNoKey }
-    let scan = SecretScan(request.body, isKey: authenticator.knows)
+    let scan = SecretScan(request.body, maximumKeys: maximumBatch, isKey: authenticator.knows)
+    let missing = "params.secret or the header Authorization: Bearer is missing"
     switch scan.finding {
     case .key: return .showsKey
     case .duplicate(let error): return refuse(.parseError(error), scan)
     case .unknownKeys, .none:
-      if authenticator.needsNoKey(request) { return .needsNoKey }
-      if case .unknownKeys = scan.finding { return refuse(.unauthorized("the key is not known here"), scan) }
-      return refuse(.unauthorized("params.secret or the header Authorization: Bearer is missing"), scan)
+      guard let error = authenticator.refusal(of: APICall(request), withoutKey: missing) else { return .needsNoKey }
+      var isGiven = HTTPEndpoint.bearer(request.headers) != nil
+      if case .unknownKeys = scan.finding { isGiven = true }
+      audit?.refused("a large request", key: isGiven ? "unknown key" : "no key", request.client)
+      return refuse(isGiven ? .unauthorized("the key is not known here") : error, scan)
     }
   }
 

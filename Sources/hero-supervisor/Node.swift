@@ -188,9 +188,10 @@ actor Node {
   ) async throws -> (HTTPServer, SocketAddress) {
     let api = configuration.api
     let document = SupervisorAPI.openRPCDocument
+    let trail = audit?.trail(hasOnlyLocalKey: !configuration.auth.hasKeys)
     let methods = SupervisorAPI(
       registry: registry, authenticator: auth, maximumResponseBytes: api.maxResponseBytes, document: document,
-      audit: audit?.trail(hasOnlyLocalKey: !configuration.auth.hasKeys))
+      audit: trail)
     let metrics = Metrics(registry: registry) { [weak self] in
       await auth.families + (self?.families(store, registry) ?? [])
     }
@@ -199,7 +200,7 @@ actor Node {
       observer: { metrics.count(method: $0, code: $1) })
     let endpoint = HTTPEndpoint(
       dispatcher: dispatcher, authenticator: auth, metrics: metrics, document: document,
-      isClustered: registry.isClustered
+      isClustered: registry.isClustered, audit: trail
     ) {
       if let reason = await registry.unreadiness { return reason }
       return await store.jobs.unavailability()
@@ -208,7 +209,8 @@ actor Node {
     limits.maxRequestBytes = api.maxRequestBytes
     limits.maxConnections = api.maxConnections
     limits.maxBufferedBytes = api.maxBufferedBytes
-    limits.keyJudge = RequestKeys(authenticator: auth, metrics: metrics)
+    limits.keyJudge = RequestKeys(
+      authenticator: auth, metrics: metrics, maximumBatch: api.maxBatch, audit: trail)
     limits.allowedHosts = api.allowedHosts
     limits.corsOrigins = api.corsOrigins
     limits.trustedProxies = api.trustedProxies

@@ -182,7 +182,7 @@ struct HTTPSTests {
       for (number, client) in silent.enumerated() where number >= limit {
         #expect(try await client.isAtEnd(), "one beyond max_connections and those that are told so is reset")
       }
-      #expect(await fixture.server.statistics.handshakes.failed.isEmpty)
+      #expect(await fixture.server.statistics.handshakes.failed == ["no_room": UInt64(silent.count - limit)])
       for client in silent { client.close() }
       #expect(await eventually { await failures(fixture, "closed") == UInt64(limit) })
       #expect(try await connect(fixture).contains("HTTP/1.1 200"))

@@ -95,6 +95,7 @@ final class CommandLineTool {
 
   /// What it wrote to standard error so far.
   var errorSoFar: String { read("err") }
+  var outputSoFar: String { read("out") }
 
   /// Waits until it has written a text to standard error or output.
   func said(_ text: String) async -> Bool {

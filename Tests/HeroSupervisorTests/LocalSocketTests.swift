@@ -165,6 +165,11 @@ struct LocalSocketTests {
     #expect(await listener.said("got b''\n"), "nothing was sent")
     // The directory of a node that runs as another user: root may call it.
     chown(data, 65534, 65534)
+    // But this key is not that user's.
+    _ = try await CommandLineTool.run("runner", "list", environment: environment)
+    #expect(await listener.said("got b'POST"))
+    #expect(!listener.outputSoFar.contains("Bearer"))
+    chown("\(data)/admin.secret", 65534, 65534)
     _ = try await CommandLineTool.run("runner", "list", environment: environment)
     #expect(await listener.said("Bearer key-77"))
   }

@@ -56,7 +56,7 @@ struct MigrationTests {
     for (url, words) in [
       (server.url("latin"), "its encoding is LATIN1, and must be UTF8"),
       (server.url("nowhere"), "database \"nowhere\" does not exist"),
-      ("postgresql://hero@127.0.0.1:1/hero", "Connection refused"), ("not a url", "missing \"=\" after \"not\""),
+      ("postgresql://hero@127.0.0.1:1/hero", "Connection refused"), ("not a url", "a word in it has no \"=\""),
     ] {
       try await StoreFixture.with(url: url) { fixture in
         do {

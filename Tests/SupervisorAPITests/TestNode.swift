@@ -92,14 +92,16 @@ struct TestNode {
       methods: api.methods, maximumBatch: options.maxBatch, maximumResponseBytes: options.maxResponseBytes,
       observer: { metrics.count(method: $0, code: $1) })
     let endpoint = HTTPEndpoint(
-      dispatcher: dispatcher, authenticator: authenticator, metrics: metrics, document: document
+      dispatcher: dispatcher, authenticator: authenticator, metrics: metrics, document: document,
+      audit: options.audit
     ) {
       if let reason = await registry.unreadiness { return reason }
       return await store.unavailability()
     }
     var limits = options.http
     limits.maxRequestBytes = options.maxRequestBytes
-    limits.keyJudge = RequestKeys(authenticator: api.authenticator, metrics: metrics)
+    limits.keyJudge = RequestKeys(
+      authenticator: api.authenticator, metrics: metrics, maximumBatch: options.maxBatch, audit: options.audit)
     limits.errorBody = HTTPEndpoint.errorBody(maxRequestBytes: options.maxRequestBytes)
     return HTTPServer(loop: loop, configuration: limits, logger: .silent) { await endpoint.answer($0) }
   }

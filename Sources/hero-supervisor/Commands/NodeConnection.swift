@@ -20,7 +20,11 @@ struct NodeConnection: Sendable {
         throw CommandFailure(message: "\(error)", status: .usage)
       }
     }
-    let secret = try options.secret(environment, provesNode: endpoints.allSatisfy { $0.socket != nil })
+    let directory = DataDirectory.absolute(DataDirectory.standard(environment: environment))
+    let provesNode = endpoints.allSatisfy { endpoint in
+      endpoint.socket.map { AdminSecretFile.isOfOwner(ofSocket: $0, in: directory) } ?? false
+    }
+    let secret = try options.secret(environment, provesNode: provesNode)
     let tls = try options.tls(environment, endpoints)
     let loop: EventLoop
     do throws(UVError) { loop = try EventLoop(name: "hero-client") } catch {

@@ -4,6 +4,14 @@ import Glibc
 enum AdminSecretFile {
   static func path(in dataDirectory: String) -> String { "\(dataDirectory)/admin.secret" }
 
+  /// Whether a socket lies in a directory of whoever owns the key: root's own key is not for another user's node.
+  static func isOfOwner(ofSocket socket: String, in dataDirectory: String) -> Bool {
+    var (key, directory) = (stat(), stat())
+    let end = socket.utf8.lastIndex(of: UInt8(ascii: "/"))
+    let parent = end.map { $0 == socket.startIndex ? "/" : String(socket[..<$0]) } ?? "."
+    return stat(path(in: dataDirectory), &key) == 0 && stat(parent, &directory) == 0 && key.st_uid == directory.st_uid
+  }
+
   /// The key of the local node, `nil` when there is none or it belongs to another user.
   static func load(from dataDirectory: String) -> Secret? {
     guard let file = try? FileBytes.read(path(in: dataDirectory), limit: 4096) else { return nil }
