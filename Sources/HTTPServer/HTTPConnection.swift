@@ -17,6 +17,8 @@ struct ConnectionSetup: Sendable {
   let hosts: HostPolicy
   let crossOrigin: CrossOrigin
   let trustedProxies: TrustedProxies
+  /// Whether clients may be strangers: somebody knows keys (`HTTPServerConfiguration.keyJudge`).
+  let hasStrangers: Bool
   let requestBudget: SharedBudget
   let answerBudget: SharedBudget
   let logger: Logger
@@ -363,8 +365,8 @@ actor HTTPConnection {
   private func serve() async {
     // However it ends, nothing of an answer is left then.
     defer { _ = answerShare.hold(0) }
-    while let (work, bytes) = await next() {
-      var (response, framing) = await answer(work, bytes)
+    while let entry = await next() {
+      var (response, framing) = await answer(entry)
       guard !isClosed else { return }
       if isDraining { framing.closes = true }
       append(response, framing)
@@ -378,15 +380,15 @@ actor HTTPConnection {
     if !isClosed { await finish() }
   }
 
-  private func answer(_ work: RequestQueue.Work, _ bytes: Int) async -> (HTTPResponse, ResponseFraming) {
-    switch work {
+  private func answer(_ entry: RequestQueue.Entry) async -> (HTTPResponse, ResponseFraming) {
+    switch entry.work {
     case .answer(let response, let framing): return (response, framing)
     case .request(let request, let framing, let showsKey):
       counters.requests &+= 1
       isHandling = true
-      bytesInHand = bytes
+      bytesInHand = entry.bytes
       // Nothing is held yet, so that this needs no room.
-      _ = answerShare.hold(0, isKnown: showsKey || setup.configuration.keyJudge == nil)
+      _ = answerShare.hold(0, isKnown: showsKey || !setup.hasStrangers)
       if peerEnded { limitHandler() }
       let response = await setup.handler(request)
       isHandling = false
@@ -399,7 +401,7 @@ actor HTTPConnection {
   }
 
   /// The next request in order; nil when there will be none.
-  private func next() async -> (RequestQueue.Work, Int)? {
+  private func next() async -> RequestQueue.Entry? {
     while queue.isEmpty {
       if isClosed || peerEnded || stopsParsing || (isDraining && isBetweenRequests) { return nil }
       if wantsContinue {

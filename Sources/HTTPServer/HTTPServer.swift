@@ -114,7 +114,8 @@ public actor HTTPServer {
     ConnectionSetup(
       loop: loop, configuration: configuration, timeouts: timeouts, hosts: hosts,
       crossOrigin: CrossOrigin(origins: configuration.corsOrigins),
-      trustedProxies: TrustedProxies(configuration.trustedProxies), requestBudget: requestBudget,
+      trustedProxies: TrustedProxies(configuration.trustedProxies),
+      hasStrangers: configuration.keyJudge != nil, requestBudget: requestBudget,
       answerBudget: answerBudget, logger: logger, handler: handler)
   }
 

@@ -8,7 +8,7 @@ struct RequestQueue: Sendable {
   }
 
   /// Something to do, and the bytes that it holds of what the client sent.
-  private struct Entry {
+  struct Entry: Sendable {
     let work: Work
     let bytes: Int
   }
@@ -33,11 +33,10 @@ struct RequestQueue: Sendable {
     entries.append(Entry(work: work, bytes: bytes))
   }
 
-  /// The first, with the bytes that it holds.
   /// - Precondition: not empty.
-  mutating func removeFirst() -> (work: Work, bytes: Int) {
+  mutating func removeFirst() -> Entry {
     let entry = entries.removeFirst()
     bytes -= entry.bytes
-    return (entry.work, entry.bytes)
+    return entry
   }
 }

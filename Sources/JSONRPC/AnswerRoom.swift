@@ -1,7 +1,9 @@
 /// Room for what one request has built for it, of a budget that all requests share.
 ///
 /// What was taken for an answer is not given back here: its owner knows when the answer has gone out.
-public protocol AnswerRoom: Sendable {
+///
+/// Of objects only: a reference goes through the functions of a call for less than a value of any size.
+public protocol AnswerRoom: AnyObject, Sendable {
   /// Takes so many bytes more.
   /// - Returns: whether there was room; if not, nothing has changed.
   func take(_ bytes: Int) -> Bool
@@ -9,7 +11,7 @@ public protocol AnswerRoom: Sendable {
 }
 
 /// As much room as anybody wants.
-public struct UnboundedRoom: AnswerRoom {
+public final class UnboundedRoom: AnswerRoom {
   public init() {}
   public func take(_ bytes: Int) -> Bool { true }
   public func giveBack(_ bytes: Int) {}
