@@ -92,6 +92,7 @@ actor Node {
       }
     } catch {
       await processes.close()
+      groups?.remove()
       await store.close()
       throw error
     }
