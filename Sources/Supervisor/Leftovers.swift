@@ -34,7 +34,10 @@ public enum Leftovers {
     var killed: Set<Int32> = []
     for attempt in 0..<100 {
       let found = processes(of: instance)
-      living = living.filter { ProcessTable.entry($0.pid)?.startTicks == $0.startTicks }
+      // One that has ended waits for its new parent to reap it, which is nobody's business here.
+      living = living.filter { launcher in
+        ProcessTable.entry(launcher.pid).map { !$0.isZombie && $0.startTicks == launcher.startTicks } ?? false
+      }
       if found.isEmpty && living.isEmpty && attempt > 0 { break }
       for process in found {
         killed.insert(process.pid)
