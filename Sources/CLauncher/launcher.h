@@ -63,7 +63,7 @@ struct command {
    Returns the step that failed, with errno set, or 0. */
 enum step restrict_process(const struct order *order);
 
-/* Kills all processes that descend from this one: its children, and from the second round on theirs. */
+/* Kills all processes that descend from this one: its children, and from the third round on theirs. */
 void kill_descendants(int round);
 
 #endif

@@ -163,7 +163,7 @@ public actor HTTPServer {
     let limit = configuration.maxConnections + configuration.maxRejections
     let held = connections.count + rejections.count + handshakes.count
     guard let tls, !isShutDown, held < limit else {
-      handshakes.counters.failed["no_room", default: 0] += 1
+      handshakes.noteNoRoom()
       return stream.reset()
     }
     let peer = stream.peerAddress

@@ -20,7 +20,7 @@ final class TLSHandshakes {
   private var entries: [ObjectIdentifier: Entry] = [:]
   /// Runs while there are entries.
   private var sweeper: Timer?
-  var counters = TLSHandshakeStatistics()
+  private(set) var counters = TLSHandshakeStatistics()
 
   /// What is read and thrown away of a peer that was told why it was refused.
   private static let maxDiscardedBytes = 65_536
@@ -59,6 +59,9 @@ final class TLSHandshakes {
       linger(id, error)
     }
   }
+
+  /// A connection was reset, since too many are open or in their handshake.
+  func noteNoRoom() { counters.failed["no_room", default: 0] += 1 }
 
   /// Ends all that is under way.
   func closeAll() {

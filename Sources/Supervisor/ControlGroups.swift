@@ -87,10 +87,10 @@ public final class ControlGroups: Sendable {
 
   /// The group that this process is in, as a directory.
   private static func own() throws(ControlGroupsUnavailable) -> String {
-    guard let group = lines("/proc/self/cgroup").first(where: { $0.hasPrefix("0::/") })?.dropFirst(3) else {
+    guard let group = KernelFiles.lines("/proc/self/cgroup").first(where: { $0.hasPrefix("0::/") })?.dropFirst(3) else {
       throw ControlGroupsUnavailable(reason: "this system has no control groups of version 2")
     }
-    for line in lines("/proc/self/mountinfo") {
+    for line in KernelFiles.lines("/proc/self/mountinfo") {
       // proc(5): id, parent, device, root, mount point, options, …, "-", type, …
       let fields = line.split(separator: " ")
       guard let dash = fields.firstIndex(of: "-"), dash + 1 < fields.count, fields[dash + 1] == "cgroup2",
@@ -111,7 +111,8 @@ public final class ControlGroups: Sendable {
 
   /// Shares out resources to the groups below one.
   private static func enable(_ controllers: Set<String>, in group: String) throws(ControlGroupsUnavailable) {
-    let available = Set(lines("\(group)/cgroup.controllers").first?.split(separator: " ").map(String.init) ?? [])
+    let available = Set(
+      KernelFiles.lines("\(group)/cgroup.controllers").first?.split(separator: " ").map(String.init) ?? [])
     let missing = controllers.subtracting(available).sorted()
     guard missing.isEmpty else {
       throw ControlGroupsUnavailable(
@@ -129,7 +130,7 @@ public final class ControlGroups: Sendable {
       throw ControlGroupsUnavailable(
         reason: "cannot make \(node): \(UVError(errno: errno, operation: "mkdir").message)")
     }
-    for pid in lines("\(group)/cgroup.procs").compactMap({ Int32($0) }) {
+    for pid in KernelFiles.lines("\(group)/cgroup.procs").compactMap({ Int32($0) }) {
       guard pid == getpid() || ProcessTable.entry(pid)?.parent == getpid() else { continue }
       _ = write("\(pid)", to: "\(node)/cgroup.procs")
     }
@@ -142,7 +143,7 @@ public final class ControlGroups: Sendable {
   /// Kills what is in the groups of jobs, and removes them.
   private func clear() {
     for attempt in 0..<200 {
-      let names = Self.names(in: path)
+      let names = KernelFiles.directories(in: path)
       if names.isEmpty { return }
       if attempt.isMultiple(of: 20) { _ = Self.write("1", to: "\(path)/cgroup.kill") }
       for name in names { Self.remove("\(path)/\(name)") }
@@ -153,23 +154,8 @@ public final class ControlGroups: Sendable {
   /// Removes a group, with groups that its processes made in it.
   private static func remove(_ path: String) {
     guard rmdir(path) != 0, errno == EBUSY || errno == ENOTEMPTY else { return }
-    for name in names(in: path) { remove("\(path)/\(name)") }
+    for name in KernelFiles.directories(in: path) { remove("\(path)/\(name)") }
     rmdir(path)
-  }
-
-  /// The groups in a group.
-  private static func names(in path: String) -> [String] {
-    guard let listing = opendir(path) else { return [] }
-    defer { closedir(listing) }
-    var names: [String] = []
-    while let entry = readdir(listing) {
-      guard entry.pointee.d_type == UInt8(DT_DIR) else { continue }
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != "." && name != ".." { names.append(name) }
-    }
-    return names
   }
 
   // MARK: Jobs
@@ -182,7 +168,8 @@ public final class ControlGroups: Sendable {
 
     /// How many processes the kernel killed for their memory.
     var killedForMemory: Int {
-      lines("\(path)/memory.events").first { $0.hasPrefix("oom_kill ") }.flatMap { Int($0.dropFirst(9)) } ?? 0
+      KernelFiles.lines("\(path)/memory.events").first { $0.hasPrefix("oom_kill ") }.flatMap { Int($0.dropFirst(9)) }
+        ?? 0
     }
 
     /// Removes it. What is still in it, since its launcher was killed, is killed first. Blocking.
@@ -231,17 +218,6 @@ public final class ControlGroups: Sendable {
     }
     return text.withCString { Glibc.write(file, $0, strlen($0)) } == text.utf8.count
   }
-}
-
-/// The lines of a small file of the kernel; none when it cannot be read.
-private func lines(_ path: String) -> [String] {
-  let file = open(path, O_RDONLY | O_CLOEXEC)
-  guard file >= 0 else { return [] }
-  defer { close(file) }
-  var bytes: [UInt8] = []
-  var chunk = [UInt8](repeating: 0, count: 16_384)
-  while case let count = read(file, &chunk, chunk.count), count > 0 { bytes += chunk[..<count] }
-  return bytes.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
 }
 
 /// Why jobs get no control groups.

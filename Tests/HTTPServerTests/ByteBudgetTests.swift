@@ -52,7 +52,7 @@ struct ByteBudgetTests {
     "whatever holders do, the sums are those of what they hold, and within the limits",
     arguments: 1...3 as ClosedRange<UInt64>)
   func sums(seed: UInt64) {
-    var random = Seeded(state: seed)
+    var random = SplitMix(state: seed)
     let budget = Box(ByteBudget(limit: 1000, strangerLimit: 200))
     var holdings = Array(repeating: ByteBudget.Holding.none, count: 20)
     for _ in 0..<20_000 {
@@ -104,17 +104,4 @@ private final class Box {
   func replace(_ old: ByteBudget.Holding, by new: ByteBudget.Holding) -> Bool { budget.replace(old, by: new) }
 
   subscript<Value>(dynamicMember path: KeyPath<ByteBudget, Value>) -> Value { budget[keyPath: path] }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Seeded: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
 }

@@ -51,7 +51,7 @@ struct TestNode {
     let registry = RunnerRegistry(
       context: RunnerContext(
         loop: loop, store: store, executors: try Executors(options.executors), settings: settings,
-        processes: ProcessGuard(loop: loop, command: nil, logger: .silent), launcher: try .ofTests(),
+        processes: ProcessGuard(loop: loop, command: nil, logger: .silent), launcher: try Launcher(),
         workspaces: try Workspaces(at: "\(directory.path)/work", loop: loop, logger: .silent), logger: .silent),
       configured: options.runners)
     try await registry.recover()

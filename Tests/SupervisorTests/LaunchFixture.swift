@@ -36,7 +36,7 @@ struct LaunchFixture {
     let loop = try EventLoop()
     loop.start()
     var failure: (any Error)?
-    do { try await body(LaunchFixture(loop: loop, launcher: try .ofTests())) } catch { failure = error }
+    do { try await body(LaunchFixture(loop: loop, launcher: try Launcher())) } catch { failure = error }
     await loop.stop()
     if let failure { throw failure }
   }

@@ -19,7 +19,7 @@ struct RunnerTests {
       let context = RunnerContext(
         loop: loop, store: store, executors: try Executors(),
         settings: JobSettings(node: NodeName(trusted: "n"), instance: "i"),
-        processes: ProcessGuard(loop: loop, command: nil, logger: logger), launcher: try .ofTests(),
+        processes: ProcessGuard(loop: loop, command: nil, logger: logger), launcher: try Launcher(),
         workspaces: try Workspaces(at: scratch.path, loop: loop, logger: logger), logger: logger)
       let queue = JobQueue(name: QueueName(trusted: "q"), loop: loop)
       let settings = RunnerSettings(name: RunnerName(trusted: "r"), queue: queue.name)

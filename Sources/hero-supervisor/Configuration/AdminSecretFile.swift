@@ -1,4 +1,5 @@
 import Glibc
+import SupervisorClient
 
 /// `admin.secret` in the data directory: the key of a node that was given none, readable by its owner only (0600).
 enum AdminSecretFile {
@@ -6,10 +7,8 @@ enum AdminSecretFile {
 
   /// Whether a socket lies in a directory of whoever owns the key: root's own key is not for another user's node.
   static func isOfOwner(ofSocket socket: String, in dataDirectory: String) -> Bool {
-    var (key, directory) = (stat(), stat())
-    let end = socket.utf8.lastIndex(of: UInt8(ascii: "/"))
-    let parent = end.map { $0 == socket.startIndex ? "/" : String(socket[..<$0]) } ?? "."
-    return stat(path(in: dataDirectory), &key) == 0 && stat(parent, &directory) == 0 && key.st_uid == directory.st_uid
+    var key = stat()
+    return stat(path(in: dataDirectory), &key) == 0 && key.st_uid == SocketOwner.owner(ofDirectoryOf: socket)
   }
 
   /// The key of the local node, `nil` when there is none or it belongs to another user.
