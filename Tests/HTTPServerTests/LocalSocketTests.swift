@@ -72,4 +72,22 @@ struct LocalSocketTests {
       stranger.close()
     }
   }
+
+  @Test("has a limit of its own, so that one user's processes cannot use up the open files")
+  func own() async throws {
+    try await withSocket { fixture, path in
+      let held = try await Task(executorPreference: fixture.loop) {
+        var held: [LocalStream] = []
+        for _ in 0..<64 { held.append(try await LocalStream.connect(to: path, on: fixture.loop)) }
+        return held
+      }.value
+      let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+      let refused = try await ask(request, at: path, fixture)
+      #expect(refused.hasPrefix("HTTP/1.1 503"), "\(refused)")
+      // They take no connection of TCP clients, and make room when they end.
+      #expect(try await fixture.ask("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 200)
+      fixture.loop.execute { for stream in held { stream.close() } }
+      #expect(await eventually { (try? await ask(request, at: path, fixture).hasPrefix("HTTP/1.1 200")) == true })
+    }
+  }
 }

@@ -70,4 +70,15 @@ struct TrustedProxyTests {
       }
     }
   }
+
+  @Test("what speaks HTTP/1.0 is not of this machine: a proxy that was told nothing does")
+  func oldVersion() async throws {
+    try await ServerFixture.run {
+      .text("\($0.origin)")
+    } _: { (fixture) async throws in
+      for (version, expected) in [("1.1", "thisMachine"), ("1.0", "elsewhere")] {
+        #expect(try await fixture.ask("GET / HTTP/\(version)\r\nHost: localhost\r\n\r\n").text == expected)
+      }
+    }
+  }
 }

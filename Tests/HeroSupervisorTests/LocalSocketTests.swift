@@ -10,7 +10,10 @@ import Testing
 struct LocalSocketTests {
   private func startNode(_ arguments: String..., in directory: String? = nil) async throws -> CommandLineTool {
     let place = directory.map { ["--data-dir", $0] } ?? []
-    let node = try CommandLineTool(["node", "--api", "127.0.0.1:0", "--name", "n1"] + place + arguments)
+    // One that is killed cannot remove its control group.
+    let node = try CommandLineTool(
+      ["node", "--api", "127.0.0.1:0", "--name", "n1"] + place + arguments,
+      environment: ["HERO_JOBS_CONTROL_GROUPS": "false"])
     try node.start()
     _ = try await node.endpoint()
     return node

@@ -138,15 +138,17 @@ struct TLSNodeTests {
     let context = try TLSContext.client(servers: authority.trusted())
     let clients = 8
     let stopped = Flag()
+    let counts = Counts(clients)
     let load = Task {
       try await withThrowingTaskGroup(of: Int.self) { group in
-        for _ in 0..<clients {
+        for number in 0..<clients {
           group.addTask {
             let client = SupervisorClient(endpoints: [endpoint], tls: context, loop: loop)
             var calls = 0
             while !stopped.isSet {
               _ = try await client.call("list_runners", timeout: .seconds(60))
               calls += 1
+              counts.add(to: number)
             }
             await client.close()
             return calls
@@ -164,6 +166,7 @@ struct TLSNodeTests {
       node.hangUp()
       #expect(
         await eventually { node.errorSoFar.matches(of: /the certificate of the API was read again/).count == n })
+      #expect(await counts.haveAllGrown(), "each client goes on after the reload")
     }
     #expect(try await metric("hero_tls_certificate_expiry_timestamp_seconds", observer) == expected)
     let fresh = try await Program.run(
@@ -178,6 +181,7 @@ struct TLSNodeTests {
       "openssl", ["s_client", "-connect", "\(endpoint.authority)", "-CAfile", "\(files.path)/ca.pem"])
     #expect(kept.output.contains("subject=CN = node-10") && kept.output.contains("Verify return code: 0"))
 
+    #expect(await counts.haveAllGrown())
     stopped.set()
     #expect(try await load.value > 10 * clients, "no call failed, and there were calls between the reloads")
     // Theirs, the observer's, and two of openssl's: nobody had to connect again.
@@ -308,4 +312,17 @@ private final class Flag: Sendable {
   private let value = Atomic(false)
   var isSet: Bool { value.load(ordering: .relaxed) }
   func set() { value.store(true, ordering: .relaxed) }
+}
+
+/// Calls that each of some clients has made.
+private final class Counts: Sendable {
+  private let counts: Mutex<[Int]>
+  init(_ clients: Int) { counts = Mutex([Int](repeating: 0, count: clients)) }
+  func add(to client: Int) { counts.withLock { $0[client] += 1 } }
+
+  /// Waits until each client has made another call.
+  func haveAllGrown() async -> Bool {
+    let before = counts.withLock { $0 }
+    return await eventually { zip(before, counts.withLock { $0 }).allSatisfy { $0 < $1 } }
+  }
 }

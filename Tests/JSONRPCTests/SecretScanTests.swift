@@ -86,6 +86,21 @@ struct SecretScanTests {
     #expect(error.line == parsers?.line && error.column == parsers?.column)
   }
 
+  @Test("no more unknown keys are looked at than a batch may have calls")
+  func guesses() {
+    let batch = "[" + (0..<50).map { #"{"params":{"secret":"guess\#($0)"}}"# }.joined(separator: ",") + "]"
+    var asked = 0
+    let scan = SecretScan(Array(batch.utf8), maximumKeys: 10) { _ in
+      asked += 1
+      return false
+    }
+    #expect(Self.outcome(scan) == .unknown)
+    #expect(asked == 10)
+    // A key among the first is found all the same.
+    let tenth = SecretScan(Array(batch.utf8), maximumKeys: 10) { $0 == "guess9" }
+    #expect(Self.outcome(tenth) == .key)
+  }
+
   @Test("the id of a refused call comes back, and a notification is known as one")
   func ids() {
     func scan(_ text: String) -> SecretScan { SecretScan(Array(text.utf8)) { _ in false } }
@@ -140,15 +155,11 @@ struct SecretScanTests {
 
   /// Requests of few words, so that they often have what matters.
   private struct Random {
-    var state: UInt64
+    private var generator: SplitMix64
 
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var z = state
-      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      return z ^ (z >> 31)
-    }
+    init(state: UInt64) { generator = SplitMix64(state: state) }
+
+    mutating func next() -> UInt64 { generator.next() }
 
     mutating func byte() -> UInt8 { Array(#"{}[]",:\ K"#.utf8)[Int(next() % 10)] }
 

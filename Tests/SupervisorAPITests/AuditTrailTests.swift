@@ -115,6 +115,27 @@ struct AuditTrailTests {
     }
   }
 
+  @Test("has refusals that are no calls: of the metrics, and of large requests before they are parsed")
+  func refusalsBesideCalls() async throws {
+    try await run(open: false) { node, record in
+      for headers in [[], ["Authorization: Bearer guess-79"]] {
+        let answer = try await node.exchange("GET", "/metrics", headers: headers)
+        #expect(answer.status == 401)
+      }
+      let payload = String(repeating: "x", count: 100_000)
+      for secret in ["", #""secret":"guess-80","#] {
+        let body = #"{"jsonrpc":"2.0","id":1,"method":"job.run","params":{\#(secret)"job":"\#(payload)"}}"#
+        let answer = try await node.post(body)
+        #expect(answer.text.contains("-32001"))
+      }
+      #expect(
+        record.take() == [
+          "no key GET /metrics: -32001", "unknown key GET /metrics: -32001", "no key a large request: -32001",
+          "unknown key a large request: -32001",
+        ])
+    }
+  }
+
   @Test("has one entry for each call of a batch, notifications too")
   func batch() async throws {
     try await run { node, record in
