@@ -71,10 +71,18 @@ final class CommandLineTool {
       posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "\(directory.path)/err", O_WRONLY, 0)
     }
     posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1)
+    // Threads of the shared pool block all signals, and some programs leave that as they find it (nginx).
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    posix_spawnattr_setsigmask(&attributes, &signals)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     let words = ([program] + arguments).map { strdup($0) } + [nil]
     let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
     defer { for word in words + variables { free(word) } }
-    let code = posix_spawn(&pid, program, &actions, nil, words, variables)
+    let code = posix_spawn(&pid, program, &actions, &attributes, words, variables)
     guard code == 0 else {
       pid = 0
       throw POSIXError(POSIXErrorCode(rawValue: code) ?? .ENOENT)

@@ -131,7 +131,7 @@ struct ContainmentTests {
       let directory = fixture.scratch.path
       try #require(
         ScratchDirectory.shell("echo 'while :; do kill -STOP $1; done' > '\(directory)/stopper'"))
-      let script = "for i in 1 2 3 4; do sh \(directory)/stopper $PPID & done; echo here; wait"
+      let script = "for i in 1 2 3 4; do sh \(directory)/stopper $PPID > /dev/null 2>&1 & done; echo here; wait"
       let job = try await fixture.run(
         script,
         during: { process in
