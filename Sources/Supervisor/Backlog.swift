@@ -5,6 +5,9 @@
 /// one that the store calls running and that no runner of this queue holds. It may run on the node that owned the runner
 /// before, or be on its way back into the queue; either way what stands behind it must not overtake it. So what the store
 /// says of a runner (`Snapshot`) is applied as a whole: first what waits is inserted, then slots become free.
+///
+/// Where each node has a store of its own, a former owner transfers what waits there in order, and says what it still runs
+/// (`Transfer`): until all has come, nothing starts that is behind what has come.
 struct Backlog: Sendable {
   /// A job that waits.
   struct Ticket: Hashable, Sendable {
@@ -20,6 +23,12 @@ struct Backlog: Sendable {
   struct Start: Hashable, Sendable {
     let ticket: Ticket
     let runner: RunnerName
+  }
+
+  /// Jobs of a runner that come from a node which had it before.
+  struct Transfer: Hashable, Sendable {
+    let runner: RunnerName
+    let giver: NodeName
   }
 
   private struct Slots {
@@ -54,6 +63,10 @@ struct Backlog: Sendable {
   /// For each reading of the store that is under way the jobs that were held since it began.
   private var readings: [Int: Set<JobID>] = [:]
   private var lastReading = 0
+  /// The position up to which all has come of each transfer.
+  private var arrived: [Transfer: Int64] = [:]
+  /// What the givers said that they run.
+  private var runningAtGivers: [Transfer: Set<JobID>] = [:]
   /// Nothing starts: the store is away, or the node is stopping.
   var isHeld = false
 
@@ -72,7 +85,7 @@ struct Backlog: Sendable {
 
   /// Whether a job handed over now would start at once on this runner.
   func isFree(for runner: RunnerName) -> Bool {
-    guard waiting.isEmpty, readings.isEmpty, mayStart, let slots = slots[runner] else { return false }
+    guard waiting.isEmpty, readings.isEmpty, arrived.isEmpty, mayStart, let slots = slots[runner] else { return false }
     return slots.isOpen && slots.free > 0
   }
 
@@ -97,7 +110,11 @@ struct Backlog: Sendable {
     slots[runner] = new
   }
 
-  mutating func remove(_ runner: RunnerName) { slots[runner] = nil }
+  mutating func remove(_ runner: RunnerName) {
+    slots[runner] = nil
+    arrived = arrived.filter { $0.key.runner != runner }
+    runningAtGivers = runningAtGivers.filter { $0.key.runner != runner }
+  }
 
   /// Whether this runner takes jobs.
   mutating func setOpen(_ runner: RunnerName, _ isOpen: Bool) { slots[runner]?.isOpen = isOpen }
@@ -131,8 +148,9 @@ struct Backlog: Sendable {
   /// The first job that a runner with a free slot may execute; it is held by that runner from now on.
   mutating func next() -> Start? {
     guard !waiting.isEmpty, mayStart else { return nil }
+    let limit = arrived.values.min() ?? .max
     for (runner, slots) in slots where slots.isOpen && slots.free > 0 {
-      guard let ticket = takeFirst(where: slots.mayUse) else { continue }
+      guard let ticket = takeFirst(upTo: limit, where: slots.mayUse) else { continue }
       self.slots[runner]!.executing += 1
       held[ticket.id] = Held(runner: runner)
       for reading in readings.keys { readings[reading]!.insert(ticket.id) }
@@ -141,7 +159,7 @@ struct Backlog: Sendable {
     return nil
   }
 
-  private mutating func takeFirst(where isAllowed: (ExecutorName) -> Bool) -> Ticket? {
+  private mutating func takeFirst(upTo limit: Int64, where isAllowed: (ExecutorName) -> Bool) -> Ticket? {
     var first: Ticket?
     for executor in Array(lines.keys) where isAllowed(executor) {
       // Withdrawn jobs leave their ticket behind; it is thrown away when it comes to the head.
@@ -152,7 +170,7 @@ struct Backlog: Sendable {
       }
       if head.position < first?.position ?? .max { first = head }
     }
-    guard let first else { return nil }
+    guard let first, first.position <= limit else { return nil }
     lines[first.executor]!.removeFirst()
     waiting[first.id] = nil
     return first
@@ -187,6 +205,34 @@ struct Backlog: Sendable {
 
   /// It runs elsewhere no more.
   mutating func vacate(_ id: JobID, of runner: RunnerName) { slots[runner]?.elsewhere.remove(id) }
+
+  // MARK: Transfers
+
+  /// A giver has jobs that wait, perhaps: nothing starts before it has said which is the first.
+  mutating func begin(_ transfer: Transfer) { if arrived[transfer] == nil { arrived[transfer] = .min } }
+
+  /// A giver's next job that waits has this position. It may stand before what has come, if it was queued again.
+  mutating func expect(_ position: Int64, of transfer: Transfer) {
+    arrived[transfer] = min(arrived[transfer] ?? .max, position - 1)
+  }
+
+  /// All that waits there has come, up to this position.
+  mutating func advance(_ transfer: Transfer, to position: Int64) {
+    if let known = arrived[transfer] { arrived[transfer] = max(known, position) }
+  }
+
+  /// Nothing more comes, or it is not waited for.
+  mutating func end(_ transfer: Transfer) { arrived[transfer] = nil }
+
+  /// What a giver runs takes slots here.
+  mutating func setRunning(_ jobs: Set<JobID>, at transfer: Transfer) {
+    for id in (runningAtGivers[transfer] ?? []).subtracting(jobs) { vacate(id, of: transfer.runner) }
+    for id in jobs { occupy(id, of: transfer.runner) }
+    runningAtGivers[transfer] = jobs.isEmpty ? nil : jobs
+  }
+
+  /// Transfers of which the giver runs something.
+  var occupants: [Transfer] { Array(runningAtGivers.keys) }
 
   // MARK: Reading the store
 
