@@ -64,7 +64,7 @@ struct Batch {
     for (place, step) in steps.enumerated() {
       switch step.kind {
       case .create(let record, let output): creations.append((step, record, output, place))
-      case .transition(.enqueue(let at)): enqueues.append((step, at, place))
+      case .transition(.enqueue(let at, _)): enqueues.append((step, at, place))
       case .transition(.start(let at)): starts.append((step, at))
       case .transition(.spawned(let process, let at)): spawns.append((step, process, at))
       case .transition(.requeue(let at)): requeues.append((step, at))

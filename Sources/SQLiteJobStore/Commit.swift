@@ -9,6 +9,10 @@ struct PendingStep {
     case create(JobRecord, JobOutput?)
     case transition(JobTransition)
     case delete
+    /// It goes to another node, if it still has this status and was started so often.
+    case move(MovedJob, JobStatus, attempt: Int)
+    /// It has come from another node.
+    case admit(IncomingJob)
   }
   let id: JobID
   let kind: Kind
@@ -28,23 +32,23 @@ struct PendingStep {
   func apply(to record: JobRecord?) throws(JobStoreError) -> JobRecord? {
     switch (kind, record) {
     case (.create(let new, _), nil): return new
-    case (.create, .some): throw .conflict(id)
+    case (.admit(let incoming), nil): return incoming.record
+    case (.create, .some), (.admit, .some): throw .conflict(id)
     case (_, nil): throw .notFound(id)
     case (.transition(let step), .some(let record)): return try step.apply(to: record)
     case (.delete, .some(let record)):
       if record.status == .running { throw .wrongState(id, .running) }
       return nil
+    case (.move(_, let status, let attempt), .some(let record)):
+      guard record.status == status, record.attempt == attempt else { throw .wrongState(id, record.status) }
+      return nil
     }
   }
 }
 
-/// A registration to write, with whoever waits for it.
-struct PendingRunner {
-  enum Kind {
-    case save(RegisteredRunner)
-    case forget(RunnerName)
-  }
-  let kind: Kind
+/// Rows of other tables to write, with whoever waits for them.
+struct PendingRow {
+  let changes: [Commit.RowChange]
   let continuation: CheckedContinuation<JobStoreError?, Never>
 }
 
@@ -63,11 +67,16 @@ struct JobChange: Sendable {
 /// Everything that one transaction writes.
 struct Commit: Sendable {
   var changes: [JobChange] = []
-  var runners: [RunnerChange] = []
+  var rows: [RowChange] = []
 
-  enum RunnerChange: Sendable {
+  /// A change of a table other than that of the jobs.
+  enum RowChange: Sendable {
     case save(RegisteredRunner)
     case forget(RunnerName)
+    case keep(IncomingJob)
+    case drop(TransferID)
+    case moved(MovedJob)
+    case forgetMoved(TransferID)
   }
 
   func write(to database: Database) throws {
@@ -80,7 +89,7 @@ struct Commit: Sendable {
   /// As `write`, in a transaction that has begun.
   func apply(to database: Database) throws {
     for change in changes { try write(change, to: database) }
-    for runner in runners { try write(runner, to: database) }
+    for row in rows { try write(row, to: database) }
   }
 
   private func write(_ change: JobChange, to database: Database) throws {
@@ -102,7 +111,7 @@ struct Commit: Sendable {
     }
   }
 
-  private func write(_ change: RunnerChange, to database: Database) throws {
+  private func write(_ change: RowChange, to database: Database) throws {
     switch change {
     case .save(let runner):
       try database.execute(
@@ -117,6 +126,16 @@ struct Commit: Sendable {
         ])
     case .forget(let name):
       try database.execute(sql: "DELETE FROM runners WHERE name = ?", arguments: [name.rawValue])
+    case .keep(let job):
+      try database.cachedStatement(sql: JobRow.insertIncoming).execute(arguments: JobRow.incomingArguments(job))
+    case .drop(let id):
+      try database.cachedStatement(sql: "DELETE FROM incoming WHERE transfer = ?").execute(arguments: [id.rawValue])
+    case .moved(let job):
+      try database.cachedStatement(sql: "INSERT INTO moved (transfer, id, runner, receiver) VALUES (?, ?, ?, ?)")
+        .execute(
+          arguments: [job.transfer.rawValue, job.job.rawValue, job.runner.rawValue, job.receiver.rawValue])
+    case .forgetMoved(let id):
+      try database.cachedStatement(sql: "DELETE FROM moved WHERE transfer = ?").execute(arguments: [id.rawValue])
     }
   }
 }

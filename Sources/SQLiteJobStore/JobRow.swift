@@ -35,11 +35,16 @@ enum JobRow {
   static let text = "CAST(? AS TEXT)"
   static func bytes(_ text: String) -> Data { Data(text.utf8) }
 
-  static let insert = """
-    INSERT INTO jobs (id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt,
-      created_at, updated_at, started_at, completed_at, queue_order, result, pid, start_ticks, boot_id)
-    VALUES (?, ?, ?, \(text), \(text), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  static let insert = insert(into: "jobs", "", "")
+  static let insertIncoming = insert(into: "incoming", ", transfer, giver", ", ?, ?")
+
+  private static func insert(into table: String, _ columns: String, _ values: String) -> String {
     """
+    INSERT INTO \(table) (id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt,
+      created_at, updated_at, started_at, completed_at, queue_order, result, pid, start_ticks, boot_id\(columns))
+    VALUES (?, ?, ?, \(text), \(text), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?\(values))
+    """
+  }
 
   static let update = """
     UPDATE jobs SET status = ?, attempt = ?, updated_at = ?, started_at = ?, completed_at = ?,
@@ -61,6 +66,10 @@ enum JobRow {
       record.completedAt?.milliseconds, record.position, encode(record.result), record.process?.pid,
       record.process.map { Int64(bitPattern: $0.startTicks) }, record.process?.bootID,
     ]
+  }
+
+  static func incomingArguments(_ job: IncomingJob) -> StatementArguments {
+    insertArguments(job.record) + [job.transfer.rawValue, job.giver.rawValue]
   }
 
   static func updateArguments(_ record: JobRecord) -> StatementArguments {

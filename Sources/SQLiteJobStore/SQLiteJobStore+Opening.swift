@@ -52,7 +52,8 @@ extension SQLiteJobStore {
         try Schema.migrate(database)
         try check(database, path)
         try database.execute(sql: "INSERT OR REPLACE INTO meta VALUES ('is_open', '1')")
-        let last = try Int64.fetchOne(database, sql: "SELECT max(queue_order) FROM jobs WHERE status IN (1, 2)")
+        let last = try Int64.fetchOne(
+          database, sql: "SELECT max(queue_order & \(QueuePosition.orderMask)) FROM jobs WHERE status IN (1, 2)")
         let instance = try String.fetchOne(database, sql: "SELECT value FROM meta WHERE key = 'instance'")
         return OpenedDatabase(pool: pool, lock: lock, instance: instance ?? "", nextOrder: (last ?? 0) + 1)
       }

@@ -47,7 +47,7 @@ public actor SQLiteJobStore: JobStore {
   var active: [JobID: Active] = [:]
   var cache: RecordCache
   private var pending: [PendingStep] = []
-  private var pendingRunners: [PendingRunner] = []
+  private var pendingRows: [PendingRow] = []
   private var isCommitScheduled = false
   private var isCommitting = false
   private(set) var isClosed = false
@@ -152,7 +152,7 @@ public actor SQLiteJobStore: JobStore {
 
   /// The record of a job that was created before, as it is on disk; `nil` when another creation of this id was under
   /// way, or its deletion, so that the caller should try again.
-  private func present(_ job: Job) async throws(JobStoreError) -> JobRecord? {
+  func present(_ job: Job) async throws(JobStoreError) -> JobRecord? {
     if isReplacing(job.id) {
       await progress.wait(while: { isReplacing(job.id) })
       return nil
@@ -177,7 +177,7 @@ public actor SQLiteJobStore: JobStore {
   }
 
   /// Checks a step against the newest state, and returns when it is on disk.
-  private func submit(
+  func submit(
     _ id: JobID, _ kind: PendingStep.Kind, accepted: (@Sendable () -> Void)? = nil
   ) async -> Result<JobRecord, JobStoreError> {
     await withCheckedContinuation { continuation in
@@ -205,13 +205,13 @@ public actor SQLiteJobStore: JobStore {
 
   // MARK: Runners
 
-  public func save(_ runner: RegisteredRunner) async throws(JobStoreError) { try await submit(.save(runner)) }
-  public func forget(_ runner: RunnerName) async throws(JobStoreError) { try await submit(.forget(runner)) }
+  public func save(_ runner: RegisteredRunner) async throws(JobStoreError) { try await submit([.save(runner)]) }
+  public func forget(_ runner: RunnerName) async throws(JobStoreError) { try await submit([.forget(runner)]) }
 
-  private func submit(_ kind: PendingRunner.Kind) async throws(JobStoreError) {
+  func submit(_ changes: [Commit.RowChange]) async throws(JobStoreError) {
     let error = await withCheckedContinuation { (continuation: CheckedContinuation<JobStoreError?, Never>) in
       guard !isClosed else { return continuation.resume(returning: Self.closed) }
-      pendingRunners.append(PendingRunner(kind: kind, continuation: continuation))
+      pendingRows.append(PendingRow(changes: changes, continuation: continuation))
       scheduleCommit()
     }
     if let error { throw error }
@@ -228,13 +228,13 @@ public actor SQLiteJobStore: JobStore {
 
   private func commit() {
     isCommitScheduled = false
-    guard !isCommitting, !pending.isEmpty || !pendingRunners.isEmpty else { return progress.resumeAll() }
+    guard !isCommitting, !pending.isEmpty || !pendingRows.isEmpty else { return progress.resumeAll() }
     isCommitting = true
     let steps = pending
-    let runners = pendingRunners
+    let rows = pendingRows
     pending.removeAll(keepingCapacity: steps.count < 1024)
-    pendingRunners = []
-    let commit = sum(steps, runners)
+    pendingRows = []
+    let commit = sum(steps, rows)
     let start = loop.nowMilliseconds
     pool.asyncWriteWithoutTransaction { [self] database in
       let failure: String?
@@ -244,12 +244,12 @@ public actor SQLiteJobStore: JobStore {
       } catch {
         failure = Self.reason(error)
       }
-      loop.execute { self.assumeIsolated { $0.committed(steps, runners, commit, failure, since: start) } }
+      loop.execute { self.assumeIsolated { $0.committed(steps, rows, commit, failure, since: start) } }
     }
   }
 
   /// The steps of each job as one change.
-  private func sum(_ steps: [PendingStep], _ runners: [PendingRunner]) -> Commit {
+  private func sum(_ steps: [PendingStep], _ rows: [PendingRow]) -> Commit {
     var commit = Commit()
     var places: [JobID: Int] = [:]
     commit.changes.reserveCapacity(steps.count)
@@ -274,51 +274,51 @@ public actor SQLiteJobStore: JobStore {
         commit.changes[place].replaces = commit.changes[place].exists
         commit.changes[place].record?.position = step.position
       case .transition(.enqueue): commit.changes[place].record?.position = step.position
+      case .move(let moved, _, _): commit.rows.append(.moved(moved))
+      case .admit(let incoming):
+        commit.changes[place].replaces = commit.changes[place].exists
+        commit.rows.append(.drop(incoming.transfer))
       case .transition(.finish(_, _, let output?, _)): commit.changes[place].output = output
       default: break
       }
     }
-    commit.runners = runners.map {
-      switch $0.kind {
-      case .save(let runner): .save(runner)
-      case .forget(let name): .forget(name)
-      }
-    }
+    commit.rows += rows.flatMap(\.changes)
     return commit
   }
 
   private func position(of kind: PendingStep.Kind) -> Int64? {
     switch kind {
-    case .create(let record, _) where record.status == .queued: takeOrders(1)
-    case .transition(.enqueue): takeOrders(1)
+    case .create(let record, _) where record.status == .queued:
+      (record.position ?? 0) & ~QueuePosition.orderMask | takeOrders(1)
+    case .transition(.enqueue(_, let generation)): QueuePosition.first(of: generation) | takeOrders(1)
     default: nil
     }
   }
 
-  /// - Returns: the first of so many places at the end of the line.
+  /// - Returns: the first of so many places at the end of the line, within a generation.
   func takeOrders(_ count: Int) -> Int64 {
     defer { nextOrder += Int64(count) }
     return nextOrder
   }
 
   private func committed(
-    _ steps: [PendingStep], _ runners: [PendingRunner], _ commit: Commit, _ failure: String?, since start: UInt64
+    _ steps: [PendingStep], _ rows: [PendingRow], _ commit: Commit, _ failure: String?, since start: UInt64
   ) {
     isCommitting = false
     statistics.lastCommitMilliseconds = loop.nowMilliseconds - start
     if let failure {
       statistics.failedCommits += 1
-      rollBack(steps, runners, failure)
+      rollBack(steps, rows, failure)
     } else {
       statistics.commits += 1
       statistics.steps += steps.count
       if outage != nil { logger.notice("the store accepts writes again") }
       outage = nil
       publish(steps, commit)
-      for runner in runners { runner.continuation.resume(returning: nil) }
+      for row in rows { row.continuation.resume(returning: nil) }
     }
     progress.resumeAll()
-    if outage == nil && (!pending.isEmpty || !pendingRunners.isEmpty) { self.commit() }
+    if outage == nil && (!pending.isEmpty || !pendingRows.isEmpty) { self.commit() }
   }
 
   /// What was written is what readers see from now on.
@@ -369,12 +369,12 @@ public actor SQLiteJobStore: JobStore {
 
   /// The disk refused. Essential steps stay and are tried again; all others have no effect, nor have those that were
   /// built on them.
-  private func rollBack(_ steps: [PendingStep], _ runners: [PendingRunner], _ reason: String) {
+  private func rollBack(_ steps: [PendingStep], _ rows: [PendingRow], _ reason: String) {
     if outage == nil { logger.error("the store refuses writes", metadata: ["reason": "\(reason)"]) }
     outage = reason
     let error = JobStoreError.unavailable(reason, retryAfterMilliseconds: 1000)
-    for runner in runners + pendingRunners { runner.continuation.resume(returning: error) }
-    pendingRunners = []
+    for row in rows + pendingRows { row.continuation.resume(returning: error) }
+    pendingRows = []
     let all = steps + pending
     pending = []
     for id in Set(all.map(\.id)) {

@@ -2,7 +2,8 @@ import GRDB
 
 // The tables, as an append-only list of migrations: `PRAGMA user_version` counts those that a file has.
 //
-// `seq` is the order of creation; `queue_order` the order of queueing, kept when a job is queued again. Status is a small
+// `seq` is the order of creation; `queue_order` the order of queueing (`QueuePosition` and a count in
+// its lower bits), kept when a job is queued again, and on its way to another node. Status is a small
 // integer (`JobRow.number`). Payloads and outputs are blobs, so that any byte survives. Each index costs an insert about a
 // microsecond; these are the ones that a filter or a start needs.
 
@@ -75,6 +76,39 @@ enum Schema {
     CREATE INDEX jobs_by_runner ON jobs (runner, status, created_at);
     CREATE INDEX jobs_by_caller ON jobs (caller_id, status, created_at);
     CREATE INDEX jobs_by_context ON jobs (context_id, status, created_at);
+    """,
+    // Jobs on their way from one node's store to another's (`Supervisor/JobTransfer.swift`).
+    """
+    CREATE TABLE incoming (
+      seq INTEGER PRIMARY KEY,
+      transfer TEXT NOT NULL UNIQUE,
+      giver TEXT NOT NULL,
+      id TEXT NOT NULL,
+      runner TEXT NOT NULL,
+      executor TEXT NOT NULL,
+      caller_id TEXT NOT NULL,
+      context_id TEXT NOT NULL,
+      payload BLOB NOT NULL,
+      timeout REAL NOT NULL,
+      environment BLOB,
+      status INTEGER NOT NULL,
+      attempt INTEGER NOT NULL,
+      created_at INTEGER NOT NULL,
+      updated_at INTEGER NOT NULL,
+      started_at INTEGER,
+      completed_at INTEGER,
+      queue_order INTEGER,
+      result BLOB,
+      pid INTEGER,
+      start_ticks INTEGER,
+      boot_id TEXT
+    );
+    CREATE TABLE moved (
+      transfer TEXT PRIMARY KEY,
+      id TEXT NOT NULL,
+      runner TEXT NOT NULL,
+      receiver TEXT NOT NULL
+    ) WITHOUT ROWID;
     """,
   ]
 

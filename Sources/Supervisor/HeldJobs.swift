@@ -21,6 +21,9 @@ actor HeldJobs {
 
   func holder(of id: JobID) -> Runner? { holders[id] }
 
+  /// What runners of this name hold, also those that were replaced.
+  func jobs(of name: RunnerName) -> Set<JobID> { Set(holders.filter { $0.value.name == name }.keys) }
+
   /// Every runner that holds something.
   var runners: [Runner] {
     Array(Dictionary(holders.values.map { (ObjectIdentifier($0), $0) }, uniquingKeysWith: { $1 }).values)

@@ -12,6 +12,8 @@ public actor JobQueue {
   private var runners: [RunnerName: Runner] = [:]
   private var hold: Task<Void, Never>?
   private var isDraining = false
+  /// The highest epoch of its runners so far (`QueuePosition`).
+  private(set) var generation: UInt64 = 0
 
   init(name: QueueName, loop: EventLoop) {
     self.name = name
@@ -63,6 +65,7 @@ public actor JobQueue {
   func add(_ runner: Runner, isOpen: Bool, isRead: Bool = true) {
     let settings = runner.settings
     runners[runner.name] = runner
+    generation = max(generation, runner.epoch)
     backlog.add(
       runner.name, concurrency: settings.concurrency, executors: runner.allowedExecutors, isOpen: isOpen,
       isRead: isRead)
@@ -118,6 +121,29 @@ public actor JobQueue {
     backlog.vacate(id, of: runner)
     pump()
   }
+
+  // MARK: Transfers
+
+  func begin(_ transfer: Backlog.Transfer) { backlog.begin(transfer) }
+
+  func expect(_ position: Int64, of transfer: Backlog.Transfer) { backlog.expect(position, of: transfer) }
+
+  func advance(_ transfer: Backlog.Transfer, to position: Int64) {
+    backlog.advance(transfer, to: position)
+    pump()
+  }
+
+  func end(_ transfer: Backlog.Transfer) {
+    backlog.end(transfer)
+    pump()
+  }
+
+  func setRunning(_ jobs: Set<JobID>, at transfer: Backlog.Transfer) {
+    backlog.setRunning(jobs, at: transfer)
+    pump()
+  }
+
+  var occupants: [Backlog.Transfer] { backlog.occupants }
 
   // MARK: Reading the store
 

@@ -75,7 +75,8 @@ public struct JobRecord: Hashable, Sendable {
   /// Present while running, once the child exists.
   public var process: ProcessIdentity?
   /// Its place among the jobs that wait, given by the store when it was queued first, and kept: what was queued later has
-  /// a greater one. Means nothing in another store.
+  /// a greater one. A record that is created as queued says where its owner's positions begin
+  /// (`QueuePosition`).
   public var position: Int64?
 
   public init(

@@ -38,6 +38,8 @@ public struct RunnerContext: Sendable {
   public let logger: Logger
   /// The store, if all nodes of a cluster share it.
   let shared: (any SharedJobStore)?
+  /// The store, if it is this node's alone.
+  let embedded: (any EmbeddedJobStore)?
   let held: HeldJobs
 
   /// - Parameter groups: for the jobs; `nil` where the node may not make any.
@@ -55,6 +57,7 @@ public struct RunnerContext: Sendable {
     self.workspaces = workspaces
     self.logger = logger
     shared = store as? any SharedJobStore
+    embedded = store as? any EmbeddedJobStore
     held = HeldJobs(loop: loop)
   }
 }

@@ -1,7 +1,8 @@
 /// A step in a job's life. `apply(to:)` is the only place that says which steps are legal; every store follows it.
 public enum JobTransition: Hashable, Sendable {
-  /// `created → queued`
-  case enqueue(at: Timestamp)
+  /// `created → queued`, at the end of what was queued in this generation of the queue's owners
+  /// (`QueuePosition`).
+  case enqueue(at: Timestamp, generation: UInt64 = 0)
   /// `queued → running`, one attempt more.
   case start(at: Timestamp)
   /// Still `running`; the child now exists.
@@ -16,7 +17,7 @@ public enum JobTransition: Hashable, Sendable {
   public func apply(to record: JobRecord) throws(JobStoreError) -> JobRecord {
     var next = record
     switch self {
-    case .enqueue(let at) where record.status == .created:
+    case .enqueue(let at, _) where record.status == .created:
       next.status = .queued
       next.updatedAt = at
     case .start(let at) where record.status == .queued:

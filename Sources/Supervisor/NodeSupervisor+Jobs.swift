@@ -5,12 +5,14 @@ import Distributed
 extension NodeSupervisor {
   distributed func create(_ job: Job) async throws {
     guard !isDraining else { throw SupervisorError.draining }
+    try refuseIfMoving(job.id)
     try await runner(job.runner).create(job)
   }
 
   /// Creates, starts, and answers the result when the job has ended.
   distributed func run(_ job: Job) async throws -> JobResult {
     guard !isDraining else { throw SupervisorError.draining }
+    try refuseIfMoving(job.id)
     return try await runner(job.runner).run(job).outcome
   }
 
@@ -31,13 +33,15 @@ extension NodeSupervisor {
 
   distributed func summary(_ id: JobID) async throws -> JobSummary { JobSummary(try await record(id)) }
 
-  /// Whether the job is in this node's store.
+  /// Whether the job is in this node's store, or on its way to or from it.
   distributed func has(_ id: JobID) async throws -> Bool {
     do {
       _ = try await record(id)
       return true
     } catch SupervisorError.store(.notFound) {
       return false
+    } catch SupervisorError.moving {
+      return true
     }
   }
 
@@ -61,7 +65,16 @@ extension NodeSupervisor {
   }
 
   private func record(_ id: JobID) async throws(SupervisorError) -> JobRecord {
-    try await storing { () async throws(JobStoreError) in try await context.store.record(id) }
+    do throws(JobStoreError) { return try await context.store.record(id) } catch {
+      if case .notFound = error { try refuseIfMoving(id) }
+      throw .store(error)
+    }
+  }
+
+  /// A job between two stores cannot be asked for.
+  private func refuseIfMoving(_ id: JobID) throws(SupervisorError) {
+    if incoming.count > 0, incoming.giver(of: id) != nil { throw .moving(id, to: context.settings.node) }
+    if let receiver = outgoing.receiver(of: id) { throw .moving(id, to: receiver) }
   }
 
   /// The runner that a job here is for. A job that has ended needs none any more.

@@ -14,6 +14,11 @@ extension NodeSupervisor {
     let unfinished = try await storing { () async throws(JobStoreError) in try await store.unfinished() }
     let recorded = unfinished.compactMap(\.process)
     await clearRemains(recorded)
+    if let embedded = context.embedded {
+      let transfers = try await storing { () async throws(JobStoreError) in try await embedded.transfers() }
+      outgoing = OutgoingTransfers(moved: transfers.moved)
+      incoming = IncomingTransfers(transfers.incoming)
+    }
     let leaving = try await restoreRunners(hostsConfigured: hostsConfigured)
     var orphans: [JobID] = []
     for job in unfinished {
@@ -32,6 +37,7 @@ extension NodeSupervisor {
     }
     try await fail(orphans, "its runner is no longer registered")
     for entry in leaving.values { depart(entry, runner: nil, isRecorded: true) }
+    planResolving()
     if !unfinished.isEmpty {
       context.logger.info(
         "unfinished jobs recovered",

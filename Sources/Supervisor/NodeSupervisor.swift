@@ -6,7 +6,7 @@ import Logging
 // What one node does itself: its runners and the jobs in its store. A distributed actor, so that any node asks the owner
 // of a runner by the same call, whether that is another node or itself; which one it is, `RunnerRegistry` knows. Calls
 // about jobs are in `NodeSupervisor+Jobs.swift`, the return after a crash in `NodeSupervisor+Recovery.swift`, the way of
-// jobs to a new owner in `NodeSupervisor+HandOver.swift`.
+// jobs to a new owner in `NodeSupervisor+Departure.swift` and `NodeSupervisor+Arrival.swift`.
 
 public distributed actor NodeSupervisor {
   public typealias ActorSystem = ClusterSystem
@@ -19,12 +19,22 @@ public distributed actor NodeSupervisor {
   var queues: [QueueName: JobQueue] = [:]
   /// Runners that have another owner now, and of which jobs remain here.
   var departed: [RunnerName: Departure] = [:]
-  /// Who waits for the end of all departures.
+  /// What goes to other nodes, and what comes from them (`JobTransfer.swift`).
+  var outgoing = OutgoingTransfers()
+  var incoming = IncomingTransfers()
+  /// Asks former owners of runners for their jobs.
+  var pulls: [Backlog.Transfer: Task<Void, Never>] = [:]
+  /// Asks for answers that were lost.
+  var resolving: Task<Void, Never>?
+  /// Grows whenever something has happened that a transfer may wait for.
+  var transferChange: UInt64 = 0
+  /// Who waits for progress of departures and transfers.
   let departures: Waiters
+  var isClosing = false
   private(set) var isDraining = false
   /// Why this node must not run jobs at present, if so.
   var leaseLoss: String?
-  /// Reads what waits for a runner that has come back (`NodeSupervisor+HandOver.swift`).
+  /// Reads what waits for a runner that has come back (`NodeSupervisor+Departure.swift`).
   var returning: [RunnerName: Task<Void, Never>] = [:]
   /// Waits for the end of jobs that run elsewhere and take slots here (`NodeSupervisor+Shared.swift`).
   var elsewhere: [JobID: Task<Void, Never>] = [:]
@@ -87,7 +97,9 @@ public distributed actor NodeSupervisor {
   // MARK: Calls about ownership
 
   /// Takes over runners that another node gives up; each with the epoch that it has from now on.
-  distributed func takeOver(_ runners: [RegisteredRunner]) async throws { try await registry.takeOver(runners) }
+  distributed func takeOver(_ runners: [RegisteredRunner], from giver: NodeName) async throws {
+    try await registry.takeOver(runners, from: giver)
+  }
 
   /// Gives the runners of a queue that lives here to another node; returns when the jobs that wait are there, too.
   distributed func move(_ queue: QueueName, to node: NodeName) async throws {
@@ -107,9 +119,9 @@ public distributed actor NodeSupervisor {
 
   /// This node owns these runners from now on: on disk, then in fact.
   /// - Returns: those that it really owns; where the nodes share a store, the store decides.
-  /// - Parameter consented: their present owner agrees.
-  func host(_ entries: [RegisteredRunner], consented: Bool) async throws(SupervisorError) -> [RegisteredRunner] {
-    if let shared = context.shared { return try await host(entries, consented: consented, in: shared) }
+  /// - Parameter giver: their present owner, which agrees.
+  func host(_ entries: [RegisteredRunner], from giver: NodeName?) async throws(SupervisorError) -> [RegisteredRunner] {
+    if let shared = context.shared { return try await host(entries, consented: giver != nil, in: shared) }
     let store = context.store
     try await storing { () async throws(JobStoreError) in
       try await withEach(entries) { (entry) async throws(JobStoreError) in try await store.save(entry) }
@@ -117,7 +129,12 @@ public distributed actor NodeSupervisor {
     for entry in entries where runners[entry.name] == nil {
       let former = await endDeparture(entry.name)
       let settings = settings(for: entry.name, queue: entry.queue)
-      let runner = await add(settings, isStopped: entry.isStopped, epoch: entry.epoch, isRead: former == nil)
+      let runner = await add(
+        settings, isStopped: entry.isStopped, epoch: entry.epoch, isRead: former == nil && giver == nil)
+      if let giver {
+        await beginPull(runner, from: giver)
+        if former == nil { await runner.queue.setRead(runner.name) }
+      }
       if let former { await takeBack(runner, from: former) }
     }
     return entries

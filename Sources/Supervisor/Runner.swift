@@ -31,6 +31,7 @@ public actor Runner {
   private var removal: String?
   /// Calls that are writing a job which may wait for this runner then.
   private var writes = 0
+  private var observer: (@Sendable () -> Void)?
   private var counts: [JobStatus: Int] = [:]
   private let changes: Waiters
 
@@ -77,7 +78,8 @@ public actor Runner {
     writes += 1
     defer { wrote() }
     do {
-      await enqueue(try await context.store.transition(id, .enqueue(at: .now)))
+      let generation = await queue.generation
+      await enqueue(try await context.store.transition(id, .enqueue(at: .now, generation: generation)))
     } catch .wrongState(_, .queued) {
       // Queued by a call whose answer was lost. It counts as started only once it waits here.
       await enqueue(try await storing { () async throws(JobStoreError) in try await context.store.record(id) })
@@ -109,6 +111,7 @@ public actor Runner {
     defer { wrote() }
     let now = Timestamp.now
     var first = JobRecord(job: job, status: .queued, createdAt: now)
+    first.position = QueuePosition.first(of: await queue.generation)
     var output: JobOutput?
     // What the node does itself, and can do at once, has no state between its beginning and its end.
     if case .echo = try check(job), await queue.isFree(for: name) {
@@ -142,7 +145,14 @@ public actor Runner {
   private func wrote() {
     writes -= 1
     if !isBusy { changes.resumeAll() }
+    observer?()
   }
+
+  /// - Parameter observer: called on the loop whenever a job that may have to be transferred has come or gone.
+  func observe(_ observer: @escaping @Sendable () -> Void) { self.observer = observer }
+
+  /// The jobs that run here, and whether others may be about to wait.
+  var activity: (running: Set<JobID>, isWriting: Bool) { (Set(running.keys), writes > 0) }
 
   /// Whether jobs run, or may be about to wait.
   var isBusy: Bool { !running.isEmpty || writes > 0 }
@@ -286,6 +296,7 @@ public actor Runner {
   private func dropped(_ id: JobID) {
     running[id] = nil
     context.held.assumeIsolated { $0.remove(id, self) }
+    observer?()
   }
 
   private func echo(_ ticket: Backlog.Ticket) async throws(NotExecuted) {

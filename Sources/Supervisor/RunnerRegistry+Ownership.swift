@@ -135,20 +135,20 @@ extension RunnerRegistry {
   // MARK: Owning
 
   /// Another node gives these runners to this one.
-  func takeOver(_ entries: [RegisteredRunner]) async throws(SupervisorError) {
+  func takeOver(_ entries: [RegisteredRunner], from giver: NodeName) async throws(SupervisorError) {
     if isNodeDrained { throw .nodeUnavailable(node, "it is drained and takes no runners") }
-    try await host(entries, consented: true)
+    try await host(entries, from: giver)
   }
 
   /// This node owns these runners from now on, and says so.
-  /// - Parameter consented: their present owner agrees.
-  func host(_ entries: [RegisteredRunner], consented: Bool = false) async throws(SupervisorError) {
+  /// - Parameter giver: their present owner, which agrees.
+  func host(_ entries: [RegisteredRunner], from giver: NodeName? = nil) async throws(SupervisorError) {
     try requireOpen()
     // Someone else may have been faster; a shared store knows.
     let wanted = context.shared != nil ? entries : entries.filter { $0.epoch >= ownership.nextEpoch($0.name) }
     guard !wanted.isEmpty else { return }
     let owned = try await domain {
-      try await local.whenLocal { try await $0.host(wanted, consented: consented) } ?? []
+      try await local.whenLocal { try await $0.host(wanted, from: giver) } ?? []
     }
     if owned.count < wanted.count, let shared = context.shared { try await learnOwners(shared) }
     await publish(
@@ -258,6 +258,9 @@ extension RunnerRegistry {
   /// Milliseconds from the start of the first of two nodes.
   private static var timeToSpread: UInt64 { 30_000 }
 
+  /// Whether a node takes part, as far as this one knows.
+  func isPresent(_ node: NodeName) -> Bool { ownership.isPresent(node.member) }
+
   // MARK: Moving
 
   /// Moves a runner, with all others of its queue, to another node, without losing or repeating a job.
@@ -282,7 +285,8 @@ extension RunnerRegistry {
     // Nothing starts here once it may start there.
     await local.whenLocal { await $0.setOpen(names, false) }
     do throws(SupervisorError) {
-      try await ask(target, "moving queue \(queue)") { try await $0.takeOver(entries) }
+      let node = self.node
+      try await ask(target, "moving queue \(queue)") { try await $0.takeOver(entries, from: node) }
     } catch {
       // It may have taken them all the same; then its claim comes, and closes them again.
       await local.whenLocal { await $0.setOpen(names, true) }

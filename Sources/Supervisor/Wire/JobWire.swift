@@ -89,7 +89,7 @@ extension JobResult: WireValue {
   }
 }
 
-/// Without `process` and `position`, which mean nothing to another node.
+/// Without `process`, which means nothing to another node, and `position` (`OfferedJob`).
 extension JobRecord: WireValue {
   public func encode(into writer: inout WireWriter) {
     writer.add(job)
