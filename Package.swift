@@ -56,8 +56,9 @@ let package = Package(
       ], swiftSettings: swift),
     .target(
       name: "Cluster",
-      dependencies: ["EventLoop", "Gossip", "TLS", .product(name: "Logging", package: "swift-log")],
-      swiftSettings: swift),
+      dependencies: [
+        "COpenSSL", "EventLoop", "ExactText", "Gossip", "TLS", .product(name: "Logging", package: "swift-log"),
+      ], swiftSettings: swift),
     .target(
       name: "HTTPServer",
       dependencies: ["EventLoop", "ExactText", "CLLHTTP", "TLS", .product(name: "Logging", package: "swift-log")],

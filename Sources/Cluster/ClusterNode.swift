@@ -56,6 +56,7 @@ public actor ClusterNode {
   private let onEvent: @Sendable (Event) -> Void
   private let server: @Sendable ([UInt8]) async -> [UInt8]
 
+  private let records: RecordKeeper?
   private(set) var gossip: GossipNode?
   private(set) var links: PeerLinks?
   var introduction: Introduction?
@@ -76,16 +77,18 @@ public actor ClusterNode {
   private var nextTask: UInt64 = 0
 
   /// - Parameters:
+  ///   - records: keeps the records on the disk; without it they last as long as this node.
   ///   - server: carries out a distributed call that a peer sent (`ClusterSystem.carryOut`), which begins at the second
   ///     byte.
   ///   - onEvent: on the loop.
   /// - Throws: `Keyring.InvalidKey`.
   public init(
-    _ configuration: Configuration, on loop: EventLoop, logger: Logger,
+    _ configuration: Configuration, records: RecordKeeper? = nil, on loop: EventLoop, logger: Logger,
     server: @escaping @Sendable ([UInt8]) async -> [UInt8], onEvent: @escaping @Sendable (Event) -> Void
   ) throws(Keyring.InvalidKey) {
     self.configuration = configuration
     name = configuration.name
+    self.records = records
     self.loop = loop
     self.logger = logger
     self.server = server
@@ -116,15 +119,20 @@ public actor ClusterNode {
     introduction.profile.address = address
     await links.use(introduction)
     memory.incarnation = Incarnation(memory.incarnation.rawValue + 1)
-    let swim = SWIM(
+    await records?.attach(self)
+    var swim = SWIM(
       name: name, profile: introduction.profile, incarnation: memory.incarnation, settings: configuration.settings,
-      maximumPacketBytes: 1400 - Keyring.overhead, seed: UInt64.random(in: .min ... .max), now: GossipNode.now)
+      maximumPacketBytes: 1400 - Keyring.overhead, records: records?.rules ?? RecordRules(),
+      seed: UInt64.random(in: .min ... .max), now: GossipNode.now, date: GossipNode.date)
+    swim.restore(await records?.records ?? [])
     let gossip = GossipNode(swim, keyring: keyring, on: loop) { [weak self] directive in
       self?.assumeIsolated { $0.follow(directive) }
     }
     self.introduction = introduction
     self.links = links
     self.gossip = gossip
+    // What was stated since they were asked for.
+    for record in await records?.records ?? [] { await gossip.perform { $0.record(record, at: $1) } }
     await gossip.start(socket)
     await remember()
     logger.info(
@@ -182,6 +190,17 @@ public actor ClusterNode {
   public func announce(_ claims: [RunnerClaim]) async {
     await gossip?.perform { swim, now in claims.flatMap { swim.claim($0, at: now) } }
     await tell(MembershipState(news: [], claims: claims))
+  }
+
+  /// States records; peers with a link know them before the caller goes on.
+  public func announce(_ records: [Record]) async {
+    await gossip?.perform { swim, now in records.flatMap { swim.record($0, at: now) } }
+    await tell(MembershipState(records: records))
+  }
+
+  /// All records, by kind and name.
+  public var allRecords: [Record] {
+    get async { await gossip?.membership.records.all ?? [] }
   }
 
   /// News for all peers with a link, and their receipts, within a second; gossip reaches the others.
@@ -291,6 +310,7 @@ public actor ClusterNode {
     case .send: break
     case .changed(let member): changed(member)
     case .claimed(let claim): onEvent(.claim(claim))
+    case .recorded(let record): records?.assumeIsolated { $0.learned(record) }
     case .probeByPeerLink(let number, let peer): begin { await $0.probe(peer, number) }
     case .exchange(let address): begin { await $0.exchange(with: address) }
     case .nameConflict(let member):

@@ -7,6 +7,8 @@ struct ByteWriter {
     withUnsafeBytes(of: integer.bigEndian) { bytes.append(contentsOf: $0) }
   }
 
+  mutating func add(raw: some Sequence<UInt8>) { bytes.append(contentsOf: raw) }
+
   /// - Precondition: at most 255 bytes.
   mutating func add(_ string: String) {
     precondition(string.utf8.count <= 255, "a text of more than 255 bytes")
@@ -55,6 +57,8 @@ struct ByteReader {
     guard !string.isEmpty else { throw MalformedPacket("an empty address") }
     return MemberAddress(string)
   }
+
+  mutating func raw(_ count: Int) throws(MalformedPacket) -> [UInt8] { Array(try take(count)) }
 
   private mutating func take(_ count: Int) throws(MalformedPacket) -> ArraySlice<UInt8> {
     guard rest.count >= count else { throw MalformedPacket("cut short") }

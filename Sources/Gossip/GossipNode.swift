@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 
 // The shell around `SWIM`: a UDP socket, a timer, the keys. It turns packets and the passing of time into calls, and
 // directives into packets; those that need a peer link go to `onDirective`.
@@ -56,6 +57,13 @@ public actor GossipNode {
     timer = Timer(on: loop)
   }
 
+  /// The date by the machine's clock, in milliseconds since 1970.
+  public static var date: UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return UInt64(clamping: Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000)
+  }
+
   /// Begins to speak.
   public func start(_ socket: UDPSocket) {
     self.socket = socket
@@ -92,6 +100,7 @@ public actor GossipNode {
   /// What has arrived is read before anything is done about what has not: after a pause the answers are there, behind the
   /// timer.
   private func timerFired() {
+    swim.set(date: Self.date, at: Self.now)
     socket?.receivePending()
     perform { $0.advance(to: $1) }
   }

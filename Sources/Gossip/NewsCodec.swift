@@ -6,13 +6,15 @@ import ExactText
 //          flags (1: draining)  lowest and highest protocol (1, 1)  start in ms since 1970 (8)  source
 //   claim  state (1)  [age in seconds (4), of the removed]  epoch (8)  revision (8)  runner  queue  owner
 //   state  format (1)  count of news (4)  news …  count of claims (4)  claims …
+//          count of records (4)  records … (`RecordCodec.swift`)
 
 extension MembershipState {
-  static let format: UInt8 = 1
+  static let format: UInt8 = 2
 
   /// Of `encoded`, in bytes.
   package var encodedSize: Int {
-    news.reduce(9) { $0 + $1.encodedSize } + claims.reduce(0) { $0 + $1.encodedSize }
+    news.reduce(13) { $0 + $1.encodedSize } + claims.reduce(0) { $0 + $1.encodedSize }
+      + records.reduce(0) { $0 + $1.encodedSize }
   }
 
   public func encoded() -> [UInt8] {
@@ -22,6 +24,7 @@ extension MembershipState {
     for news in news { news.encode(into: &writer) }
     writer.add(UInt32(claims.count))
     for claim in claims { claim.encode(into: &writer) }
+    writer.add(raw: Record.encoded(records))
     return writer.bytes
   }
 
@@ -33,6 +36,7 @@ extension MembershipState {
     // Nothing is reserved for a count that bytes may not follow.
     for _ in 0..<(try reader.integer() as UInt32) { news.append(try News(from: &reader)) }
     for _ in 0..<(try reader.integer() as UInt32) { claims.append(try RunnerClaim(from: &reader)) }
+    records = try Record.read(from: &reader)
     guard reader.isAtEnd else { throw MalformedPacket("bytes after the end") }
   }
 }

@@ -4,13 +4,18 @@ public struct Packet: Hashable, Sendable {
   public var message: Message?
   public var news: [News]
   public var claims: [RunnerClaim]
+  public var records: [Record]
   /// On acknowledgements: of all that the sender knows, unless some of it is new.
   public var digest: UInt64?
 
-  public init(_ message: Message? = nil, news: [News] = [], claims: [RunnerClaim] = [], digest: UInt64? = nil) {
+  public init(
+    _ message: Message? = nil, news: [News] = [], claims: [RunnerClaim] = [], records: [Record] = [],
+    digest: UInt64? = nil
+  ) {
     self.message = message
     self.news = news
     self.claims = claims
+    self.records = records
     self.digest = digest
   }
 

@@ -1,21 +1,21 @@
 // Packets as bytes. All numbers are big-endian; a string is its length in one byte, then UTF-8.
 //
 //   version (1)  kind (1)  [number (4)  [target  [address]]]  [digest (8)]
-//   count of news (1)  news …  count of claims (1)  claims …
+//   count of news (1)  news …  count of claims (1)  claims …  count of records (1)  records …
 //
-// `NewsCodec.swift` says how news and claims are written.
+// `NewsCodec.swift` says how news and claims are written, `RecordCodec.swift` how records are.
 
 extension Packet {
   /// The first byte; a member that does not know it drops the packet.
-  static let version: UInt8 = 1
-  /// Version, kind of message, counts of news and of claims.
-  static let headerBytes = 4
+  static let version: UInt8 = 2
+  /// Version, kind of message, counts of news, claims and records.
+  static let headerBytes = 5
   /// Of the digest, if there is one.
   static let digestBytes = 8
   /// Added to the kind of message when a digest follows it.
   private static let digestFlag: UInt8 = 0x80
 
-  /// - Precondition: at most 255 news and 255 claims, and texts as long as their types say.
+  /// - Precondition: at most 255 news, 255 claims and 255 records, and texts as long as their types say.
   public func encoded() -> [UInt8] {
     var writer = ByteWriter()
     writer.add(Self.version)
@@ -26,6 +26,8 @@ extension Packet {
     for news in news { news.encode(into: &writer) }
     writer.add(UInt8(claims.count))
     for claim in claims { claim.encode(into: &writer) }
+    writer.add(UInt8(records.count))
+    for record in records { record.encode(into: &writer) }
     return writer.bytes
   }
 
@@ -39,6 +41,7 @@ extension Packet {
     digest = kind & Self.digestFlag == 0 ? nil : try reader.integer()
     for _ in 0..<(try reader.byte()) { news.append(try News(from: &reader)) }
     for _ in 0..<(try reader.byte()) { claims.append(try RunnerClaim(from: &reader)) }
+    for _ in 0..<(try reader.byte()) { records.append(try Record(from: &reader)) }
     guard reader.isAtEnd else { throw MalformedPacket("bytes after the end") }
   }
 }

@@ -3,7 +3,7 @@
 extension SWIM {
   /// All that is known, for an exchange.
   public var state: MembershipState {
-    MembershipState(news: members.map(news(of:)), claims: claimMap.all(at: now))
+    MembershipState(news: members.map(news(of:)), claims: claimMap.all(at: now), records: recordMap.all)
   }
 
   /// Joins by what members of the cluster know: their answer to an exchange of all that is known.
@@ -21,6 +21,7 @@ extension SWIM {
       apply(news)
     }
     for claim in state.claims { apply(claim) }
+    for record in state.records { apply(record) }
     return takeDirectives()
   }
 

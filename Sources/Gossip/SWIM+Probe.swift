@@ -131,6 +131,7 @@ extension SWIM {
     proceed(to: time)
     for news in packet.news { apply(news) }
     for claim in packet.claims { apply(claim) }
+    for record in packet.records { apply(record) }
     switch packet.message {
     case .ping(let number, let target):
       if target == name && !hasLeft && !isOwnPing(number) {

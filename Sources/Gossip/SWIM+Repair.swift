@@ -4,9 +4,9 @@
 // member sends does not grow with the cluster, nor with its runners.
 
 extension SWIM {
-  /// Which members there are, in which incarnation, whether they are present, failed or left; and who owns what. Whether a
+  /// Which members there are, in which incarnation, whether they are present, failed or left; who owns what, and the records. Whether a
   /// member is suspected makes no difference.
-  var digest: UInt64 { memberDigest &+ claimMap.digest }
+  var digest: UInt64 { memberDigest &+ claimMap.digest &+ recordMap.digest }
 
   /// For an acknowledgement; `nil` while there is something new.
   var settledDigest: UInt64? {

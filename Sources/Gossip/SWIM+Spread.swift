@@ -1,8 +1,8 @@
-// How news and claims travel: a few pieces on every packet, the newest first. `SWIM+Repair.swift` finds
+// How news, claims and records travel: a few pieces on every packet, the newest first. `SWIM+Repair.swift` finds
 // what was lost on the way.
 
 extension SWIM {
-  /// The same news and claims for a few members, so that in a small cluster nearly everybody gets them at once; and for
+  /// The same news, claims and records for a few members, so that in a small cluster nearly everybody gets them at once; and for
   /// one of those that failed of late: it may be alive and has to hear what is said of it.
   mutating func gossip() {
     guard hasToSpread else { return }
@@ -26,6 +26,7 @@ extension SWIM {
     gone.removeAll(where: old.contains)
     for name in old { forget(name) }
     claimMap.reap(before: now - settings.reapAfter)
+    recordMap.reap(date: date)
   }
 
   /// Up to `count` different names, at random.
@@ -45,7 +46,7 @@ extension SWIM {
       .map { entries[$0]! }
   }
 
-  var hasToSpread: Bool { !queue.isEmpty || !claimQueue.isEmpty }
+  var hasToSpread: Bool { !queue.isEmpty || !claimQueue.isEmpty || !recordQueue.isEmpty }
 
   /// What is to be passed on, at most so many packets full, the first of them with `bytes` in use already.
   /// - Parameter copies: to how many members they go.
@@ -56,7 +57,10 @@ extension SWIM {
     let limit = settings.retransmissions(members: present)
     let news = queue.take(into: &rooms, limit: limit, copies: copies)
     let claims = claimQueue.take(into: &rooms, limit: limit, copies: copies)
-    return zip(news, claims).map { Packet(news: $0, claims: $1) }.filter { !$0.news.isEmpty || !$0.claims.isEmpty }
+    let records = recordQueue.take(into: &rooms, limit: limit, copies: copies)
+    return (0..<count).map { Packet(news: news[$0], claims: claims[$0], records: records[$0]) }.filter {
+      !$0.news.isEmpty || !$0.claims.isEmpty || !$0.records.isEmpty
+    }
   }
 
   /// A packet with a message, and what fits in besides.

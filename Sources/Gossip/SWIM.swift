@@ -22,10 +22,12 @@ public struct SWIM: Sendable {
     case incompatible(Member)
     /// A claim is new, or another one wins; `removed` ones too.
     case claimed(RunnerClaim)
+    /// A record is new, or another one wins; removed ones too.
+    case recorded(Record)
   }
 
   /// Versions of the protocol, lowest and highest, that this program speaks.
-  public static let supportedProtocols: ClosedRange<UInt8> = 2...2
+  public static let supportedProtocols: ClosedRange<UInt8> = 3...3
   /// What `maximumPacketBytes` may be: at least a probe with one piece of news and one claim.
   public static let packetBytes = 1300...1400
 
@@ -47,6 +49,8 @@ public struct SWIM: Sendable {
   var queue = SpreadQueue<News>()
   var claimMap = ClaimMap()
   var claimQueue = SpreadQueue<RunnerClaim>()
+  var recordMap: RecordMap
+  var recordQueue = SpreadQueue<Record>()
   /// Members of another protocol, by what they were last heard to be.
   var incompatible: [MemberName: Incarnation] = [:]
   /// Whether what is learned at this moment is known to all others.
@@ -69,6 +73,8 @@ public struct SWIM: Sendable {
   var conflictProbe: ConflictProbe?
   var lastNumber: UInt32
   var now: Duration
+  /// What the date is when `now` is zero.
+  private var dateAtZero: Duration
   var hasLeft = false
   var nextGossip: Duration
   private var nextExchange: Duration
@@ -79,11 +85,14 @@ public struct SWIM: Sendable {
   /// - Parameters:
   ///   - incarnation: higher than any that this member had before.
   ///   - seed: of everything random.
+  ///   - records: the rules of the kinds of records.
   ///   - now: from any origin; it must never go back.
+  ///   - date: at that time, in milliseconds since 1970; some date, for simulations, unless it is said.
   public init(
     name: MemberName, profile: MemberProfile, incarnation: Incarnation = Incarnation(1),
     settings: GossipSettings = .lan,
-    maximumPacketBytes: Int = 1400, seed: UInt64, now: Duration
+    maximumPacketBytes: Int = 1400, records: RecordRules = RecordRules(), seed: UInt64, now: Duration,
+    date: UInt64 = 1 << 41
   ) {
     precondition((1...MemberName.maximumBytes).contains(name.rawValue.utf8.count) && profile.isValid)
     precondition(Self.packetBytes.contains(maximumPacketBytes))
@@ -91,6 +100,8 @@ public struct SWIM: Sendable {
     self.settings = settings
     self.maximumPacketBytes = maximumPacketBytes
     self.now = now
+    dateAtZero = .milliseconds(Int64(clamping: date)) - now
+    recordMap = RecordMap(rules: records)
     (nextRepair, repairDelay, lastChange) = (now, settings.probeInterval, now)
     health = LocalHealth(maximum: settings.maximumHealthScore)
     generator = SeededGenerator(seed: seed)
@@ -118,6 +129,18 @@ public struct SWIM: Sendable {
   public var healthScore: Int { health.score }
 
   // MARK: Time
+
+  /// The date by this machine's clock, in milliseconds since 1970. It says when records may be forgotten, and how far
+  /// counters may have come; it never decides between two members.
+  var date: UInt64 {
+    let (seconds, attoseconds) = (now + dateAtZero).components
+    return UInt64(clamping: seconds * 1000 + attoseconds / 1_000_000_000_000_000)
+  }
+
+  /// The machine's clock may have been set.
+  public mutating func set(date: UInt64, at time: Duration) {
+    dateAtZero = .milliseconds(Int64(clamping: date)) - time
+  }
 
   /// When `advance` has something to do next.
   public var nextDeadline: Duration {

@@ -80,6 +80,7 @@ final class TestNode: Sendable {
   let greeter: Greeter
   let address: String
   let log = LogRecorder()
+  let records: RecordKeeper?
   private let recorded: Recorded
   private let hasStopped = Atomic(false)
 
@@ -87,7 +88,7 @@ final class TestNode: Sendable {
   var port: UInt16 { try! SocketAddress(parsing: address).port }
 
   init(
-    _ name: String, join seeds: [String] = [], directory: String,
+    _ name: String, join seeds: [String] = [], directory: String, records: String? = nil,
     configure: (inout ClusterNode.Configuration) -> Void = { _ in }
   ) async throws {
     let loop = try EventLoop()
@@ -106,8 +107,13 @@ final class TestNode: Sendable {
     let box = SystemBox()
     let (log, recorded) = (log, Recorded())
     self.recorded = recorded
+    self.records = try records.map { path in
+      try RecordKeeper(
+        path: path, author: MemberName(name), rules: RecordRules(), on: loop,
+        logger: Logger(label: name, factory: { log.handler(label: $0) }), onChange: { _ in })
+    }
     let cluster = try ClusterNode(
-      configuration, on: loop, logger: Logger(label: name, factory: { log.handler(label: $0) }),
+      configuration, records: self.records, on: loop, logger: Logger(label: name, factory: { log.handler(label: $0) }),
       server: { await box.system!.carryOut($0, from: 1) }, onEvent: { event in recorded.add(event) })
     self.cluster = cluster
     system = ClusterSystem(node: MemberName(name), loop: loop, errors: TestError.self) {
@@ -162,6 +168,7 @@ final class TestNode: Sendable {
   func stop() async {
     guard !hasStopped.exchange(true, ordering: .relaxed) else { return }
     await cluster.close()
+    await records?.close()
     await loop.stop()
   }
 
@@ -183,6 +190,8 @@ final class TestNode: Sendable {
         }
       }
     }
+    // It may have planned to write, and a process that is gone has no timer.
+    await records?.close()
     await loop.stop()
   }
 

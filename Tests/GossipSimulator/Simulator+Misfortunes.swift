@@ -41,12 +41,15 @@ extension Simulator {
   }
 
   /// A member that was killed is started again, at another address, with the incarnation that it kept.
-  /// - Parameter forgets: it lost its data directory.
-  package mutating func restart(_ number: Int, by other: Int, forgets: Bool = false) {
+  /// - Parameters:
+  ///   - forgets: it lost its data directory.
+  ///   - records: what it has on its disk.
+  package mutating func restart(_ number: Int, by other: Int, forgets: Bool = false, records: [Record] = []) {
     residents.append(number)
     let incarnation = forgets ? 0 : nodes[number].swim.me.incarnation.rawValue
     nodes[number] = Node(
       swim: process(number, at: residents.count - 1, incarnation: incarnation + 1), address: residents.count - 1)
+    nodes[number].swim.restore(records)
     nodes[number].goodSince = now
     rearm(number)
     join(number, by: other)

@@ -213,7 +213,7 @@ struct SWIMTests {
   func incompatible() {
     var swim = member("a")
     var stranger = news("b", .alive)
-    stranger.profile.protocols = 3...4
+    stranger.profile.protocols = 4...5
     let said = receive(&swim, stranger)
     #expect(said.count { if case .incompatible = $0 { true } else { false } } == 1)
     let again = receive(&swim, stranger)

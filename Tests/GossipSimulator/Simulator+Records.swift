@@ -1,0 +1,16 @@
+// What members state as records, and what is seen of it.
+
+import Gossip
+
+extension Simulator {
+  package mutating func record(_ record: Record, by number: Int) {
+    perform(nodes[number].swim.record(record, at: now + nodes[number].clock), of: number)
+  }
+
+  /// Whether all living members know the same records.
+  package var agreesOnRecords: Bool {
+    let living = living
+    let first = nodes[living[0]].swim.records.all
+    return living.dropFirst().allSatisfy { nodes[$0].swim.records.all == first }
+  }
+}
