@@ -235,7 +235,7 @@ actor HTTPConnection {
     else { return enqueue(.request(request, framing, showsKey: showsKey ?? false), bytes) }
     switch judge.judge(request) {
     case .needsNoKey: enqueue(.request(request, framing, showsKey: false), bytes)
-    case .refused(let response): enqueue(.answer(response, framing))
+    case .refused(let response, let pause): enqueue(.answer(response, framing, after: pause))
     case .showsKey:
       showsKey = true
       guard countRequests(besides: bytes) else { return refuse(.noRoom) }
@@ -382,7 +382,9 @@ actor HTTPConnection {
 
   private func answer(_ entry: RequestQueue.Entry) async -> (HTTPResponse, ResponseFraming) {
     switch entry.work {
-    case .answer(let response, let framing): return (response, framing)
+    case .answer(let response, let framing, let pause):
+      if pause > .zero { try? await setup.loop.sleep(for: pause) }
+      return (response, framing)
     case .request(let request, let framing, let showsKey):
       counters.requests &+= 1
       isHandling = true

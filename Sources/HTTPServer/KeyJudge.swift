@@ -16,6 +16,6 @@ public enum KeyJudgement: Sendable {
   case showsKey
   /// It carries none, and needs none: it is served as a stranger's.
   case needsNoKey
-  /// It is answered with this and goes no further.
-  case refused(HTTPResponse)
+  /// It is answered with this, held back for a time, and goes no further.
+  case refused(HTTPResponse, after: Duration = .zero)
 }

@@ -3,8 +3,8 @@ struct RequestQueue: Sendable {
   enum Work: Sendable {
     /// For the handler; whether the server knows already that it shows a valid key.
     case request(HTTPRequest, ResponseFraming, showsKey: Bool)
-    /// What the server says by itself.
-    case answer(HTTPResponse, ResponseFraming)
+    /// What is answered without the handler, held back for a time.
+    case answer(HTTPResponse, ResponseFraming, after: Duration = .zero)
   }
 
   /// Something to do, and the bytes that it holds of what the client sent.
