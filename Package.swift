@@ -15,6 +15,7 @@ let package = Package(
     .library(name: "Gossip", targets: ["Gossip"]),
     .library(name: "Cluster", targets: ["Cluster"]),
     .library(name: "Supervisor", targets: ["Supervisor"]),
+    .library(name: "SupervisorAPI", targets: ["SupervisorAPI"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -84,7 +85,7 @@ let package = Package(
     .target(
       name: "SupervisorAPI",
       dependencies: [
-        "Supervisor", "JSONRPC", "HTTPServer", "COpenSSL", "EventLoop", "ExactText",
+        "Cluster", "Supervisor", "Gossip", "JSONRPC", "HTTPServer", "COpenSSL", "EventLoop", "ExactText",
         .product(name: "Logging", package: "swift-log"),
       ],
       // A link to the file at the top; the binary carries it.

@@ -11,6 +11,7 @@ let package = Package(
       dependencies: [
         .product(name: "Gossip", package: "hero-supervisor"), .product(name: "Cluster", package: "hero-supervisor"),
         .product(name: "Supervisor", package: "hero-supervisor"),
+        .product(name: "SupervisorAPI", package: "hero-supervisor"),
       ])
   ],
   swiftLanguageModes: [.v6]

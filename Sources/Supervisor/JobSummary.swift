@@ -1,6 +1,7 @@
 /// What is asked most often about a job: its state, without payload and result.
 public struct JobSummary: Hashable, Sendable {
   public let id: JobID
+  public let runner: RunnerName
   public let status: JobStatus
   public let createdAt: Timestamp
   public let startedAt: Timestamp?
@@ -8,14 +9,19 @@ public struct JobSummary: Hashable, Sendable {
 
   public init(_ record: JobRecord) {
     id = record.job.id
+    runner = record.job.runner
     status = record.status
     createdAt = record.createdAt
     startedAt = record.startedAt
     completedAt = record.completedAt
   }
 
-  init(id: JobID, status: JobStatus, createdAt: Timestamp, startedAt: Timestamp?, completedAt: Timestamp?) {
+  init(
+    id: JobID, runner: RunnerName, status: JobStatus, createdAt: Timestamp, startedAt: Timestamp?,
+    completedAt: Timestamp?
+  ) {
     self.id = id
+    self.runner = runner
     self.status = status
     self.createdAt = createdAt
     self.startedAt = startedAt

@@ -15,7 +15,7 @@ public struct AuditEntry: Hashable, Sendable {
   }
 
   public let kind: Kind
-  /// `user key 2`, `local key`, `no key`, `unknown key`.
+  /// `user key 2`, `key "ci"`, `local key`, `no key`, `unknown key`, `key "ci" expired`, `key "ci" revoked`.
   public let key: String
   /// `nil` for a call that came over no connection.
   public let peer: HTTPPeer?
@@ -26,7 +26,7 @@ public struct AuditEntry: Hashable, Sendable {
 
   /// What a call named.
   public struct Subject: Hashable, Sendable {
-    /// `runner`, `job`, `queue` or `node`.
+    /// `runner`, `job`, `queue`, `node`, or `named` for a key.
     public let kind: String
     /// As the caller wrote it, which need not be a valid name; at most 256 bytes.
     public let name: String
@@ -62,6 +62,7 @@ public struct AuditTrail: Sendable {
     "job.run": [(["job", "runner"], "runner"), (["job", "id"], "job")],
     "job.start": [(["job_id"], "job")], "job.stop": [(["job_id"], "job")], "job.delete": [(["job_id"], "job")],
     "runner.move": [(["name"], "runner"), (["node"], "node")], "node.drain": [(["node"], "node")],
+    "key.create": [(["name"], "named")], "key.revoke": [(["name"], "named")],
   ]
 
   /// Whether the method changes something.
@@ -87,9 +88,9 @@ public struct AuditTrail: Sendable {
   }
 
   /// Tells of a request that was refused for its key before it was a call, or that is none.
-  func refused(_ method: String, key: String, _ peer: HTTPPeer) {
+  func refused(_ method: String, key: Authenticator.Standing?, _ peer: HTTPPeer) {
     let code = JSONRPCError.unauthorizedCode
-    record(AuditEntry(kind: .refusal, key: key, peer: peer, method: method, subjects: [], code: code))
+    record(AuditEntry(kind: .refusal, key: name(of: key), peer: peer, method: method, subjects: [], code: code))
   }
 
   private func tell(
@@ -110,11 +111,19 @@ public struct AuditTrail: Sendable {
     return value.objectValue.flatMap { text(at: path.dropFirst(), in: $0) }
   }
 
-  /// The name of the key that the call gave, by the rule of `Authenticator`: its secret, or else its bearer key.
   private func keyName(_ params: Params, _ call: APICall, _ keys: Authenticator) -> String {
-    let secret = params.object["secret"]?.stringValue.flatMap { $0.isEmpty ? nil : $0 }
-    guard let given = secret ?? call.bearer else { return "no key" }
-    guard let place = keys.place(of: given) else { return "unknown key" }
-    return hasOnlyLocalKey ? "local key" : "\(place.scope.rawValue) key \(place.number)"
+    name(of: Authenticator.given(params.object["secret"]?.stringValue, call).map(keys.standing))
+  }
+
+  private func name(of key: Authenticator.Standing?) -> String {
+    switch key {
+    case nil: "no key"
+    case .unknown: "unknown key"
+    case .expired(let name): "key \"\(name)\" expired"
+    case .revoked(let name): "key \"\(name)\" revoked"
+    case .valid(_, _, .created(let name)): "key \"\(name)\""
+    case .valid(_, _, .configured(let scope, let number)):
+      hasOnlyLocalKey ? "local key" : "\(scope.rawValue) key \(number)"
+    }
   }
 }

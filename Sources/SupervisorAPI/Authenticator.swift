@@ -3,54 +3,92 @@ import HTTPServer
 import JSONRPC
 import Logging
 
-/// What a key allows: `admin` includes the other two.
+/// What a key allows.
 public enum Scope: String, Sendable, CaseIterable {
+  /// Everything.
   case admin
   /// Jobs.
   case user
   /// Runners.
   case register
+  /// What only reads: states, results, output, lists, metrics.
+  case read
+  /// To execute jobs for a runner. It opens nothing yet.
+  case worker
+}
 
-  func includes(_ other: Scope) -> Bool { self == other || self == .admin }
+extension [Scope] {
+  /// For what reads jobs.
+  static let jobReading: [Scope] = [.user, .read]
+  /// For what tells of runners and of the cluster.
+  static let reading: [Scope] = [.user, .register, .read]
 }
 
 /// Knows the keys, and decides who may call what.
 public struct Authenticator: Sendable {
   private let keys: [(scope: Scope, secret: [UInt8])]
-  /// To whom the methods are open whose contract has no secret.
-  private let openMethods: OpenMethods
+  /// Those that were made at run time.
+  private let created: KeyDirectory
+  private let decision: OpenMethods
   private let proxied: ProxiedRequests
+  let guesses: GuessDelay
 
-  public init(keys: [(scope: Scope, secret: String)], openMethods: OpenMethods, logger: Logger) {
+  /// - Parameters:
+  ///   - keys: those of the configuration.
+  ///   - created: those that were made at run time.
+  ///   - guesses: where wrong keys are counted.
+  public init(
+    keys: [(scope: Scope, secret: String)], created: KeyDirectory, guesses: GuessDelay, openMethods: OpenMethods,
+    logger: Logger
+  ) {
     self.keys = keys.map { ($0.scope, Array($0.secret.utf8)) }
-    self.openMethods = openMethods
+    self.created = created
+    self.guesses = guesses
+    decision = openMethods
     proxied = ProxiedRequests(logger: logger)
   }
 
+  /// To whom the methods are open whose contract has no secret. A key that was made at run time lets others in as a
+  /// configured one does.
+  private var openMethods: OpenMethods {
+    guard decision == .toThisMachine, created.hasEverHadKeys else { return decision }
+    var openings = OpenMethods.Openings()
+    openings.hasCreatedKeys = true
+    return OpenMethods.decide(.automatic, openings)
+  }
+
   /// A method that takes a secret, as a parameter or as the request's bearer key.
-  func require(_ scope: Scope, secret: String?, _ call: APICall) throws(JSONRPCError) {
-    let given = secret.flatMap { $0.isEmpty ? nil : $0 } ?? call.bearer
-    guard let given else {
+  /// - Parameter scopes: one of these must be the key's, or admin.
+  func require(_ scopes: [Scope], secret: String?, _ call: APICall) throws(JSONRPCError) -> Grant {
+    guard let given = Self.given(secret, call) else {
       throw .unauthorized("params.secret or the header Authorization: Bearer is missing")
     }
-    try check(given, scope, call)
+    return try check(given, scopes, call)
   }
 
   /// A method whose contract has no secret: open, or with a key.
   /// - Parameters:
-  ///   - scope: `nil` when any key will do.
+  ///   - scopes: one of these must be the key's, or admin.
   ///   - params: may have a `secret` all the same.
-  func admit(_ scope: Scope?, _ params: Params, _ call: APICall) throws(JSONRPCError) {
-    try admit(scope, secret: try params.optionalString("secret"), call)
+  func admit(_ scopes: [Scope], _ params: Params, _ call: APICall) throws(JSONRPCError) -> Grant {
+    try admit(scopes, secret: try params.optionalString("secret"), call)
   }
 
-  /// A page for operators: open as those methods are, or with any key.
-  func admit(_ call: APICall) throws(JSONRPCError) { try admit(nil, secret: nil, call) }
+  /// The metrics, for operators: open as those methods are, or with a key that may read of all runners.
+  func admitToMetrics(_ call: APICall) throws(JSONRPCError) {
+    try admit(.reading, secret: nil, call).requireAllRunners()
+  }
 
-  private func admit(_ scope: Scope?, secret: String?, _ call: APICall) throws(JSONRPCError) {
-    if let given = secret.flatMap({ $0.isEmpty ? nil : $0 }) ?? call.bearer { return try check(given, scope, call) }
+  private func admit(_ scopes: [Scope], secret: String?, _ call: APICall) throws(JSONRPCError) -> Grant {
+    if let given = Self.given(secret, call) { return try check(given, scopes, call) }
     let words = "a key is needed (Authorization: Bearer, or the parameter secret of a call)"
     if let refusal = refusal(of: call, withoutKey: words) { throw refusal }
+    return .everything
+  }
+
+  /// The key that a call shows: its secret, or else its bearer key.
+  static func given(_ secret: String?, _ call: APICall) -> String? {
+    secret.flatMap { $0.isEmpty ? nil : $0 } ?? call.bearer
   }
 
   /// Why a request of which no call carries a key is not served; `nil` if it may be.
@@ -63,7 +101,8 @@ public struct Authenticator: Sendable {
 
   /// What it counts, for `GET /metrics`.
   public var families: [Metrics.Family] {
-    [
+    let counts = created.counts
+    return [
       .init(
         "hero_open_methods", "gauge", "1 while methods whose contract has no secret need no key.",
         openMethods.refusal(of: .thisMachine) == nil ? 1 : 0),
@@ -71,43 +110,92 @@ public struct Authenticator: Sendable {
         "hero_proxied_requests_refused_total", "counter",
         "Requests without a key that came through a proxy to a node that is open to its own machine only.",
         Double(proxied.count)),
-    ]
+      .init(
+        "hero_created_keys", "gauge", "Keys that were made at run time, by state.",
+        [("valid", counts.valid), ("expired", counts.expired), ("revoked", counts.revoked)].map {
+          ([("state", $0.0)], Double($0.1))
+        }),
+    ] + guesses.families
+  }
+
+  private func check(_ secret: String, _ scopes: [Scope], _ call: APICall) throws(JSONRPCError) -> Grant {
+    let standing = standing(of: secret)
+    guard case .valid(let allowed, let grant, _) = standing else {
+      throw .unauthorized(standing.words)
+    }
+    call.room?.showKey()
+    guard !allowed.contains(.admin), allowed.isDisjoint(with: scopes) else { return grant }
+    throw .unauthorized(
+      "the key does not have the scope \(scopes.map { "\"\($0.rawValue)\"" }.joined(separator: " or "))")
+  }
+
+  // MARK: Keys
+
+  /// What a key is.
+  enum Standing {
+    /// - Parameter label: what it is called in logs.
+    case valid(Set<Scope>, Grant, label: Label)
+    case expired(KeyName)
+    case revoked(KeyName)
+    case unknown
+
+    /// How a key is called: by its name, or by its scope and its number among the configured ones of that scope, from 1.
+    enum Label: Hashable {
+      case configured(Scope, number: Int)
+      case created(KeyName)
+    }
+
+    var isValid: Bool { if case .valid = self { true } else { false } }
+
+    /// For whoever showed it.
+    var words: String {
+      switch self {
+      case .expired: "the key has expired"
+      case .revoked: "the key was revoked"
+      case .valid, .unknown: "the key is not known here"
+      }
+    }
+
+    /// For the metric.
+    var reason: String {
+      switch self {
+      case .expired: "expired"
+      case .revoked: "revoked"
+      case .valid, .unknown: "unknown"
+      }
+    }
+  }
+
+  func standing(of secret: String) -> Standing {
+    let given = Array(secret.utf8)
+    var scopes: Set<Scope> = []
+    var label: Standing.Label?
+    var counts: [Scope: Int] = [:]
+    // All are compared, each in constant time: how long it takes says nothing about them but their length.
+    for key in keys {
+      counts[key.scope, default: 0] += 1
+      guard key.secret.count == given.count, CRYPTO_memcmp(key.secret, given, given.count) == 0 else { continue }
+      scopes.insert(key.scope)
+      label = label ?? .configured(key.scope, number: counts[key.scope]!)
+    }
+    if let label { return .valid(scopes, .everything, label: label) }
+    switch created.find(secret) {
+    case .valid(let name, let key):
+      return .valid(key.scopes, Grant(runners: key.runners.map { Set($0) }), label: .created(name))
+    case .expired(let name): return .expired(name)
+    case .revoked(let name): return .revoked(name)
+    case nil: return .unknown
+    }
   }
 
   /// Whether this is a key of any scope.
-  func knows(_ secret: String) -> Bool { !scopes(of: secret).isEmpty }
+  func knows(_ secret: String) -> Bool { standing(of: secret).isValid }
 
-  private func check(_ secret: String, _ scope: Scope?, _ call: APICall) throws(JSONRPCError) {
-    let scopes = scopes(of: secret)
-    guard !scopes.isEmpty else { throw .unauthorized("the key is not known here") }
-    call.room?.showKey()
-    guard let scope, !scopes.contains(where: { $0.includes(scope) }) else { return }
-    throw .unauthorized("the key does not have the scope \"\(scope.rawValue)\"")
-  }
-
-  /// What a key allows; nothing, if there is no such key.
-  private func scopes(of secret: String) -> [Scope] {
-    let given = Array(secret.utf8)
-    var scopes: [Scope] = []
-    // All keys are compared, each in constant time: how long it takes says nothing about them but their length.
-    for key in keys where key.secret.count == given.count && CRYPTO_memcmp(key.secret, given, given.count) == 0 {
-      scopes.append(key.scope)
-    }
-    return scopes
-  }
-
-  /// Which key this is: its scope, and its number among the keys of that scope, from 1, in the order of the
-  /// configuration; `nil` for one that is not known. Compares as `check` does.
-  func place(of secret: String) -> (scope: Scope, number: Int)? {
-    let given = Array(secret.utf8)
-    var place: (scope: Scope, number: Int)?
-    var counts: [Scope: Int] = [:]
-    for key in keys {
-      counts[key.scope, default: 0] += 1
-      let isSame = key.secret.count == given.count && CRYPTO_memcmp(key.secret, given, given.count) == 0
-      if isSame, place == nil { place = (key.scope, counts[key.scope]!) }
-    }
-    return place
+  /// Holds back a refusal for a key that is none, once too many came from where the call comes from.
+  func holdBack(_ secret: String?, _ call: APICall) async {
+    guard let secret else { return }
+    let standing = standing(of: secret)
+    if !standing.isValid { await guesses.wait(for: call.client, reason: standing.reason) }
   }
 
   /// A new random key: 256 bits, in hexadecimal.

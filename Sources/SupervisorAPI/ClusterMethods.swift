@@ -7,15 +7,15 @@ extension SupervisorAPI {
   var clusterMethods: [String: Method<APICall>] {
     [
       "cluster.members": Method(byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
-        try authenticator.admit(nil, params, call)
+        try authenticator.admit(.reading, params, call).requireAllRunners()
         return .array(await registry.members().map(JSON.member))
       },
       "cluster.status": Method(byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
-        try authenticator.admit(nil, params, call)
+        try authenticator.admit(.reading, params, call).requireAllRunners()
         return .clusterStatus(await registry.clusterStatus())
       },
       "node.drain": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
-        try authenticator.require(.admin, secret: try params.optionalString("secret"), call)
+        _ = try authenticator.require([.admin], secret: try params.optionalString("secret"), call)
         try params.refuseOthers(than: ["secret", "node", "undo"])
         let node: NodeName = try params.name("node")
         let undo = try params.bool("undo", default: false)
@@ -23,7 +23,7 @@ extension SupervisorAPI {
         return .null
       },
       "runner.move": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
-        try authenticator.require(.admin, secret: try params.optionalString("secret"), call)
+        _ = try authenticator.require([.admin], secret: try params.optionalString("secret"), call)
         try params.refuseOthers(than: ["secret", "name", "node"])
         let name: RunnerName = try params.name("name")
         let node: NodeName = try params.name("node")

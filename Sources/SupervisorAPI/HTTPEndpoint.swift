@@ -80,10 +80,11 @@ public struct HTTPEndpoint: Sendable {
   }
 
   private func exposition(_ request: HTTPRequest) async -> HTTPResponse {
-    do throws(JSONRPCError) { try authenticator.admit(APICall(request)) } catch {
+    let call = APICall(request)
+    do throws(JSONRPCError) { try authenticator.admitToMetrics(call) } catch {
       metrics.count(method: nil, code: error.code)
-      let isGiven = Self.bearer(request.headers) != nil
-      audit?.refused("GET /metrics", key: isGiven ? "unknown key" : "no key", request.client)
+      audit?.refused("GET /metrics", key: call.bearer.map(authenticator.standing), request.client)
+      await authenticator.holdBack(call.bearer, call)
       var response = HTTPResponse.text("\(error.message)\n", status: 401)
       response.headers.append(("WWW-Authenticate", "Bearer"))
       return response

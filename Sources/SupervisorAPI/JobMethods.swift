@@ -7,30 +7,32 @@ extension SupervisorAPI {
   var jobMethods: [String: Method<APICall>] {
     [
       "jobs.create": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
-        try authenticator.require(.user, secret: try params.optionalString("secret"), call)
+        let grant = try authenticator.require([.user], secret: try params.optionalString("secret"), call)
         let job = try params.job()
+        try grant.require(job.runner)
         try await answering { () async throws(SupervisorError) in try await registry.create(job) }
         return .string(job.id.rawValue)
       },
       "job.run": Method(parameters: ["params"], tooBigHint: "read the output by job.logs") {
         (params, call) async throws(JSONRPCError) in
-        try authenticator.require(.user, secret: try params.optionalString("secret"), call)
+        let grant = try authenticator.require([.user], secret: try params.optionalString("secret"), call)
         let job = try params.job()
+        try grant.require(job.runner)
         return .result(try await answering { () async throws(SupervisorError) in try await registry.run(job) })
       },
       "job.start": secretJobMethod { (id) throws(SupervisorError) in try await registry.start(id) },
       "job.stop": secretJobMethod { (id) throws(SupervisorError) in try await registry.stop(id) },
       "job.delete": secretJobMethod { (id) throws(SupervisorError) in try await registry.delete(id) },
       "job.status": Method(parameters: ["job_id"], byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
-        try authenticator.admit(.user, params, call)
+        let grant = try authenticator.admit(.jobReading, params, call)
         let id: JobID = try params.name("job_id")
-        return .jobStatus(
-          try await answering { () async throws(SupervisorError) in try await registry.summary(id) })
+        return .jobStatus(try await summary(id, grant))
       },
       "job.result": Method(parameters: ["job_id"], byName: ["secret"], tooBigHint: "read the output by job.logs") {
         (params, call) async throws(JSONRPCError) in
-        try authenticator.admit(.user, params, call)
+        let grant = try authenticator.admit(.jobReading, params, call)
         let id: JobID = try params.name("job_id")
+        try await require(id, grant)
         return .result(try await answering { () async throws(SupervisorError) in try await registry.result(id) })
       },
       "job.logs": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
@@ -39,13 +41,26 @@ extension SupervisorAPI {
     ]
   }
 
+  /// The state of a job that the key may see. Another one is not there, for whoever asks with such a key.
+  private func summary(_ id: JobID, _ grant: Grant) async throws(JSONRPCError) -> JobSummary {
+    let job = try await answering { () async throws(SupervisorError) in try await registry.summary(id) }
+    guard grant.allows(job.runner) else { throw .notFound("job", id.rawValue) }
+    return job
+  }
+
+  /// For a call about a job: a job that the key may not touch is not there.
+  func require(_ id: JobID, _ grant: Grant) async throws(JSONRPCError) {
+    if grant.runners != nil { _ = try await summary(id, grant) }
+  }
+
   /// A method about the job `params.job_id` that takes a secret and answers null.
   private func secretJobMethod(
     _ body: @escaping @Sendable (JobID) async throws(SupervisorError) -> Void
   ) -> Method<APICall> {
     Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
-      try authenticator.require(.user, secret: try params.optionalString("secret"), call)
+      let grant = try authenticator.require([.user], secret: try params.optionalString("secret"), call)
       let id: JobID = try params.name("job_id")
+      try await require(id, grant)
       try await answering { () async throws(SupervisorError) in try await body(id) }
       return .null
     }

@@ -6,7 +6,7 @@ import Supervisor
 
 extension SupervisorAPI {
   func logs(_ params: Params, _ call: APICall) async throws(JSONRPCError) -> JSON {
-    try authenticator.admit(.user, params, call)
+    let grant = try authenticator.admit(.jobReading, params, call)
     try params.refuseOthers(than: ["secret", "job_id", "stream", "offset", "limit"])
     let id: JobID = try params.name("job_id")
     let stream = try params.optionalString("stream") ?? "stdout"
@@ -16,6 +16,7 @@ extension SupervisorAPI {
     }
     let offset = Int(try params.int("offset", in: 0...(1 << 40), default: 0))
     let limit = Int(try params.int("limit", in: 1...(1 << 20), default: 1 << 18))
+    try await require(id, grant)
     try call.take(limit)
     defer { call.giveBack(limit) }
     let live = try await answering { () async throws(SupervisorError) in try await registry.output(id) }

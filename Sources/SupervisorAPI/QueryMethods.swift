@@ -9,18 +9,19 @@ extension SupervisorAPI {
     [
       "jobs.list": Method(byName: ["secret"], tooBigHint: "use jobs.query, which filters and pages") {
         (params, call, bytes) async throws(JSONRPCError) in
-        try authenticator.admit(.user, params, call)
-        try await writeAllJobs(call, into: &bytes)
+        let grant = try authenticator.admit(.jobReading, params, call)
+        try await writeAllJobs(call, grant, into: &bytes)
       },
       "jobs.query": Method(parameters: ["params"], tooBigHint: "ask for a smaller limit") {
         (params, call) async throws(JSONRPCError) in
-        try authenticator.admit(.user, params, call)
+        let grant = try authenticator.admit(.jobReading, params, call)
         let query = try params.jobQuery(maximumBytes: maximumResponseBytes / 2)
         // Most jobs are smaller; what a page really takes is counted when it is written.
         let room = min(query.maximumBytes, query.limit * 4096)
         try call.take(room)
         defer { call.giveBack(room) }
-        let page = try await answering { () async throws(SupervisorError) in try await registry.query(query) }
+        if let runner = query.runner { try grant.require(runner) }
+        let page = try await page(query, grant)
         call.missing?.add(page.unreachable)
         return [
           "jobs": .array(page.jobs.map(JSON.jobDetails)), "next": page.next.map(JSON.string) ?? .null,
@@ -29,18 +30,42 @@ extension SupervisorAPI {
     ]
   }
 
+  /// How many pages of other runners' jobs one call looks through.
+  private static let maximumForeignPages = 64
+
+  /// One page of the jobs that the key may see. With a key for several runners it may have fewer jobs than are asked for:
+  /// a page of the store is looked through as a whole, since the next one begins where it ends.
+  private func page(_ query: JobQuery, _ grant: Grant) async throws(JSONRPCError) -> RunnerRegistry.Page {
+    var query = query
+    if let runners = grant.runners, runners.count == 1 { query.runner = query.runner ?? runners.first }
+    for _ in 1..<Self.maximumForeignPages {
+      let asked = query
+      let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
+      let visible = page.filtered { grant.allows($0.job.runner) }
+      guard visible.jobs.isEmpty, let next = page.next else { return visible }
+      query.cursor = next
+    }
+    let asked = query
+    return try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
+      .filtered { grant.allows($0.job.runner) }
+  }
+
   /// Writes all jobs, a page at a time, unless they cannot fit into an answer: then it stops reading early.
-  private func writeAllJobs(_ call: APICall, into bytes: inout [UInt8]) async throws(JSONRPCError) {
+  private func writeAllJobs(
+    _ call: APICall, _ grant: Grant, into bytes: inout [UInt8]
+  ) async throws(JSONRPCError) {
     // For the pages, which are read and written one after another; a job that is larger comes in a page of its own.
     let pageBytes = min(1 << 20, maximumResponseBytes)
     var taken = pageBytes
     try call.take(taken)
     defer { call.giveBack(taken) }
-    var query = JobQuery(limit: 1000, maximumBytes: pageBytes)
+    let query = JobQuery(limit: 1000, maximumBytes: pageBytes)
+    var cursor: String?
     var separator = UInt8(ascii: "[")
     while true {
-      let asked = query
-      let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
+      var asked = query
+      asked.cursor = cursor
+      let page = try await page(asked, grant)
       call.missing?.add(page.unreachable)
       let before = bytes.count
       for record in page.jobs {
@@ -54,7 +79,7 @@ extension SupervisorAPI {
       try call.take(bytes.count - before)
       taken += bytes.count - before
       guard let next = page.next else { break }
-      query.cursor = next
+      cursor = next
     }
     if separator == UInt8(ascii: "[") { bytes.append(separator) }
     bytes.append(UInt8(ascii: "]"))
@@ -85,7 +110,7 @@ extension Params {
     return query
   }
 
-  private func time(_ name: String) throws(JSONRPCError) -> Timestamp? {
+  func time(_ name: String) throws(JSONRPCError) -> Timestamp? {
     guard let text = try optionalString(name) else { return nil }
     guard let time = Timestamp(rfc3339: text) else {
       throw .invalidParams(field: field(name), expected: "an RFC 3339 time such as 2026-11-24T02:02:19.123Z")

@@ -26,25 +26,35 @@ public struct RequestKeys: KeyJudge {
   public func judge(_ request: HTTPRequest) -> KeyJudgement {
     // Nobody reads the body of any other.
     guard HTTPEndpoint.isRPC(request) else { return .needsNoKey }
-    let scan = SecretScan(request.body, maximumKeys: maximumBatch, isKey: authenticator.knows)
+    var wrong: [Authenticator.Standing] = []
+    let bearer = HTTPEndpoint.bearer(request.headers)
+    if let bearer { wrong.append(authenticator.standing(of: bearer)) }
+    let scan = SecretScan(request.body, maximumKeys: maximumBatch) { key in
+      let standing = authenticator.standing(of: key)
+      if !standing.isValid { wrong.append(standing) }
+      return standing.isValid
+    }
     let missing = "params.secret or the header Authorization: Bearer is missing"
     switch scan.finding {
     case .key: return .showsKey
     case .duplicate(let error): return refuse(.parseError(error), scan)
     case .unknownKeys, .none:
       guard let error = authenticator.refusal(of: APICall(request), withoutKey: missing) else { return .needsNoKey }
-      var isGiven = HTTPEndpoint.bearer(request.headers) != nil
-      if case .unknownKeys = scan.finding { isGiven = true }
-      audit?.refused("a large request", key: isGiven ? "unknown key" : "no key", request.client)
-      return refuse(isGiven ? .unauthorized("the key is not known here") : error, scan)
+      guard let last = wrong.last else {
+        audit?.refused("a large request", key: nil, request.client)
+        return refuse(error, scan)
+      }
+      audit?.refused("a large request", key: last, request.client)
+      let pause = authenticator.guesses.pause(for: request.client, reason: last.reason, count: wrong.count)
+      return refuse(.unauthorized(last.words), scan, after: pause)
     }
   }
 
-  private func refuse(_ error: JSONRPCError, _ scan: SecretScan) -> KeyJudgement {
+  private func refuse(_ error: JSONRPCError, _ scan: SecretScan, after pause: Duration = .zero) -> KeyJudgement {
     metrics.count(method: nil, code: error.code)
-    if scan.isNotification { return .refused(.empty(204)) }
+    if scan.isNotification { return .refused(.empty(204), after: pause) }
     let answer: JSON = ["jsonrpc": "2.0", "id": scan.id ?? .null, "error": error.json]
-    return .refused(.json(answer.serialized()))
+    return .refused(.json(answer.serialized()), after: pause)
   }
 }
 

@@ -1,3 +1,4 @@
+import Cluster
 import JSONRPC
 import Supervisor
 
@@ -7,17 +8,21 @@ public struct SupervisorAPI: Sendable {
   let authenticator: Authenticator
   let maximumResponseBytes: Int
   private let document: JSON
+  let keys: RecordKeeper?
   private let audit: AuditTrail?
 
   /// - Parameters:
+  ///   - keys: where keys are made and revoked at run time.
   ///   - document: `openrpc.json`, served by `rpc.discover`.
   ///   - audit: who is told of changes and refusals.
   public init(
-    registry: RunnerRegistry, authenticator: Authenticator, maximumResponseBytes: Int, document: JSON,
+    registry: RunnerRegistry, authenticator: Authenticator, keys: RecordKeeper? = nil, maximumResponseBytes: Int,
+    document: JSON,
     audit: AuditTrail? = nil
   ) {
     self.audit = audit
     self.registry = registry
+    self.keys = keys
     self.authenticator = authenticator
     self.maximumResponseBytes = maximumResponseBytes
     self.document = document
@@ -35,9 +40,23 @@ public struct SupervisorAPI: Sendable {
     let discover: [String: Method<APICall>] = [
       "rpc.discover": Method(byName: ["secret"]) { [document] (_, _) in document }
     ]
-    let all = [runnerMethods, jobMethods, queryMethods, clusterMethods, discover]
+    let all = [runnerMethods, jobMethods, queryMethods, clusterMethods, keyMethods, discover]
       .reduce(into: [:]) { $0.merge($1) { _, _ in preconditionFailure("two methods of one name") } }
-    guard let audit else { return all }
-    return Dictionary(uniqueKeysWithValues: all.map { ($0, audit.following($1, named: $0, authenticator)) })
+    return Dictionary(
+      uniqueKeysWithValues: all.map { name, method in
+        (name, holdingBackGuesses(audit?.following(method, named: name, authenticator) ?? method))
+      })
+  }
+
+  /// The method with its refusals of wrong keys held back when there are too many of them.
+  private func holdingBackGuesses(_ method: Method<APICall>) -> Method<APICall> {
+    method.around { (params, call, carryOut) async throws(JSONRPCError) in
+      do throws(JSONRPCError) { try await carryOut() } catch {
+        if error.code == JSONRPCError.unauthorizedCode {
+          await authenticator.holdBack(Authenticator.given(params.object["secret"]?.stringValue, call), call)
+        }
+        throw error
+      }
+    }
   }
 }

@@ -25,7 +25,7 @@ enum SafeCalls {
     "list_runners": .reads, "get_runner_status": .reads, "get_all_runner_status": .reads, "get_all_status": .reads,
     "jobs.list": .reads, "jobs.query": .reads, "job.status": .reads, "job.logs": .reads,
     "job.result": .reads,  // It waits, and may wait elsewhere.
-    "cluster.members": .reads, "cluster.status": .reads, "rpc.discover": .reads,
+    "cluster.members": .reads, "cluster.status": .reads, "key.list": .reads, "rpc.discover": .reads,
 
     "jobs.create": .namesWhatItMakes,  // The job's id: the same job again answers its id.
     "job.run": .namesWhatItMakes,  // The job's id: the same job again waits for the one that runs.
@@ -42,5 +42,9 @@ enum SafeCalls {
     // The second time could undo what someone else did meanwhile; a stop may have waited for hours.
     "start_runner": .once, "stop_runner": .once, "start_all": .once, "stop_all": .once,
     "node.drain": .once, "runner.move": .once,
+    // Refused the second time, and the key of the first is known to nobody.
+    "key.create": .once,
+    // Its name may be another key's meanwhile.
+    "key.revoke": .once,
   ]
 }

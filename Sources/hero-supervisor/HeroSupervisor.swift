@@ -38,7 +38,7 @@ struct HeroSupervisor: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      NodeCommand.self, RunnerCommand.self, JobCommand.self, ClusterCommand.self, StoreCommand.self,
-      ConfigCommand.self, RPCCommand.self,
+      NodeCommand.self, RunnerCommand.self, JobCommand.self, KeyCommand.self, ClusterCommand.self,
+      StoreCommand.self, ConfigCommand.self, RPCCommand.self,
     ])
 }

@@ -20,7 +20,8 @@ extension Node {
     let cluster: ClusterNode
     do {
       cluster = try ClusterNode(
-        try await clusterConfiguration(api), on: loop, logger: logger, server: { await system.carryOut($0, from: 1) },
+        try await clusterConfiguration(api), records: records, on: loop, logger: logger,
+        server: { await system.carryOut($0, from: 1) },
         onEvent: { [weak self] event in
           if case .mustStop(let reason) = event { self?.assumeIsolated { $0.mustStop(reason) } }
           registry.happened(event)

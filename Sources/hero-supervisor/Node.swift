@@ -25,6 +25,10 @@ actor Node {
   /// With `api.tls`.
   private(set) var certificate: APICertificate?
   var cluster: ClusterNode?
+  /// The keys that were made at run time.
+  private let createdKeys = KeyDirectory()
+  /// Facts of the whole cluster, on this node's disk.
+  private(set) var records: RecordKeeper?
   /// Of the jobs, where this process may make some.
   private(set) var groups: ControlGroups?
   /// Why the node stops by itself.
@@ -74,6 +78,7 @@ actor Node {
     let processes = ProcessGuard(
       loop: loop, command: ["/proc/self/exe", GuardProcess.argument, store.instance], logger: logger)
     do {
+      try openRecords()
       let system = configuration.cluster.isConfigured ? clusterSystem() : nil
       let registry = try await startDomain(store, processes, executors, system)
       do {
@@ -93,11 +98,13 @@ actor Node {
     } catch {
       await processes.close()
       groups?.remove()
+      await records?.close()
       await store.close()
       throw error
     }
     await processes.close()
     groups?.remove()
+    await records?.close()
     await store.close()
     logger.info("node stopped")
     if let failure { throw failure }
@@ -191,7 +198,8 @@ actor Node {
     let document = SupervisorAPI.openRPCDocument
     let trail = audit?.trail(hasOnlyLocalKey: !configuration.auth.hasKeys)
     let methods = SupervisorAPI(
-      registry: registry, authenticator: auth, maximumResponseBytes: api.maxResponseBytes, document: document,
+      registry: registry, authenticator: auth, keys: records, maximumResponseBytes: api.maxResponseBytes,
+      document: document,
       audit: trail)
     let metrics = Metrics(registry: registry) { [weak self] in
       await auth.families + (self?.families(store, registry) ?? [])
@@ -305,7 +313,26 @@ actor Node {
     ]
     return Authenticator(
       keys: keys.flatMap { scope, secrets in secrets.map { (scope: scope, secret: $0.reveal()) } },
-      openMethods: try openMethods(executors), logger: logger)
+      created: createdKeys, guesses: GuessDelay(on: loop), openMethods: try openMethods(executors), logger: logger)
+  }
+
+  /// The data directory is this node's by now.
+  private func openRecords() throws(CommandFailure) {
+    do throws(RecordsUnreadable) {
+      records = try RecordKeeper(
+        path: "\(configuration.dataDirectory)/records", author: configuration.nodeName.member,
+        rules: KeyDirectory.rules, on: loop, logger: logger, onChange: { [createdKeys] in createdKeys.learn($0) })
+    } catch {
+      throw CommandFailure(
+        message: "cannot read the keys that were made at run time, \(error.path): \(error.reason)",
+        hints: [
+          "restore the file, or copy that of another node of the cluster",
+          "without the file this node knows no such keys until it meets its peers",
+        ], status: .failed)
+    }
+    if createdKeys.hasEverHadKeys {
+      logger.info("the API needs a key for everything", metadata: ["reason": "a key was created"])
+    }
   }
 
   /// To whom methods are open that take no key by their contract; the log says it at each start.

@@ -74,6 +74,9 @@ actor ClusterScene {
   /// Writes a file beside the configuration, and answers its path.
   nonisolated func write(_ text: String, to name: String) -> String { directory.write(text, to: name) }
 
+  /// Of a node.
+  nonisolated func dataDirectory(_ name: String) -> String { "\(directory.path)/\(name)" }
+
   // MARK: Nodes
 
   var running: [String] { nodes.keys.filter { !paused.contains($0) }.sorted() }

@@ -60,10 +60,13 @@ struct AuditTrailTests {
       _ = try await node.error("remove_runner", ["x"])
       _ = try await node.error("runner.move", ["secret": .string(Key.admin), "name": "r", "node": "n9"])
       _ = try await node.error("node.drain", ["secret": .string(Key.admin), "node": "n9"])
+      _ = try await node.call("key.create", ["secret": .string(Key.admin), "name": "k", "scopes": ["read"]])
+      _ = try await node.call("key.revoke", ["secret": .string(Key.admin), "name": "k"])
       let reading: [(String, JSON)] = [
         ("list_runners", []), ("jobs.list", []), ("job.status", ["e"]), ("get_all_status", []), ("jobs.query", [[:]]),
         ("get_runner_status", ["r"]), ("get_all_runner_status", []), ("job.logs", [["job_id": "e"]]),
         ("cluster.members", []), ("cluster.status", []), ("rpc.discover", []),
+        ("key.list", ["secret": .string(Key.admin)]),
       ]
       for (method, params) in reading { _ = try await node.call(method, params) }
       let lines = record.take()
@@ -77,6 +80,7 @@ struct AuditTrailTests {
           "no key remove_runner runner=x: ok", "no key remove_runner runner=x: -32002",
           "admin key 1 runner.move runner=r node=n9: \(try code(of: "runner.move", in: lines))",
           "admin key 1 node.drain node=n9: \(try code(of: "node.drain", in: lines))",
+          "admin key 1 key.create named=k: ok", "admin key 1 key.revoke named=k: ok",
         ])
       // All methods were called, so that a new one that changes something is not forgotten.
       let called = Set(reading.map(\.0)).union(

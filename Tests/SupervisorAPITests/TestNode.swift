@@ -1,7 +1,9 @@
 // A node in the test's process, wired as hero-supervisor's composition root wires one, on a free port. It has no guard
 // process and adopts no orphans: those belong to a process as a whole (`NodeProcess` has them).
 
+import Cluster
 import EventLoop
+import Gossip
 import HTTPServer
 import JSONRPC
 import Logging
@@ -28,6 +30,10 @@ struct TestNode {
     var maxBatch = 1000
     var http = HTTPServerConfiguration()
     var audit: AuditTrail?
+    /// Wrong keys that are answered at once; most tests are about something else.
+    var wrongKeys = 100_000
+    /// Where it keeps the keys that are made at run time; in its own directory, if it is not said.
+    var records: String?
   }
 
   let loop: EventLoop
@@ -37,6 +43,7 @@ struct TestNode {
   let endpoint: Endpoint
   /// Without a key: methods that take a secret need it as a parameter.
   let client: SupervisorClient
+  let records: RecordKeeper
 
   /// Starts a node, runs the scenario, stops the node, and checks that neither a handle nor a process is left.
   static func run(_ options: Options = Options(), _ scenario: (TestNode) async throws -> Void) async throws {
@@ -55,7 +62,11 @@ struct TestNode {
         workspaces: try Workspaces(at: "\(directory.path)/work", loop: loop, logger: .silent), logger: .silent),
       configured: options.runners)
     try await registry.recover()
-    let server = server(options, loop, store, registry)
+    let keys = KeyDirectory()
+    let records = try RecordKeeper(
+      path: options.records ?? "\(directory.path)/records", author: MemberName("n1"), rules: KeyDirectory.rules,
+      on: loop, logger: .silent, onChange: { keys.learn($0) })
+    let server = server(options, loop, store, registry, keys, records)
     let address = try await server.listen(on: SocketAddress(host: "127.0.0.1", port: 0))
     let endpoint = Endpoint(host: "127.0.0.1", port: address.port)
     let client = SupervisorClient(endpoints: [endpoint], loop: loop)
@@ -64,13 +75,15 @@ struct TestNode {
     do {
       try await scenario(
         TestNode(
-          loop: loop, store: store, registry: registry, server: server, endpoint: endpoint, client: client))
+          loop: loop, store: store, registry: registry, server: server, endpoint: endpoint, client: client,
+          records: records))
     } catch {
       failure = error
     }
     await registry.drain(for: .zero)
     await client.close()
     await server.shutdown(grace: .zero)
+    await records.close()
     await store.close()
     #expect(Leftovers.kill(instance: store.instance) == 0, "processes were left behind")
     let handlesAreGone = await eventually { await liveHandles(of: loop).isEmpty }
@@ -80,12 +93,16 @@ struct TestNode {
   }
 
   private static func server(
-    _ options: Options, _ loop: EventLoop, _ store: SQLiteJobStore, _ registry: RunnerRegistry
+    _ options: Options, _ loop: EventLoop, _ store: SQLiteJobStore, _ registry: RunnerRegistry,
+    _ keys: KeyDirectory, _ records: RecordKeeper
   ) -> HTTPServer {
     let document = SupervisorAPI.openRPCDocument
-    let authenticator = Authenticator(keys: options.keys, openMethods: options.openMethods, logger: .silent)
+    let authenticator = Authenticator(
+      keys: options.keys, created: keys, guesses: GuessDelay(on: loop, burst: options.wrongKeys),
+      openMethods: options.openMethods,
+      logger: .silent)
     let api = SupervisorAPI(
-      registry: registry, authenticator: authenticator, maximumResponseBytes: options.maxResponseBytes,
+      registry: registry, authenticator: authenticator, keys: records, maximumResponseBytes: options.maxResponseBytes,
       document: document, audit: options.audit)
     let metrics = Metrics(registry: registry) { authenticator.families }
     let dispatcher = Dispatcher(

@@ -5,12 +5,13 @@
 @testable import Cluster
 @testable import Gossip
 @testable import Supervisor
+@testable import SupervisorAPI
 
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   guard count > 0 else { return 0 }
   let bytes = Array(UnsafeBufferPointer(start: start + 1, count: count - 1))
-  switch start[0] % 7 {
+  switch start[0] % 8 {
   case 0:
     if let packet = try? Packet(decoding: bytes) { precondition((try? Packet(decoding: packet.encoded())) == packet) }
   case 1:
@@ -21,6 +22,10 @@ public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   case 3: introductions(bytes)
   case 4: values(bytes)
   case 5: membership(bytes)
+  case 6:
+    if let records = try? Record.decode(bytes) { precondition(Record.encoded(records) == bytes, "\(records)") }
+    // The body of a key's record, which any member may write.
+    if let key = CreatedKey(body: bytes) { precondition(key.body == bytes, "\(key)") }
   default: precondition(keyring.open(bytes) == nil, "bytes of a stranger were opened")
   }
   return 0

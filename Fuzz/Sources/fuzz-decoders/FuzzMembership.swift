@@ -32,8 +32,8 @@ private struct Story {
       check(swim.receive(Packet(request, news: news()), from: address(), at: time))
     case 5:
       let request = Message.crashPingRequest(number(), target: name(), address: address())
-      check(swim.receive(Packet(request, claims: claims()), from: address(), at: time))
-    case 6: check(swim.merge(MembershipState(news: news(), claims: claims()), at: time))
+      check(swim.receive(Packet(request, claims: claims(), records: records()), from: address(), at: time))
+    case 6: check(swim.merge(MembershipState(news: news(), claims: claims(), records: records()), at: time))
     case 7: check(swim.linkLost(name(), at: time))
     case 8:
       var profile = swim.me.profile
@@ -83,12 +83,20 @@ private struct Story {
   private mutating func news() -> [News] {
     (0..<number(4)).map { _ in
       var profile = MemberProfile(address: address(), isDraining: number(2) == 0)
-      profile.protocols = number(8) == 0 ? 7...9 : 1...1
+      profile.protocols = number(8) == 0 ? 7...9 : SWIM.supportedProtocols
       var news = News(
         name: name(), state: MemberState(rawValue: UInt8(number(4)))!, incarnation: Incarnation(counter()),
         profile: profile, source: name())
       if news.isGone { news.age = number(4) == 0 ? .max : UInt32(number(100)) }
       return news
+    }
+  }
+
+  private mutating func records() -> [Record] {
+    (0..<number(4)).map { _ in
+      Record(
+        kind: RecordKind(rawValue: UInt8(number(4))), name: ["a", "b"][number(2)], version: counter(), author: name(),
+        isRemoved: number(2) == 0, body: [UInt8](repeating: UInt8(number(256)), count: number(2) == 0 ? 8 : 1024))
     }
   }
 

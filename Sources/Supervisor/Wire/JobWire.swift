@@ -112,6 +112,7 @@ extension JobRecord: WireValue {
 extension JobSummary: WireValue {
   public func encode(into writer: inout WireWriter) {
     writer.add(id)
+    writer.add(runner)
     writer.add(status)
     writer.add(createdAt)
     writer.add(startedAt)
@@ -119,8 +120,8 @@ extension JobSummary: WireValue {
   }
   public init(from reader: inout WireReader) throws(MalformedWire) {
     self.init(
-      id: try reader.value(), status: try reader.value(), createdAt: try reader.value(), startedAt: try reader.value(),
-      completedAt: try reader.value())
+      id: try reader.value(), runner: try reader.value(), status: try reader.value(), createdAt: try reader.value(),
+      startedAt: try reader.value(), completedAt: try reader.value())
   }
 }
 

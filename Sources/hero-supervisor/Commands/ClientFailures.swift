@@ -38,6 +38,7 @@ extension CommandFailure {
       hints.append(
         "give a key by --secret-file or HERO_SECRET; the local node's own goes to its socket only, unix:PATH")
     case -32601: hints.append("`hero-supervisor rpc rpc.discover` lists the methods of this node")
+    case -32002 where data?["key"] != nil: hints.append("`hero-supervisor key list` shows the keys there are")
     case -32002 where data?["job"] != nil: hints.append("`hero-supervisor job list` shows the jobs there are")
     case -32002 where data?["node"] != nil, -32005: hints.append(Self.seeMembers)
     case -32002: hints.append("`hero-supervisor runner list` shows the runners there are")

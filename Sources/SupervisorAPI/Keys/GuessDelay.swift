@@ -1,0 +1,103 @@
+import EventLoop
+import HTTPServer
+import Synchronization
+
+/// Holds back the refusals of addresses from which wrong keys keep coming: twenty at once are answered immediately, more at
+/// twenty a minute. Only refusals are held back, so a valid key is never late, whoever else is at its address.
+public final class GuessDelay: Sendable {
+  /// Between two refusals of one address, once it has used up its burst.
+  fileprivate static let interval = Duration.seconds(3)
+  /// Whoever guesses on many connections at a time waits this long on each.
+  private static let longest = Duration.seconds(30)
+  /// More addresses are not told apart: those beyond share one place. Each has a few dozen bytes.
+  static let maximumAddresses = 10_000
+
+  /// Who guesses. A host has all addresses of its /64 of IPv6 (RFC 4291, section 2.5.4).
+  enum Source: Hashable {
+    case ip([UInt8])
+    case user(UInt32)
+    case overflow
+  }
+
+  fileprivate struct State {
+    /// When each source would have used up what it did if it had kept to the interval (GCRA).
+    var debts: [Source: ContinuousClock.Instant] = [:]
+    var refused: [String: Int] = [:]
+    var delayed = 0
+    var nextCleaning = ContinuousClock.now
+  }
+
+  /// Wrong keys that an address may show before it waits.
+  private let burst: Int
+  private let state = Mutex(State())
+  private let loop: EventLoop
+
+  public init(on loop: EventLoop, burst: Int = 20) {
+    self.loop = loop
+    self.burst = burst
+  }
+
+  /// Counts a wrong key.
+  /// - Parameter count: of keys that one request showed.
+  /// - Returns: for how long its refusal must be held back.
+  func pause(
+    for peer: HTTPPeer, reason: String, count: Int = 1, at now: ContinuousClock.Instant = .now
+  ) -> Duration {
+    let source = Source(peer)
+    return state.withLock { state in
+      state.refused[reason, default: 0] += count
+      let place = state.place(of: source, at: now)
+      let debt = max(state.debts[place] ?? now, now) + Self.interval * count
+      state.debts[place] = min(debt, now + Self.interval * burst + Self.longest)
+      let pause = min(debt - now - Self.interval * burst, Self.longest)
+      if pause > .zero { state.delayed += 1 }
+      return max(pause, .zero)
+    }
+  }
+
+  /// Counts a wrong key, and waits; not longer than its client does.
+  func wait(for peer: HTTPPeer, reason: String) async {
+    let pause = pause(for: peer, reason: reason)
+    if pause > .zero { try? await loop.sleep(for: pause) }
+  }
+
+  /// How many addresses it remembers.
+  var addresses: Int { state.withLock { $0.debts.count } }
+
+  var families: [Metrics.Family] {
+    let (refused, delayed) = state.withLock { ($0.refused, $0.delayed) }
+    return [
+      .init(
+        "hero_wrong_keys_total", "counter", "Keys that were shown and are not valid, by reason.",
+        ["unknown", "expired", "revoked"].map { ([("reason", $0)], Double(refused[$0] ?? 0)) }),
+      .init(
+        "hero_wrong_keys_delayed_total", "counter",
+        "Refusals that were held back because too many wrong keys came from the same address.", Double(delayed)),
+    ]
+  }
+}
+
+extension GuessDelay.State {
+  /// Where a source is counted: by itself as long as there is room.
+  fileprivate mutating func place(
+    of source: GuessDelay.Source, at now: ContinuousClock.Instant
+  ) -> GuessDelay.Source {
+    if debts[source] != nil || debts.count < GuessDelay.maximumAddresses { return source }
+    // Those whose debt is paid need no memory. It is looked for them once an interval at most, lest a flood of addresses
+    // makes each refusal a walk over all.
+    if now >= nextCleaning {
+      debts = debts.filter { $0.value > now }
+      nextCleaning = now + GuessDelay.interval
+    }
+    return debts.count < GuessDelay.maximumAddresses ? source : .overflow
+  }
+}
+
+extension GuessDelay.Source {
+  init(_ peer: HTTPPeer) {
+    switch peer {
+    case .user(let uid): self = .user(uid)
+    case .address(let address): self = .ip(Array(address.unmapped.bytes.prefix(8)))
+    }
+  }
+}
