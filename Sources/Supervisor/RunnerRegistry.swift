@@ -225,6 +225,10 @@ public actor RunnerRegistry {
       if ownership.claims[name] == nil { try await learnOwners(shared) }
       _ = try isRegistered(name, queue)
     }
+    // A claim that was refused, or lost against one of a node that is not there, is no registration.
+    guard let owner = ownership.claims[name]?.owner, ownership.isPresent(owner) else {
+      throw .store(.unavailable("another claim on runner \(name) has won, try again", retryAfterMilliseconds: 1000))
+    }
     context.logger.info("runner registered", metadata: ["runner": "\(name)", "queue": "\(queue)"])
   }
 
