@@ -56,7 +56,7 @@ public actor ClusterNode {
   private let onEvent: @Sendable (Event) -> Void
   private let server: @Sendable ([UInt8]) async -> [UInt8]
 
-  private let records: RecordKeeper?
+  let records: RecordKeeper?
   private(set) var gossip: GossipNode?
   private(set) var links: PeerLinks?
   var introduction: Introduction?
@@ -66,6 +66,7 @@ public actor ClusterNode {
   public private(set) var isClosed = false
   private var hasToStop = false
   private var refusals = RefusalLog()
+  private var leaps = RefusalLog()
   /// Whether it looks for others by itself, now and then.
   var isSeeking = false
   /// Where each seed was when it was last looked up.
@@ -198,6 +199,11 @@ public actor ClusterNode {
     await tell(MembershipState(records: records))
   }
 
+  /// Statements that were refused since a counter was higher than time allows.
+  public var refusedLeaps: Int {
+    get async { await gossip?.membership.refusedLeaps ?? 0 }
+  }
+
   /// All records, by kind and name.
   public var allRecords: [Record] {
     get async { await gossip?.membership.records.all ?? [] }
@@ -310,6 +316,13 @@ public actor ClusterNode {
     case .send: break
     case .changed(let member): changed(member)
     case .claimed(let claim): onEvent(.claim(claim))
+    case .leapRefused(let leap):
+      guard let omitted = leaps.admit(at: MonotonicClock.now) else { return }
+      logger.warning(
+        "a statement was refused: its counter is higher than time allows",
+        metadata: [
+          "about": "\(leap.subject)", "counter": "\(leap.value)", "source": "\(leap.source)", "others": "\(omitted)",
+        ])
     case .recorded(let record): records?.assumeIsolated { $0.learned(record) }
     case .probeByPeerLink(let number, let peer): begin { await $0.probe(peer, number) }
     case .exchange(let address): begin { await $0.exchange(with: address) }

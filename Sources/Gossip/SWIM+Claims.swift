@@ -15,8 +15,7 @@ extension SWIM {
   }
 
   mutating func apply(_ claim: RunnerClaim) {
-    // Larger ones cannot travel.
-    guard claim.epoch <= News.maximumCounter, claim.revision <= News.maximumCounter else { return }
+    if refuses(claim.epoch, claim.revision, of: "runner \(claim.runner)", by: claim.owner) { return }
     guard claimMap.merge(claim, at: now) else { return }
     lastChange = now
     if !isJoining { claimQueue.add(claim) }

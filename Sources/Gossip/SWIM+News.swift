@@ -49,6 +49,7 @@ extension SWIM {
   }
 
   mutating func apply(_ news: News) {
+    if refuses(news.incarnation.rawValue, of: "member \(news.name)", by: news.source) { return }
     if news.name == name { return defend(against: news) }
     if refuse(news) { return }
     guard let known = entries[news.name] else { return add(news) }
@@ -81,7 +82,12 @@ extension SWIM {
     member.state = news.state
     // Whoever speaks of an incarnation has its profile from the member itself, by however many others.
     if news.incarnation > before.incarnation { member.profile = news.profile }
-    if news.state != before.state { member.since = now - .seconds(Int64(news.age)) }
+    if news.state != before.state {
+      // Of a member that was present a moment ago nobody knows that it has been gone for days: it would be forgotten at once,
+      // and not be told what is said of it.
+      let age = Duration.seconds(Int64(news.age))
+      member.since = before.isPresent && age >= settings.reapAfter ? now : now - age
+    }
     set(member)
     if before.isPresent && !member.isPresent {
       order.remove(news.name)

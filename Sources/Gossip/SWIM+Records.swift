@@ -1,5 +1,3 @@
-import ExactText
-
 // Records of any kind travel with the news; which of two wins is the kind's own rule (`RecordRule`).
 
 extension SWIM {
@@ -19,6 +17,7 @@ extension SWIM {
   }
 
   mutating func apply(_ record: Record) {
+    if refuses(record.version, of: "record \(record.name)", by: record.author) { return }
     guard recordMap.merge(record, date: date) else { return }
     lastChange = now
     if !isJoining { recordQueue.add(record) }

@@ -24,6 +24,8 @@ public struct SWIM: Sendable {
     case claimed(RunnerClaim)
     /// A record is new, or another one wins; removed ones too.
     case recorded(Record)
+    /// A statement was refused.
+    case leapRefused(Leap)
   }
 
   /// Versions of the protocol, lowest and highest, that this program speaks.
@@ -76,6 +78,8 @@ public struct SWIM: Sendable {
   /// What the date is when `now` is zero.
   private var dateAtZero: Duration
   var hasLeft = false
+  /// Statements that were refused since a counter was higher than it can be.
+  public internal(set) var refusedLeaps = 0
   var nextGossip: Duration
   private var nextExchange: Duration
   private var nextProbe: Duration

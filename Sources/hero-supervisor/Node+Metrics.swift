@@ -114,6 +114,10 @@ extension Node {
           ([("reason", "malformed")], Double(gossip.malformedPackets)),
           ([("reason", "unsent")], Double(gossip.failedSends)),
         ]),
+      .init(
+        "hero_gossip_refused_counters_total", "counter",
+        "Statements of members that were refused since a counter was higher than time allows.",
+        Double(await cluster.refusedLeaps)),
     ]
   }
 }

@@ -206,6 +206,7 @@ package struct Simulator {
           Change(time: now, observer: number, member: member, isFalseFailure: isFalse(member, by: number)))
         isUnsettled = true
       case .claimed, .recorded: isUnsettled = true
+      case .leapRefused: break
       case .nameConflict, .incompatible: fatalError("\(directive)")
       }
     }
