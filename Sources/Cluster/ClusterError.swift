@@ -27,6 +27,16 @@ public enum ClusterError: Error, Hashable, Sendable, CustomStringConvertible {
   }
 }
 
+/// Why a member was not forgotten.
+public enum ForgetRefusal: Error, Hashable, Sendable {
+  /// This node knows no member of this name.
+  case unknown
+  /// It takes part, or is believed to.
+  case present
+  /// The disk does not take the record; the reason in words.
+  case unwritable(String)
+}
+
 /// Why a link was not made.
 public enum LinkRefusal: Error, Hashable, Sendable, CustomStringConvertible {
   /// connect(2) or the network.

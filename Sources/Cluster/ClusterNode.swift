@@ -316,6 +316,7 @@ public actor ClusterNode {
     case .send: break
     case .changed(let member): changed(member)
     case .claimed(let claim): onEvent(.claim(claim))
+    case .forgotten(let peer): forgotten(peer)
     case .leapRefused(let leap):
       guard let omitted = leaps.admit(at: MonotonicClock.now) else { return }
       logger.warning(
@@ -348,6 +349,15 @@ public actor ClusterNode {
     case .left: links?.assumeIsolated { $0.retire(member.name) }
     }
     onEvent(.member(member))
+    planMemory()
+  }
+
+  private func forgotten(_ peer: MemberName) {
+    logger.notice("member forgotten", metadata: ["member": "\(peer)"])
+    begin { node in
+      // Whoever keeps a list of members looks at it again.
+      if let me = await node.member(node.name) { node.onEvent(.member(me)) }
+    }
     planMemory()
   }
 

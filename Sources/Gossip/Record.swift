@@ -91,7 +91,11 @@ public struct RecordRules: Sendable {
   private var rules: [RecordKind: RecordRule]
   private let standard = RecordRule()
 
-  public init(_ rules: [RecordKind: RecordRule] = [:]) { self.rules = rules }
+  /// - Parameter rules: of the kinds that are not gossip's own.
+  public init(_ rules: [RecordKind: RecordRule] = [:]) {
+    self.rules = rules
+    self.rules[.forgottenMember] = SWIM.ruleOfForgotten
+  }
 
   subscript(kind: RecordKind) -> RecordRule { rules[kind] ?? standard }
 }

@@ -62,7 +62,8 @@ extension SWIM {
 
   /// A member that nobody here has heard of, or that was forgotten.
   private mutating func add(_ news: News) {
-    guard !(news.isGone && .seconds(Int64(news.age)) >= settings.reapAfter) else { return }
+    guard !(news.isGone && .seconds(Int64(news.age)) >= settings.reapAfter), !isForgotten(news.name, news.incarnation)
+    else { return }
     let member = Member(
       name: news.name, profile: news.profile, incarnation: news.incarnation, state: .alive, since: now)
     set(member)
@@ -104,6 +105,7 @@ extension SWIM {
     }
     passOn(news)
     if member != before { directives.append(.changed(member)) }
+    dropIfForgotten(news.name)
   }
 
   private mutating func passOn(_ news: News) {

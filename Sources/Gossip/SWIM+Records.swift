@@ -22,5 +22,6 @@ extension SWIM {
     lastChange = now
     if !isJoining { recordQueue.add(record) }
     directives.append(.recorded(record))
+    obey(record)
   }
 }

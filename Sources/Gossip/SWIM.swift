@@ -24,6 +24,8 @@ public struct SWIM: Sendable {
     case claimed(RunnerClaim)
     /// A record is new, or another one wins; removed ones too.
     case recorded(Record)
+    /// A member that is gone was forgotten, since an operator wanted it.
+    case forgotten(MemberName)
     /// A statement was refused.
     case leapRefused(Leap)
   }

@@ -92,6 +92,8 @@ extension RunnerRegistry {
         // It may have handed the job over before it went; else it is the one to name.
         locations[id] = nil
         do throws(SupervisorError) { holder = try await find(id, besides: gone) } catch {
+          // Of a node that was forgotten nothing is expected any more.
+          guard ownership.members[gone.member] != nil else { throw error }
           throw .ownerUnreachable([gone], reason)
         }
       } catch .moving(_, let next) {

@@ -22,6 +22,13 @@ extension SupervisorAPI {
         try await answering { () async throws(SupervisorError) in try await registry.drainNode(node, undo: undo) }
         return .null
       },
+      "cluster.forget": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
+        _ = try authenticator.require([.admin], secret: try params.optionalString("secret"), call)
+        try params.refuseOthers(than: ["secret", "node"])
+        let node: NodeName = try params.name("node")
+        try await answering { () async throws(SupervisorError) in try await registry.forgetNode(node) }
+        return .null
+      },
       "runner.move": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
         _ = try authenticator.require([.admin], secret: try params.optionalString("secret"), call)
         try params.refuseOthers(than: ["secret", "name", "node"])

@@ -42,6 +42,8 @@ enum SafeCalls {
     // The second time could undo what someone else did meanwhile; a stop may have waited for hours.
     "start_runner": .once, "stop_runner": .once, "start_all": .once, "stop_all": .once,
     "node.drain": .once, "runner.move": .once,
+    // Refused the second time, since the node is forgotten.
+    "cluster.forget": .once,
     // Refused the second time, and the key of the first is known to nobody.
     "key.create": .once,
     // Its name may be another key's meanwhile.

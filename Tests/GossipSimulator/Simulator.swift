@@ -205,7 +205,7 @@ package struct Simulator {
         changes.append(
           Change(time: now, observer: number, member: member, isFalseFailure: isFalse(member, by: number)))
         isUnsettled = true
-      case .claimed, .recorded: isUnsettled = true
+      case .claimed, .recorded, .forgotten: isUnsettled = true
       case .leapRefused: break
       case .nameConflict, .incompatible: fatalError("\(directive)")
       }

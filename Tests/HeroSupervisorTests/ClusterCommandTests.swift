@@ -31,7 +31,7 @@ struct ClusterCommandTests {
       switch call.method {
       case "cluster.members": Self.members
       case "cluster.status": Self.status
-      case "node.drain", "runner.move": .null
+      case "node.drain", "runner.move", "cluster.forget": .null
       case "list_runners": ["a", "b"]
       case "get_all_status": [["a", "running"]]
       case "get_all_runner_status": [["name": "a"]]
@@ -89,6 +89,15 @@ struct ClusterCommandTests {
     #expect(rows.map(\.1).contains("yes") && rows.contains { $0 == ("unreachable", "-") })
     let shared = ClusterStatus.rows(["store": ["shared": true, "lease_remaining_seconds": 11.4, "schema": 1]])
     #expect(shared.contains { $0 == ("store", "shared, lease for 11.4 s, schema 1") })
+    await node.stop()
+  }
+
+  @Test("have a node forgotten")
+  func forget() async throws {
+    let node = try await node()
+    let forgotten = try await CommandLineTool.run("cluster", "forget", "n3", "--endpoint", node.endpoint)
+    #expect(forgotten.status == 0 && forgotten.output == "forgot n3\n")
+    #expect(node.calls.map(\.method) == ["cluster.forget"] && node.calls.first?.params["node"] == "n3")
     await node.stop()
   }
 

@@ -10,11 +10,13 @@ struct ClusterCommand: ParsableCommand {
         hero-supervisor cluster members
         hero-supervisor cluster status
         hero-supervisor cluster drain node-2
+        hero-supervisor cluster forget node-9
         hero-supervisor cluster keygen --file gossip.keys
         hero-supervisor cluster certs init --out authority
       """,
     subcommands: [
-      ClusterMembers.self, ClusterStatus.self, ClusterDrain.self, ClusterKeygen.self, ClusterCerts.self,
+      ClusterMembers.self, ClusterStatus.self, ClusterDrain.self, ClusterForget.self, ClusterKeygen.self,
+      ClusterCerts.self,
     ])
 }
 
@@ -84,5 +86,28 @@ struct ClusterDrain: AsyncParsableCommand {
       "node.drain", ["node": .string(node), "undo": .bool(undo)])
     if client.json { return StandardStreams.out(result.pretty()) }
     StandardStreams.out(undo ? "\(node) takes runners again\n" : "drained \(node)\n")
+  }
+}
+
+struct ClusterForget: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "forget", abstract: "Have all nodes forget one that failed or left for good.",
+    discussion: """
+      Without this they remember it for 72 hours: it is listed, and an unknown job
+      may be one that only it has. Afterwards such a job is unknown. A node that
+      takes part is refused; one that comes back is a member again. Needs an admin
+      key.
+
+      EXAMPLES
+        hero-supervisor cluster forget node-9
+      """)
+
+  @OptionGroup var client: ClientOptions
+  @Argument(help: "The node.", completion: .nodeName) var node: String
+
+  func run() async throws {
+    let result = try await NodeConnection.open(client).call("cluster.forget", ["node": .string(node)])
+    if client.json { return StandardStreams.out(result.pretty()) }
+    StandardStreams.out("forgot \(node)\n")
   }
 }
