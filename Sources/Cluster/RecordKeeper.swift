@@ -69,7 +69,7 @@ public actor RecordKeeper {
     case .state(let body): record = next(subject, body, isRemoved: false)
     case .remove(let body): record = next(subject, body, isRemoved: true)
     }
-    learn(record)
+    guard learn(record) else { throw RecordsUnwritable(reason: "there are as many records as a node keeps") }
     do throws(RecordsUnwritable) { try await write() } catch {
       if record.isRemoved {
         await cluster?.announce([record])

@@ -1,8 +1,9 @@
 /// All records, one a subject: the one that wins. Nodes that hold the same have the same digest.
 public struct RecordMap: Sendable {
-  /// More of one kind are not kept: a member that floods others must not take their memory. Well above what the kinds
-  /// allow themselves.
-  public static let maximumOfKind = 65_536
+  /// More are not kept, of one kind and in all: a member that floods others must not take their memory. Well above what the
+  /// kinds allow themselves.
+  public static let maximumOfKind = 32_768
+  public static let maximum = 131_072
 
   private var entries: [Record.Subject: Record] = [:]
   private var counts: [RecordKind: Int] = [:]
@@ -30,7 +31,7 @@ public struct RecordMap: Sendable {
       guard known != record, rule.overrides(record, known) else { return false }
       digest &-= Self.hash(known)
     } else {
-      guard counts[record.kind, default: 0] < Self.maximumOfKind else { return false }
+      guard counts[record.kind, default: 0] < Self.maximumOfKind, entries.count < Self.maximum else { return false }
       counts[record.kind, default: 0] += 1
     }
     entries[record.subject] = record

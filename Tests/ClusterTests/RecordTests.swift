@@ -119,6 +119,21 @@ struct RecordTests {
     }
   }
 
+  @Test func `a change for which there is no room is an error`() async throws {
+    try await withDirectory { directory in
+      try await withLoop { loop in
+        let full = (0..<RecordMap.maximumOfKind).map { number in
+          Record(kind: Self.kind, name: ExactText("x\(number)"), version: 1, author: MemberName("b"), body: [])
+        }
+        try RecordFile(path: "\(directory)/a.records").write(full)
+        let keeper = try keeper(directory, on: loop)
+        await #expect(throws: RecordsUnwritable.self) { try await set("r", [1], at: keeper) }
+        try await set("x7", [1], at: keeper)
+        #expect(await keeper.records.count == full.count)
+      }
+    }
+  }
+
   @Test func `a damaged file is an error, wherever it is damaged`() async throws {
     try await withDirectory { directory in
       try await withLoop { loop in

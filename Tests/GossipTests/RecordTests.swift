@@ -104,6 +104,12 @@ struct RecordTests {
     var map = RecordMap()
     for number in 0..<RecordMap.maximumOfKind + 10 { _ = map.merge(record("r\(number)"), date: 0) }
     #expect(map.all.count == RecordMap.maximumOfKind)
+    for number in 0..<RecordMap.maximum {
+      let kind = RecordKind(rawValue: UInt8(number % 100))
+      _ = map.merge(
+        Record(kind: kind, name: ExactText("r\(number)"), version: 1, author: MemberName("a"), body: []), date: 0)
+    }
+    #expect(map.all.count == RecordMap.maximum)
     // What is known goes on to change.
     let isLearned = map.merge(record("r0", version: 2), date: 0)
     #expect(isLearned)
