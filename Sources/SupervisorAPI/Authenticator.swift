@@ -50,7 +50,7 @@ public struct Authenticator: Sendable {
 
   /// To whom the methods are open whose contract has no secret. A key that was made at run time lets others in as a
   /// configured one does.
-  private var openMethods: OpenMethods {
+  public var openMethods: OpenMethods {
     guard decision == .toThisMachine, created.hasEverHadKeys else { return decision }
     var openings = OpenMethods.Openings()
     openings.hasCreatedKeys = true

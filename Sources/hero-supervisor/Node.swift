@@ -79,6 +79,7 @@ actor Node {
       loop: loop, command: ["/proc/self/exe", GuardProcess.argument, store.instance], logger: logger)
     do {
       try openRecords()
+      say(auth.openMethods)
       let system = configuration.cluster.isConfigured ? clusterSystem() : nil
       let registry = try await startDomain(store, processes, executors, system)
       do {
@@ -330,24 +331,24 @@ actor Node {
           "without the file this node knows no such keys until it meets its peers",
         ], status: .failed)
     }
-    if createdKeys.hasEverHadKeys {
-      logger.info("the API needs a key for everything", metadata: ["reason": "a key was created"])
-    }
   }
 
-  /// To whom methods are open that take no key by their contract; the log says it at each start.
+  /// To whom methods are open that take no key by their contract.
   private func openMethods(_ executors: Executors) throws -> OpenMethods {
     var openings = configuration.openings
     openings.listeners = [try configuration.api.listen.socketAddress]
     openings.executorsOfOtherUsers = executors.ofOtherUsers.map(\.rawValue)
-    let decision = OpenMethods.decide(configuration.auth.openMethods, openings)
+    return OpenMethods.decide(configuration.auth.openMethods, openings)
+  }
+
+  /// At each start: an operator must be able to see whether the API is open.
+  private func say(_ decision: OpenMethods) {
     switch decision {
     case .toAll:
       logger.warning("whoever reaches the API may read jobs and stop runners without a key: auth.open_methods is true")
     case .toThisMachine: logger.info("the API needs no key for what its contract has none for, on this machine")
     case .closed(let reason): logger.info("the API needs a key for everything", metadata: ["reason": "\(reason)"])
     }
-    return decision
   }
 
   // MARK: Stop

@@ -12,6 +12,7 @@ actor ClusterScene {
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
   private nonisolated let directory = TemporaryDirectory()
   private let secret = "cluster-test-key"
+  private let hasKeys: Bool
   private let configuration: String
   private let network: TestNetwork?
   private var nodes: [String: NodeProcess] = [:]
@@ -24,14 +25,16 @@ actor ClusterScene {
   /// Runs a test with a scene, and leaves no process.
   /// - Parameters:
   ///   - runners: of the configuration, as JSON.
+  ///   - hasKeys: whether a key is configured; else each node makes its own, and is open to this machine.
   ///   - store: as well; each node has a database of its own if it is not said otherwise.
   static func run(
-    runners: String = "[]", profile: String = "lan", network: TestNetwork? = nil, store: String = #"{"sqlite": {}}"#,
-    _ body: @Sendable (ClusterScene) async throws -> Void
+    runners: String = "[]", profile: String = "lan", network: TestNetwork? = nil, hasKeys: Bool = true,
+    store: String = #"{"sqlite": {}}"#, _ body: @Sendable (ClusterScene) async throws -> Void
   ) async throws {
     let loop = try EventLoop()
     loop.start()
-    let scene = ClusterScene(loop: loop, runners: runners, profile: profile, network: network, store: store)
+    let scene = ClusterScene(
+      loop: loop, runners: runners, profile: profile, network: network, hasKeys: hasKeys, store: store)
     do {
       try await body(scene)
     } catch {
@@ -43,13 +46,16 @@ actor ClusterScene {
     await loop.stop()
   }
 
-  private init(loop: EventLoop, runners: String, profile: String, network: TestNetwork?, store: String) {
+  private init(
+    loop: EventLoop, runners: String, profile: String, network: TestNetwork?, hasKeys: Bool, store: String
+  ) {
+    self.hasKeys = hasKeys
     self.loop = loop
     self.network = network
     runs = "\(directory.path)/runs"
     configuration = directory.write(
       """
-      {"auth": {"admin_secrets": ["\(secret)"]}, "cluster": {"name": "test", "profile": "\(profile)",
+      {"auth": \(hasKeys ? #"{"admin_secrets": ["\#(secret)"]}"# : "{}"), "cluster": {"name": "test", "profile": "\(profile)",
        "join_timeout_seconds": 2, "keys": ["file:keys"]},
        "jobs": {"drain_seconds": 10, "kill_grace_seconds": 0.2}, "runners": \(runners), "log": {"level": "debug"},
        "store": \(store)}
@@ -124,7 +130,9 @@ actor ClusterScene {
     endpoints[name] = endpoint
     ports[name] = node.log.firstMatch(of: /cluster port open.* listen=([0-9.:]+)/).map { String($0.1) }
     await clients[name]?.close()
-    clients[name] = SupervisorClient(endpoints: [try Endpoint(parsing: endpoint)], secret: secret, loop: loop)
+    let own = hasKeys ? secret : try String(contentsOfFile: "\(dataDirectory(name))/admin.secret", encoding: .utf8)
+    clients[name] = SupervisorClient(
+      endpoints: [try Endpoint(parsing: endpoint)], secret: own.trimmingCharacters(in: .newlines), loop: loop)
   }
 
   func kill(_ name: String) async {
@@ -216,7 +224,7 @@ actor ClusterScene {
 
   func admin(_ method: String, _ fields: JSONObject, at name: String) async throws(ClientError) -> JSON {
     var fields = fields
-    fields["secret"] = .string(secret)
+    if hasKeys { fields["secret"] = .string(secret) }
     return try await call(name, method, ["params": .object(fields)])
   }
 

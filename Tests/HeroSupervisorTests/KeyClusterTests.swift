@@ -46,6 +46,39 @@ struct KeyClusterTests {
     }
   }
 
+  @Test("a key that is made at one node closes the open methods of all, at once, and after a restart")
+  func closing() async throws {
+    try await ClusterScene.run(hasKeys: false) { scene in
+      let names = ["n1", "n2"]
+      try await scene.start(names)
+      for name in names { #expect(try await codeWithoutKey(at: name, in: scene) == 0) }
+      let key = try await create("ci", scopes: ["read"], at: "n1", in: scene)
+      for name in names {
+        #expect(try await codeWithoutKey(at: name, in: scene) == -32001)
+        #expect(try await code(key, at: name, in: scene) == 0)
+      }
+      _ = try await scene.admin("key.revoke", ["name": "ci"], at: "n2")
+      await scene.kill("n1")
+      try await scene.start("n1", knowsOthers: false)
+      #expect(try await codeWithoutKey(at: "n1", in: scene) == -32001)
+      #expect(await scene.log("n1").contains("the API needs a key for everything reason=\"a key was created\""))
+      #expect(await !scene.log("n1").contains("the API needs no key"))
+    }
+  }
+
+  private func codeWithoutKey(at node: String, in scene: ClusterScene) async throws -> Int {
+    let endpoint = try #require(await scene.endpoints[node])
+    let client = SupervisorClient(endpoints: [try Endpoint(parsing: endpoint)], loop: scene.loop)
+    var code = 0
+    do { _ = try await client.call("list_runners", .array([]), timeout: .seconds(30)) } catch ClientError.rpc(
+      let refused, _, _)
+    {
+      code = refused
+    }
+    await client.close()
+    return code
+  }
+
   @Test("what was answered outlives kill -9 of all nodes at once")
   func killed() async throws {
     try await ClusterScene.run { scene in

@@ -47,7 +47,7 @@ public final class KeyDirectory: Sendable {
   }
 
   /// Whether a key was ever made, also when it was revoked since: to take back a key must not open the node.
-  public var hasEverHadKeys: Bool { keys.withLock { $0.hasRecords } }
+  var hasEverHadKeys: Bool { keys.withLock { $0.hasRecords } }
 
   /// Looks a key up. What is compared is its hash, so the time that it takes says nothing of the keys.
   func find(_ secret: String, at now: Timestamp = .now) -> Finding? {

@@ -30,7 +30,8 @@ struct KeyCreate: AsyncParsableCommand {
       need none until then, at every node.
 
       EXAMPLES
-        hero-supervisor key create ci --scope user --runner builds > ci.key
+        umask 077; hero-supervisor key create ci --scope user > ci.key
+        hero-supervisor key create ci --scope user --runner builds --runner tests
         hero-supervisor key create grafana --scope read --expires-in 365d
         hero-supervisor key create ops --scope admin --expires-at 2027-01-01T00:00:00Z
       """)
