@@ -63,7 +63,11 @@ public actor RecordKeeper {
   ) async throws(RecordsUnwritable) -> Result<Record?, Refusal> {
     let change: Change?
     do throws(Refusal) { change = try decide(map[subject], map) } catch { return .failure(error) }
-    guard let change else { return .success(nil) }
+    guard let change else {
+      // What is so already may not be on the disk yet.
+      try await write()
+      return .success(nil)
+    }
     let record: Record
     switch change {
     case .state(let body): record = next(subject, body, isRemoved: false)

@@ -111,6 +111,10 @@ struct RecordTests {
           _ = try await keeper.change(Self.subject("r")) { (_, _) throws(Refused) in .remove(body: [1]) }
         }
         #expect(await keeper.records.allSatisfy(\.isRemoved))
+        // To ask for what is so already is answered when that is on the disk, and not before.
+        await #expect(throws: RecordsUnwritable.self) {
+          _ = try await keeper.change(Self.subject("r")) { (_, _) throws(Refused) in nil }
+        }
         // The disk is there again: what is in force gets there.
         try FileManager.default.moveItem(atPath: "\(directory)/away", toPath: place)
         try await eventually { try await self.keeper(place, on: loop).records == keeper.records }
