@@ -193,24 +193,8 @@ public actor ClusterNode {
     await tell(MembershipState(news: [], claims: claims))
   }
 
-  /// States records; peers with a link know them before the caller goes on.
-  public func announce(_ records: [Record]) async {
-    await gossip?.perform { swim, now in records.flatMap { swim.record($0, at: now) } }
-    await tell(MembershipState(records: records))
-  }
-
-  /// Statements that were refused since a counter was higher than time allows.
-  public var refusedLeaps: Int {
-    get async { await gossip?.membership.refusedLeaps ?? 0 }
-  }
-
-  /// All records, by kind and name.
-  public var allRecords: [Record] {
-    get async { await gossip?.membership.records.all ?? [] }
-  }
-
   /// News for all peers with a link, and their receipts, within a second; gossip reaches the others.
-  private func tell(_ state: MembershipState) async {
+  func tell(_ state: MembershipState) async {
     guard let links else { return }
     let message = [Exchange.telling] + state.encoded()
     let deadline = MonotonicClock.now + .seconds(1)
