@@ -1,7 +1,7 @@
 # The commands of the README are `make run`, `make check`, `make test` and `make test-long`; `make help` lists the rest.
 BUILD ?= .build
 NODES ?= 1
-PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev libpq-dev pkg-config
+PACKAGES = libuv1-dev node-llhttp libjansson-dev libssl-dev libsqlite3-dev libpq-dev libseccomp-dev pkg-config
 
 .PHONY: help run cluster check test test-long build release deps lint format bench bench-cluster bench-store install clean
 

@@ -27,6 +27,7 @@ let package = Package(
     .systemLibrary(name: "CLibUV", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"])]),
     .systemLibrary(name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(name: "CLLHTTP"),
     .target(name: "CDirectories"),
@@ -67,8 +68,8 @@ let package = Package(
     .target(
       name: "Supervisor",
       dependencies: [
-        "CDirectories", "Cluster", "EventLoop", "ExactText", "Gossip", .product(name: "Logging", package: "swift-log"),
-        .product(name: "DequeModule", package: "swift-collections"),
+        "CDirectories", "CSeccomp", "Cluster", "EventLoop", "ExactText", "Gossip",
+        .product(name: "Logging", package: "swift-log"), .product(name: "DequeModule", package: "swift-collections"),
       ], swiftSettings: swift),
     .target(
       name: "SQLiteJobStore",

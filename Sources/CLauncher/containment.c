@@ -54,10 +54,12 @@ enum step restrict_process(const struct order *order) {
       set_limit(RLIMIT_NOFILE, order->limits[LIMIT_FILES]) != 0) {
     return STEP_LIMITS;
   }
-  int has_identity = (order->flags & FLAG_IDENTITY) != 0;
+  int has_identity = (order->flags & FLAG_IDENTITY) != 0, is_sandbox = (order->flags & FLAG_SANDBOX) != 0;
   int is_final = (order->flags & FLAG_NO_NEW_PRIVILEGES) != 0;
-  if (has_identity && is_final && empty_bounding_set() != 0) return STEP_PRIVILEGES;
+  if (is_final && (has_identity || is_sandbox) && empty_bounding_set() != 0) return STEP_PRIVILEGES;
   if (has_identity && change_identity(order->uid, order->gid) != 0) return STEP_IDENTITY;
+  /* A process that made a user namespace has all of them in it. */
+  if (is_sandbox && empty_capabilities() != 0) return STEP_PRIVILEGES;
   /* As the user whose processes it counts: before, a user with more of them could not even execute the command. */
   if (set_limit(RLIMIT_NPROC, order->limits[LIMIT_PROCESSES]) != 0) return STEP_LIMITS;
   if (is_final && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return STEP_PRIVILEGES;

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
@@ -36,7 +37,7 @@
 /* A process that cannot be killed (uninterruptible sleep) is left to the node after this time. */
 static const int64_t kill_seconds = 2;
 
-/* The node's nice value, which the job has too. */
+/* The node's nice value. */
 static int node_priority;
 
 static volatile sig_atomic_t is_told_to_end, is_told_to_kill;
@@ -76,14 +77,21 @@ static char **take_strings(char **next, const char *end, uint64_t count) {
   return list;
 }
 
-/* Reads the order's strings. Returns 0, or -1 with errno set. */
-static int read_commands(struct order *order, struct command *wrapper, struct command *job) {
+/* Reads the order's strings and its filter. Returns 0, or -1 with errno set. */
+static int read_work(struct work *work) {
+  const struct order *order = work->order;
+  uint64_t filter = order->filter_size * sizeof(struct sock_filter), room = order->size - sizeof(struct order);
   char *next = (char *)(order + 1), *end = (char *)order + order->size;
-  wrapper->words = take_strings(&next, end, order->wrapper_words);
-  if (wrapper->words) wrapper->environment = take_strings(&next, end, order->wrapper_variables);
-  if (wrapper->words && wrapper->environment) job->words = take_strings(&next, end, order->words);
-  if (job->words) job->environment = take_strings(&next, end, order->variables);
-  if (job->environment && job->words[0]) return 0;
+  if (order->filter_size <= BPF_MAXINSNS && filter <= room) {
+    end -= filter;
+    work->filter = end;
+    work->wrapper.words = take_strings(&next, end, order->wrapper_words);
+  }
+  if (work->wrapper.words) work->wrapper.environment = take_strings(&next, end, order->wrapper_variables);
+  if (work->wrapper.environment) work->mounts = take_strings(&next, end, order->mounts);
+  if (work->mounts) work->job.words = take_strings(&next, end, order->words);
+  if (work->job.words) work->job.environment = take_strings(&next, end, order->variables);
+  if (work->job.environment && work->job.words[0]) return 0;
   errno = EPROTO;
   return -1;
 }
@@ -117,10 +125,11 @@ static void execute(const struct command *command) {
 
 /* Puts the part of the order that the inner launcher needs into a memory file of its own, as descriptor 3 of a process
    that is about to execute a wrapper: what the job may write to is not what the node reads. */
-static int hand_over(const struct order *order, const struct command *job) {
+static int hand_over(const struct work *work) {
   int file = memfd_create("order", 0);
   if (file < 0) return -1;
-  const char *strings = job->words[0];
+  const struct order *order = work->order;
+  const char *strings = work->job.words[0];
   struct order inner = {.version = ORDER_VERSION, .flags = FLAG_INNER, .words = order->words, .variables = order->variables};
   size_t size = (const char *)order + order->size - strings;
   inner.size = sizeof inner + size;
@@ -134,16 +143,36 @@ static int hand_over(const struct order *order, const struct command *job) {
   return dup2(file, ORDER_DESCRIPTOR) < 0 ? -1 : 0;
 }
 
-/* In the new process: becomes the job. Returns only if that failed: the step, with errno set. */
-static enum step become_job(struct order *order, const struct command *wrapper, const struct command *job, pid_t parent) {
-  if (setsid() < 0 || setpriority(PRIO_PROCESS, 0, node_priority) != 0) return STEP_SESSION;
-  enum step failed = restrict_process(order);
-  if (failed) return failed;
+/* Below the node: when there is not time or memory enough for both, the job waits, or goes. */
+static int come_after_node(const struct order *order) {
+  int priority = node_priority + order->priority;
+  if (setpriority(PRIO_PROCESS, 0, priority < 19 ? priority : 19) != 0) return -1;
+  char text[16] = "";
+  /* Its files belong to root as long as nobody may look into this process. */
+  prctl(PR_SET_DUMPABLE, 1);
+  int file = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+  prctl(PR_SET_DUMPABLE, 0);
+  if (file < 0) return errno == ENOENT ? 0 : -1;
+  if (read(file, text, sizeof text - 1) > 0 && atoi(text) < order->oom_score) {
+    int size = snprintf(text, sizeof text, "%d", (int)order->oom_score);
+    ssize_t ignored = pwrite(file, text, size, 0);
+    (void)ignored;
+  }
+  return close(file);
+}
+
+/* Dies with its parent. */
+static int follow(pid_t parent) {
   /* After the last change of identity, which clears it. */
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return STEP_SESSION;
-  if (getppid() != parent) _exit(127);
-  int has_wrapper = wrapper->words[0] != 0;
-  if (has_wrapper && hand_over(order, job) != 0) return STEP_EXECUTE;
+  return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent ? 0 : -1;
+}
+
+/* In the job's main process, which has its rights: executes its command. Returns only if that failed: the step, with
+   errno set. */
+static enum step become_job(const struct work *work, pid_t parent) {
+  if (setsid() < 0 || follow(parent) != 0) return STEP_SESSION;
+  int has_wrapper = work->wrapper.words[0] != 0;
+  if (has_wrapper && hand_over(work) != 0) return STEP_EXECUTE;
   if (close_range(has_wrapper ? ORDER_DESCRIPTOR + 1 : ORDER_DESCRIPTOR, ~0U, 0) != 0) return STEP_EXECUTE;
   /* By the system call, since glibc keeps two signals to itself, which posix_spawn(3) leaves ignored. */
   static const unsigned long by_default[4];
@@ -151,8 +180,24 @@ static enum step become_job(struct order *order, const struct command *wrapper, 
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, 0);
-  execute(has_wrapper ? wrapper : job);
+  execute(has_wrapper ? &work->wrapper : &work->job);
   return STEP_EXECUTE;
+}
+
+/* In the first process of a sandbox. Returns only if that failed: the step, with errno set. */
+static enum step become_sandbox(const struct work *work, int launcher) {
+  enum step failed = enter_sandbox(work);
+  if (!failed) failed = restrict_process(work->order);
+  if (failed) return failed;
+  /* Its parent has no number in here. */
+  struct pollfd end = {.fd = launcher, .events = POLLIN};
+  if (follow(0) != 0 || poll(&end, 1, 0) != 0) return STEP_SESSION;
+  failed = filter_system_calls(work);
+  if (failed) return failed;
+  pid_t job = fork();
+  if (job < 0) return STEP_FORK;
+  if (job == 0) return become_job(work, 1);
+  keep_sandbox(work->order, job);
 }
 
 /* Moves this process into the job's control group. */
@@ -161,29 +206,39 @@ static int join_group(void) {
   return file >= 0 && write(file, "0", 1) == 1 ? 0 : -1;
 }
 
+/* In the new process: becomes the job, or the first process of its sandbox. Returns only if that failed. */
+static enum step begin(const struct work *work, pid_t parent, int launcher) {
+  if (come_after_node(work->order) != 0) return STEP_SESSION;
+  if (work->order->flags & FLAG_SANDBOX) return become_sandbox(work, launcher);
+  enum step failed = restrict_process(work->order);
+  return failed ? failed : become_job(work, parent);
+}
+
 /* Starts the job. Returns its process, or -1 with the report written. */
-static pid_t start(struct order *order, const struct command *wrapper, const struct command *job) {
-  pid_t parent = getpid(), child = -1;
-  int must_join = 0;
-  if (order->flags & FLAG_GROUP) {
-    struct clone_args arguments = {
-        .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = GROUP_DESCRIPTOR};
-    child = syscall(SYS_clone3, &arguments, sizeof arguments);
-    /* Filters of system calls cannot see the flags of clone3, so some say that there is no such call (systemd's
-       RestrictNamespaces=). */
-    must_join = child < 0 && errno == ENOSYS;
-  }
-  if (!(order->flags & FLAG_GROUP) || must_join) child = fork();
+static pid_t start(const struct work *work) {
+  struct order *order = work->order;
+  pid_t parent = getpid();
+  int launcher = syscall(SYS_pidfd_open, parent, 0), has_group = (order->flags & FLAG_GROUP) != 0;
+  uint64_t namespaces = sandbox_namespaces(order);
+  struct clone_args arguments = {
+      .flags = namespaces | (has_group ? CLONE_INTO_CGROUP : 0), .exit_signal = SIGCHLD,
+      .cgroup = has_group ? GROUP_DESCRIPTOR : 0};
+  pid_t child = syscall(SYS_clone3, &arguments, sizeof arguments);
+  /* Filters of system calls cannot see the flags of clone3, so some say that there is no such call (systemd's
+     RestrictNamespaces=). */
+  int is_plain = child < 0 && errno == ENOSYS;
+  if (is_plain) child = syscall(SYS_clone, namespaces | SIGCHLD, 0, 0, 0, 0);
   if (child == 0) {
-    enum step failed = must_join && join_group() != 0 ? STEP_FORK : become_job(order, wrapper, job, parent);
+    enum step failed = is_plain && has_group && join_group() != 0 ? STEP_FORK : begin(work, parent, launcher);
     order->error = errno;
     order->failed_step = failed;
     _exit(127);
   }
   if (child < 0) {
     order->error = errno;
-    order->failed_step = STEP_FORK;
+    order->failed_step = namespaces ? STEP_NAMESPACES : STEP_FORK;
   }
+  close(launcher);
   return child;
 }
 
@@ -193,8 +248,7 @@ static int64_t seconds(void) {
   return time.tv_sec;
 }
 
-/* Signals the job's process group, which is there once its process has made its session. */
-static void signal_job(pid_t job, int number) {
+void signal_job(pid_t job, int number) {
   if (kill(-job, number) != 0) kill(job, number);
 }
 
@@ -221,7 +275,8 @@ static int reap(struct order *order, pid_t job) {
     if (reaped == 0) return 1;
     if (reaped < 0) return errno != ECHILD;
     if (reaped != job) continue;
-    order->status = status;
+    /* Of a sandbox's first process only what it found: what killed itself was not the job. */
+    order->status = order->main_ended ? order->main_status : (uint64_t)status;
     order->has_ended = 1;
   }
 }
@@ -258,13 +313,13 @@ static void supervise(struct order *order, pid_t job) {
 }
 
 /* Behind a wrapper: gives the job's environment to the command. */
-static int run_inner(struct order *order) {
-  struct command none = {0}, job = {0};
-  if (read_commands(order, &none, &job) == 0) {
+static int run_inner(struct work *work) {
+  if (read_work(work) == 0) {
     close_range(ORDER_DESCRIPTOR, ~0U, 0);
-    execute(&job);
+    execute(&work->job);
   }
-  fprintf(stderr, "hero-launcher: cannot run %s: %s\n", job.words ? job.words[0] : "a job", strerror(errno));
+  const char *name = work->job.words ? work->job.words[0] : "a job";
+  fprintf(stderr, "hero-launcher: cannot run %s: %s\n", name, strerror(errno));
   return errno == ENOENT ? 127 : 126;
 }
 
@@ -276,7 +331,8 @@ int main(void) {
     fprintf(stderr, "hero-launcher: there is no order from hero-supervisor: %s (%s)\n", reason, strerror(errno));
     return 126;
   }
-  if (order->flags & FLAG_INNER) return run_inner(order);
+  struct work work = {.order = order};
+  if (order->flags & FLAG_INNER) return run_inner(&work);
   /* Who runs with the same user id may neither look into it nor trace it. */
   prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_NAME, "hero-launcher");
@@ -284,8 +340,7 @@ int main(void) {
   /* Before what it has to kill; only root may. */
   node_priority = getpriority(PRIO_PROCESS, 0);
   setpriority(PRIO_PROCESS, 0, -20);
-  struct command wrapper = {0}, job = {0};
-  if (read_commands(order, &wrapper, &job) != 0) {
+  if (read_work(&work) != 0) {
     order->error = errno;
     order->failed_step = STEP_ORDER;
     return 126;
@@ -298,7 +353,7 @@ int main(void) {
     if (number == SIGCHLD || number == SIGTERM || number == SIGQUIT) sigaction(number, &action, 0);
     else if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_IGN);
   }
-  pid_t child = start(order, &wrapper, &job);
+  pid_t child = start(&work);
   if (child < 0) return 126;
   /* The job's streams end with the job. */
   for (int stream = 0; stream < 3; stream++) close(stream);

@@ -31,6 +31,13 @@ public final class ControlGroups: Sendable {
       return names
     }
 
+    /// With the bound of processes that a job has which got none.
+    func bounded(_ boundsProcesses: Bool) -> Limits {
+      var limits = self
+      if boundsProcesses { limits.processes = processes ?? ResourceLimits.defaultProcesses }
+      return limits
+    }
+
     /// Files of the group and what is written to them (Documentation/admin-guide/cgroup-v2.rst).
     fileprivate var settings: [(file: String, value: String)] {
       var settings: [(String, String)] = []
@@ -47,6 +54,8 @@ public final class ControlGroups: Sendable {
 
   /// Of all jobs.
   public let path: String
+  /// Whether each job's processes are counted and bounded (`pids.max`), also without a limit of its executor.
+  public let boundsProcesses: Bool
   private let directory: Int32
 
   /// Makes the group of all jobs, in the group that this process is in, and ends what a former process of the same node left
@@ -55,6 +64,7 @@ public final class ControlGroups: Sendable {
   ///   - instance: identity of the data directory, which tells nodes in one group apart.
   ///   - controllers: what the limits of executors need. The node then moves into a group of its own beside that of the
   ///     jobs, since a group with processes cannot share out its resources.
+  ///     The one that bounds processes is enabled besides, where it is there.
   /// - Throws: `ControlGroupsUnavailable`.
   public convenience init(instance: String, controllers: Set<String>) throws(ControlGroupsUnavailable) {
     try self.init(in: try Self.own(), instance: instance, controllers: controllers)
@@ -63,6 +73,8 @@ public final class ControlGroups: Sendable {
   /// - Parameter parent: the directory of a group.
   init(in parent: String, instance: String, controllers: Set<String>) throws(ControlGroupsUnavailable) {
     path = "\(parent)/hero-jobs-\(instance.prefix(16))"
+    boundsProcesses = Self.enablesPids(controllers, in: parent)
+    let controllers = boundsProcesses ? controllers.union(["pids"]) : controllers
     if !controllers.isEmpty { try Self.enable(controllers, in: parent) }
     guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
       throw ControlGroupsUnavailable(
@@ -107,6 +119,14 @@ public final class ControlGroups: Sendable {
     }
     throw ControlGroupsUnavailable(
       reason: "no file system of control groups of version 2 is mounted that shows \(group)")
+  }
+
+  /// Whether the processes of jobs can be bounded though no executor asks for that: not where other processes than the
+  /// node's are in the group.
+  private static func enablesPids(_ controllers: Set<String>, in group: String) -> Bool {
+    if controllers.contains("pids") { return true }
+    do throws(ControlGroupsUnavailable) { try enable(controllers.union(["pids"]), in: group) } catch { return false }
+    return true
   }
 
   /// Shares out resources to the groups below one.
@@ -188,7 +208,7 @@ public final class ControlGroups: Sendable {
   func make(_ name: FileName, limits: Limits) throws(UVError) -> Group {
     let path = "\(self.path)/\(name)"
     guard mkdirat(directory, name.bytes, 0o755) == 0 else { throw UVError(errno: errno, operation: "mkdir \(path)") }
-    for (file, value) in limits.settings where !Self.write(value, to: "\(path)/\(file)") {
+    for (file, value) in limits.bounded(boundsProcesses).settings where !Self.write(value, to: "\(path)/\(file)") {
       // Without swap there is nothing to forbid.
       if file == "memory.swap.max" && errno == ENOENT { continue }
       let error = UVError(errno: errno, operation: "write \(path)/\(file)")

@@ -18,6 +18,10 @@ public struct ResourceLimits: Hashable, Sendable {
   public var openFiles: Int?
   /// Processes and threads of the user (`RLIMIT_NPROC`).
   public var processes: Int?
+  /// How many processes and threads a job may have whose executor says nothing, where its control group bounds them; else
+  /// how many all jobs of another user than the node's may have together.
+  public static let defaultProcesses = 4096
+
   /// Bounds of the job's control group, for all its processes together.
   public var group: ControlGroups.Limits
 
@@ -50,11 +54,13 @@ public struct ExecutorConfiguration: Hashable, Sendable {
   /// Whether a program that the job runs may have more rights than the job, as setuid programs have; `nil` says yes only
   /// if the job runs as the node's own user.
   public var allowsNewPrivileges: Bool?
+  /// The walls around its jobs; `nil` for none. Without a `user`, they then run as `nobody` on a node that is root.
+  public var sandbox: SandboxSettings?
 
   public init(
     name: ExecutorName, command: [String], payload: PayloadPassing = .stdin, wrapper: [String] = [],
     environment: [VariableName: String] = [:], user: String? = nil, limits: ResourceLimits = ResourceLimits(),
-    allowsNewPrivileges: Bool? = nil
+    allowsNewPrivileges: Bool? = nil, sandbox: SandboxSettings? = nil
   ) {
     self.name = name
     self.command = command
@@ -64,5 +70,6 @@ public struct ExecutorConfiguration: Hashable, Sendable {
     self.user = user
     self.limits = limits
     self.allowsNewPrivileges = allowsNewPrivileges
+    self.sandbox = sandbox
   }
 }

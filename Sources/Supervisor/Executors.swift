@@ -15,6 +15,7 @@ public struct ProcessExecutor: Sendable {
   let account: Account?
   /// The configuration's, with the program's path.
   private let wrapper: [String]
+  private let sandbox: Sandbox?
 
   struct Account: Sendable {
     let uid: uid_t
@@ -22,16 +23,29 @@ public struct ProcessExecutor: Sendable {
     let home: String
   }
 
-  /// - Parameter searchPath: where a wrapper's program is looked up: directories between colons.
-  init(_ configuration: ExecutorConfiguration, searchPath: String) throws(InvalidExecutor) {
+  /// - Parameters:
+  ///   - searchPath: where a wrapper's program is looked up: directories between colons.
+  ///   - privatePaths: what no job in a sandbox may see.
+  init(
+    _ configuration: ExecutorConfiguration, searchPath: String, privatePaths: [String] = []
+  ) throws(InvalidExecutor) {
+    func refusal(_ reason: String) -> InvalidExecutor { InvalidExecutor(executor: configuration.name, reason: reason) }
     self.configuration = configuration
     wrapper = try Self.located(configuration.wrapper, in: searchPath, for: configuration.name)
-    account =
-      if let user = configuration.user {
-        try Self.account(of: user, for: configuration.name)
-      } else {
-        nil
-      }
+    let isRoot = geteuid() == 0
+    // Without capabilities root would still own the system's files.
+    let user = configuration.user ?? (isRoot && configuration.sandbox != nil ? "nobody" : nil)
+    account = if let user { try Self.account(of: user, for: configuration.name) } else { nil }
+    guard let settings = configuration.sandbox else {
+      sandbox = nil
+      return
+    }
+    if !wrapper.isEmpty {
+      throw refusal("sandbox: there is a wrapper, which would have to be in it; choose one of them")
+    }
+    if configuration.allowsNewPrivileges == true { throw refusal("sandbox: allow_new_privileges is no wall of one") }
+    if account?.uid == 0 { throw refusal("sandbox: its jobs cannot be root's; name another \"user\"") }
+    sandbox = try Sandbox(settings, hiding: privatePaths, for: configuration.name)
   }
 
   /// getpwnam(3); called once at start, before the loop runs.
@@ -61,13 +75,19 @@ public struct ProcessExecutor: Sendable {
   }
 
   var runsAsOtherUser: Bool { account.map { $0.uid != getuid() } ?? false }
+  var isSandboxed: Bool { sandbox != nil }
+  /// What its jobs find as `HOME`; `nil` for the node's own.
+  var home: String? { isSandboxed ? "/tmp" : account?.home }
 
   /// What the launcher is to do for one job.
   /// - Parameters:
   ///   - environment: the job's.
   ///   - wrapperEnvironment: without anything that the job chose.
+  ///   - groupBoundsProcesses: whether its control group has a bound for its processes.
   func order(
-    for job: Job, payloadFile: String?, environment: [String], wrapperEnvironment: () -> [String], by launcher: Launcher
+    for job: Job, payloadFile: String?, environment: [String], wrapperEnvironment: () -> [String],
+    by launcher: Launcher,
+    groupBoundsProcesses: Bool = false
   ) -> LaunchOrder {
     let command = configuration.command.map { word in
       switch configuration.payload {
@@ -78,8 +98,13 @@ public struct ProcessExecutor: Sendable {
     }
     var order = LaunchOrder(command: command, environment: environment)
     if let account, runsAsOtherUser { order.identity = (account.uid, account.gid) }
-    order.forbidsNewPrivileges = !(configuration.allowsNewPrivileges ?? !runsAsOtherUser)
+    order.forbidsNewPrivileges = isSandboxed || !(configuration.allowsNewPrivileges ?? !runsAsOtherUser)
     order.limits = configuration.limits
+    // Of the node's own user this would count the node and all else that the user runs; root it does not bound.
+    if !groupBoundsProcesses, runsAsOtherUser || isSandboxed {
+      order.limits.processes = order.limits.processes ?? ResourceLimits.defaultProcesses
+    }
+    order.sandbox = sandbox?.order(payloadFile: payloadFile)
     if !wrapper.isEmpty {
       order.wrapper = wrapper + [launcher.path]
       order.wrapperEnvironment = wrapperEnvironment()
@@ -99,27 +124,33 @@ public struct Executors: Sendable {
   private let table: [ExecutorName: Executor]
   /// Those that run jobs as another user than the node's.
   public let ofOtherUsers: [ExecutorName]
-  /// The built-in ones that only a runner gets which names them: on a node that runs as root and has executors of other
-  /// users their jobs would run as root, and those of the others be separated from nothing.
+  /// These, and those that run jobs in a sandbox.
+  public let separating: [ExecutorName]
+  /// The built-in ones that only a runner gets which names them: their jobs would run as the node's own user without any
+  /// wall, on a node that is root or has sandboxes, and those of the others be separated from nothing.
   public let withheld: [ExecutorName]
   /// What a runner may use that names none; `nil` for all.
   let unnamed: Set<ExecutorName>?
 
-  /// - Parameter searchPath: the node's `PATH`, for the programs of wrappers.
+  /// - Parameters:
+  ///   - searchPath: the node's `PATH`, for the programs of wrappers.
+  ///   - privatePaths: what no job in a sandbox may see: the node's data directory, its configuration, its keys.
   public init(
-    _ configured: [ExecutorConfiguration] = [], searchPath: String = "/usr/local/bin:/usr/bin:/bin"
+    _ configured: [ExecutorConfiguration] = [], searchPath: String = "/usr/local/bin:/usr/bin:/bin",
+    privatePaths: [String] = []
   ) throws(InvalidExecutor) {
     var table: [ExecutorName: Executor] = [.echo: .echo]
-    var ofOtherUsers: [ExecutorName] = []
+    var (ofOtherUsers, separating): ([ExecutorName], [ExecutorName]) = ([], [])
     for configuration in Self.builtIn + configured {
-      let process = try ProcessExecutor(configuration, searchPath: searchPath)
+      let process = try ProcessExecutor(configuration, searchPath: searchPath, privatePaths: privatePaths)
       table[configuration.name] = .process(process)
       if process.runsAsOtherUser { ofOtherUsers.append(configuration.name) }
+      if process.runsAsOtherUser || process.isSandboxed { separating.append(configuration.name) }
     }
-    let isSeparating = getuid() == 0 && !ofOtherUsers.isEmpty
-    let withheld = isSeparating ? Self.builtIn.map(\.name).filter { !configured.map(\.name).contains($0) } : []
+    let withheld = separating.isEmpty ? [] : Self.builtIn.map(\.name).filter { !configured.map(\.name).contains($0) }
     self.table = table
     self.ofOtherUsers = ofOtherUsers
+    self.separating = separating
     self.withheld = withheld
     unnamed = withheld.isEmpty ? nil : Set(table.keys).subtracting(withheld)
   }
@@ -127,6 +158,14 @@ public struct Executors: Sendable {
   public subscript(name: ExecutorName) -> Executor? { table[name] }
 
   public var names: [ExecutorName] { table.keys.sorted() }
+
+  /// Those with walls around their jobs, by name.
+  public var sandboxed: [ProcessExecutor] {
+    names.compactMap { name in
+      guard case .process(let process) = table[name], process.isSandboxed else { return nil }
+      return process
+    }
+  }
 
   /// The controllers of control groups that the limits of executors need.
   public var controllers: Set<String> {

@@ -56,7 +56,7 @@ actor JobProcess {
     self.group = group
     var order = order
     order.hasGroup = group != nil
-    self.order = try MemoryFile(try order.encoded())
+    self.order = try MemoryFile(try order.encoded(in: directory))
     do throws(UVError) {
       child = try ChildProcess.spawn(
         launcher.options(

@@ -10,11 +10,10 @@ enum LaunchReport: Hashable, Sendable {
   /// The launcher itself was ended before it could say anything.
   case missing
 
-  private static let offset = 13 * 8
   private static let size = 5 * 8
 
   init(from file: MemoryFile, command: String) {
-    self.init(file.read(at: Self.offset, count: Self.size), command: command)
+    self.init(file.read(at: LaunchOrder.reportOffset, count: Self.size), command: command)
   }
 
   /// - Parameter bytes: the end of the order's head, from `failed_step` on.
@@ -45,6 +44,9 @@ enum LaunchReport: Hashable, Sendable {
     case 4: "set limits"
     case 5: "change the user"
     case 6: "give up privileges"
+    case 8: "make the namespaces of a sandbox"
+    case 9: "make the root directory of a sandbox"
+    case 10: "filter system calls"
     default: "run \(command)"
     }
   }

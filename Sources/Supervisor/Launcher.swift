@@ -79,6 +79,31 @@ public final class Launcher: Sendable {
   }
 }
 
+extension Launcher {
+  /// Builds the sandbox of an executor once, with `/bin/true` in it.
+  /// - Parameter directory: which is the job's there.
+  /// - Throws: which step failed, and why.
+  public func trySandbox(of executor: ProcessExecutor, in directory: String, on loop: EventLoop) async throws(UVError) {
+    let trial = Job(
+      id: JobID(trusted: "sandbox-trial"), callerID: "", contextID: "", payload: "", runner: RunnerName(trusted: "-"),
+      executor: executor.configuration.name)
+    var order = executor.order(
+      for: trial, payloadFile: nil, environment: [], wrapperEnvironment: { [] }, by: self)
+    order.command = ["/bin/true"]
+    order.limits = ResourceLimits()
+    let process = try JobProcess(
+      order, job: trial.id, in: directory, readsInput: false, by: self, maxOutputBytes: 1000, killGrace: .zero, on: loop
+    )
+    let ending = await process.run(input: nil, timeout: .seconds(10))
+    await process.close()
+    switch ending {
+    case .exited(0): return
+    case .notStarted(let error): throw error
+    default: throw UVError(errno: EPROTO, operation: "run /bin/true in a sandbox (\(ending))")
+    }
+  }
+}
+
 /// Why a launcher cannot be used.
 public struct UnusableLauncher: Error, CustomStringConvertible, Sendable {
   public let path: String

@@ -26,7 +26,8 @@ extension Runner {
       let process = try JobProcess(
         executor.order(
           for: record.job, payloadFile: file, environment: environment(of: record.job, executor),
-          wrapperEnvironment: { environment(of: executor).map { "\($0.key)=\($0.value)" } }, by: context.launcher),
+          wrapperEnvironment: { environment(of: executor).map { "\($0.key)=\($0.value)" } }, by: context.launcher,
+          groupBoundsProcesses: context.groups?.boundsProcesses ?? false),
         job: id, in: workspace.path, readsInput: executor.configuration.payload == .stdin, by: context.launcher,
         group: group, maxOutputBytes: context.settings.maxOutputBytes, killGrace: context.settings.killGrace,
         on: context.loop)
@@ -85,7 +86,7 @@ extension Runner {
   /// What the node and its configuration give to all jobs of an executor.
   private func environment(of executor: ProcessExecutor) -> [VariableName: String] {
     var variables = context.settings.baseEnvironment
-    if let home = executor.account?.home { variables["HOME"] = home }
+    if let home = executor.home { variables["HOME"] = home }
     return variables.merging(executor.configuration.environment) { $1 }
   }
 

@@ -34,7 +34,8 @@ struct ContainmentTests {
 
   /// Runs a job that escapes, waits until it has, and ends it.
   private func check(
-    _ fixture: LaunchFixture, _ name: String, identity: (uid: UInt32, gid: UInt32)?, then end: String,
+    _ fixture: LaunchFixture, _ name: String, identity: (uid: UInt32, gid: UInt32)?, isSandboxed: Bool = false,
+    then end: String,
     during: (@Sendable (JobProcess) async throws -> Void)? = nil
   ) async throws {
     let directory = fixture.scratch.path
@@ -44,6 +45,7 @@ struct ContainmentTests {
       order: {
         $0.identity = identity
         $0.forbidsNewPrivileges = identity != nil
+        if isSandboxed { try LaunchFixture.sandbox(&$0) }
       }, during: during)
     #expect(access("\(directory)/escaped", F_OK) == 0, "\(name): it has not even begun")
     // The launcher has ended: at this moment nothing may be there.
@@ -69,12 +71,27 @@ struct ContainmentTests {
     }
   }
 
-  @Test("when it is stopped, and when it is killed", arguments: escapes.keys.sorted(), [true, false])
-  func stopped(escape: String, isGentle: Bool) async throws {
+  @Test(
+    "when it ends in a sandbox", .enabled(if: LaunchFixture.canSandbox, "needs user namespaces"),
+    arguments: escapes.keys.sorted())
+  func endOfSandbox(escape: String) async throws {
+    try await LaunchFixture.with { fixture in
+      try Self.prepare(fixture)
+      try await check(fixture, escape, identity: nil, isSandboxed: true, then: "exit 0")
+    }
+  }
+
+  @Test(
+    "when it is stopped, and when it is killed", arguments: escapes.keys.sorted(),
+    [(true, false), (false, false), (true, true), (false, true)])
+  func stopped(escape: String, way: (isGentle: Bool, isSandboxed: Bool)) async throws {
+    guard LaunchFixture.canSandbox || !way.isSandboxed else { return }
+    let isGentle = way.isGentle
     try await LaunchFixture.with { fixture in
       try Self.prepare(fixture)
       try await check(
-        fixture, escape, identity: nil, then: "echo here; trap '' TERM; while :; do sleep 0.01; done",
+        fixture, escape, identity: nil, isSandboxed: way.isSandboxed,
+        then: "echo here; trap '' TERM; while :; do sleep 0.01; done",
         during: { process in
           while await process.text.isEmpty { try await Task.sleep(for: .milliseconds(2)) }
           if isGentle { await process.stop("enough") } else { await process.kill("enough") }
@@ -82,8 +99,9 @@ struct ContainmentTests {
     }
   }
 
-  @Test("when its node is gone", arguments: escapes.keys.sorted())
-  func nodeGone(escape: String) async throws {
+  @Test("when its node is gone", arguments: escapes.keys.sorted(), [false, true])
+  func nodeGone(escape: String, isSandboxed: Bool) async throws {
+    guard LaunchFixture.canSandbox || !isSandboxed else { return }
     try await LaunchFixture.with { outer in
       try Self.prepare(outer)
       let directory = outer.scratch.path
@@ -92,11 +110,12 @@ struct ContainmentTests {
       try await Task(executorPreference: loop) {
         // Its end of the pipe closes with the launcher's object, as with the node's process.
         var launcher: Launcher? = try Launcher()
+        var order = LaunchOrder(
+          command: ["/bin/sh", "-c", "\(script)\nsleep 0.2\necho here; while :; do sleep 1; done"],
+          environment: ["PATH=/usr/bin:/bin"])
+        if isSandboxed { try LaunchFixture.sandbox(&order) }
         let process = try JobProcess(
-          LaunchOrder(
-            command: ["/bin/sh", "-c", "\(script)\nsleep 0.2\necho here; while :; do sleep 1; done"],
-            environment: ["PATH=/usr/bin:/bin"]),
-          job: JobID(trusted: "job"), in: directory, readsInput: false, by: launcher!, maxOutputBytes: 1000,
+          order, job: JobID(trusted: "job"), in: directory, readsInput: false, by: launcher!, maxOutputBytes: 1000,
           killGrace: .seconds(1), on: loop)
         let run = Task(executorPreference: loop) { await process.run(input: nil, timeout: nil) }
         while await process.text.isEmpty { try await loop.sleep(for: .milliseconds(2)) }

@@ -19,11 +19,23 @@ struct HostileEnvironmentTests {
     ["_=x", "SHELLOPTS=xtrace", "PS4=$(touch DIR/uid-0)", "BASH_FUNC_id%%=() { touch DIR/uid-0; }"],
   ]
 
-  private static let executors: [(name: String, wrapper: [String], user: String?, limits: ResourceLimits)] = [
-    ("none", [], nil, ResourceLimits()), ("user", [], "nobody", ResourceLimits()),
-    ("limits", [], nil, ResourceLimits(cpuSeconds: 7, openFiles: 77)),
-    ("wrapper", ["unshare", "--uts"], nil, ResourceLimits()),
-    ("all", ["nice", "-n", "3"], "nobody", ResourceLimits(cpuSeconds: 7, openFiles: 77)),
+  private struct Kind {
+    let name: String
+    var wrapper: [String] = []
+    var user: String?
+    var limits = ResourceLimits()
+    var sandbox: SandboxSettings?
+  }
+
+  private static let executors = [
+    Kind(name: "none"), Kind(name: "user", user: "nobody"),
+    Kind(name: "limits", limits: ResourceLimits(cpuSeconds: 7, openFiles: 77)),
+    Kind(name: "wrapper", wrapper: ["unshare", "--uts"]),
+    Kind(
+      name: "all", wrapper: ["nice", "-n", "3"], user: "nobody", limits: ResourceLimits(cpuSeconds: 7, openFiles: 77)),
+    Kind(
+      name: "sandbox", user: "nobody", limits: ResourceLimits(cpuSeconds: 7, openFiles: 77),
+      sandbox: SandboxSettings()),
   ]
 
   /// Programs, scripts and a library of DIR; each makes the file `uid-UID` beside it.
@@ -62,18 +74,18 @@ struct HostileEnvironmentTests {
       ))
   }
 
-  @Test("changes neither identity, limits nor walls", arguments: 0..<5)
+  @Test("changes neither identity, limits nor walls", arguments: 0..<6)
   func matrix(number: Int) async throws {
-    let (name, wrapper, user, limits) = Self.executors[number]
+    let kind = Self.executors[number]
+    let (name, user, limits) = (kind.name, kind.user, kind.limits)
     try await LaunchFixture.with { fixture in
       let directory = fixture.scratch.path
       try lay(directory)
       let executor = try ProcessExecutor(
         ExecutorConfiguration(
           name: ExecutorName(trusted: name),
-          command: ["/bin/cat", "/proc/self/status", "/proc/self/limits", "/proc/self/stat"], wrapper: wrapper,
-          user: user,
-          limits: limits), searchPath: "/usr/bin:/bin")
+          command: ["/bin/cat", "/proc/self/status", "/proc/self/limits", "/proc/self/stat"], wrapper: kind.wrapper,
+          user: user, limits: limits, sandbox: kind.sandbox), searchPath: "/usr/bin:/bin")
       for environment in Self.environments {
         let variables = environment.map { $0.replacing("DIR", with: directory) }
         let job = Job(
@@ -87,6 +99,7 @@ struct HostileEnvironmentTests {
         let uid = user == nil ? "0 0 0 0" : "65534 65534 65534 65534"
         #expect(launched.field("Uid") == uid, "\(variables): \(launched)")
         #expect(launched.field("NoNewPrivs") == (user == nil ? "0" : "1"), "\(variables)")
+        #expect(launched.field("Seccomp") == (kind.sandbox == nil ? "0" : "2"), "\(variables)")
         if limits.openFiles != nil {
           let text = launched.stdout
           #expect(text.contains(/Max open files +77 +77/) && text.contains(/Max cpu time +7 +7/), "\(variables)")

@@ -32,6 +32,21 @@ struct LaunchFixture {
   /// Debian's `nobody`.
   static let nobody: (uid: UInt32, gid: UInt32) = (65534, 65534)
 
+  /// A node as root needs nothing else, another one user namespaces.
+  static let canSandbox = isRoot || ScratchDirectory.shell("unshare --user true")
+
+  /// Makes an order one of a sandbox.
+  static func sandbox(_ order: inout LaunchOrder, by settings: SandboxSettings = SandboxSettings()) throws {
+    let executor = try ProcessExecutor(
+      ExecutorConfiguration(name: ExecutorName(trusted: "box"), command: order.command, sandbox: settings),
+      searchPath: "/usr/bin:/bin")
+    let job = Job(
+      id: JobID(trusted: "j"), callerID: "", contextID: "", payload: "", runner: RunnerName(trusted: "r"),
+      executor: ExecutorName(trusted: "box"))
+    order = executor.order(
+      for: job, payloadFile: nil, environment: order.environment, wrapperEnvironment: { [] }, by: try Launcher())
+  }
+
   static func with(_ body: (LaunchFixture) async throws -> Void) async throws {
     let loop = try EventLoop()
     loop.start()
@@ -45,11 +60,11 @@ struct LaunchFixture {
   func run(
     _ script: String = "", id: String = "job", environment: [String] = ["PATH=/usr/local/bin:/usr/bin:/bin"],
     input: [UInt8]? = nil,
-    in group: ControlGroups.Group? = nil, order adjust: (inout LaunchOrder) -> Void = { _ in },
+    in group: ControlGroups.Group? = nil, order adjust: (inout LaunchOrder) throws -> Void = { _ in },
     during: (@Sendable (JobProcess) async throws -> Void)? = nil
   ) async throws -> Launched {
     var order = LaunchOrder(command: ["/bin/sh", "-c", script], environment: environment)
-    adjust(&order)
+    try adjust(&order)
     let (loop, launcher, directory) = (loop, launcher, scratch.path)
     let final = order
     return try await Task(executorPreference: loop) {

@@ -74,6 +74,44 @@ struct LauncherTests {
     }
   }
 
+  @Test("less priority than its node has, and an earlier end when memory runs out", arguments: [false, true])
+  func priority(isSandboxed: Bool) async throws {
+    guard LaunchFixture.canSandbox || !isSandboxed else { return }
+    try await LaunchFixture.with { fixture in
+      let job = try await fixture.run("nice; cat /proc/self/oom_score_adj") {
+        if isSandboxed { try LaunchFixture.sandbox(&$0) }
+      }
+      let own = getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
+      let score = KernelFiles.lines("/proc/self/oom_score_adj").first.flatMap { Int($0) } ?? 0
+      #expect(job.stdout == "\(min(19, own + 5))\n\(max(500, score))\n", "\(job)")
+    }
+  }
+
+  @Test("a bound of its user's processes, where no control group has one and its executor says nothing")
+  func processes() throws {
+    let user = LaunchFixture.isRoot ? "nobody" : nil
+    func processes(_ limits: ResourceLimits, user: String?, isBounded: Bool) throws -> Int? {
+      let executor = try ProcessExecutor(
+        ExecutorConfiguration(name: ExecutorName(trusted: "e"), command: ["true"], user: user, limits: limits),
+        searchPath: "/bin")
+      let job = Job(
+        id: JobID(trusted: "j"), callerID: "", contextID: "", payload: "", runner: RunnerName(trusted: "r"),
+        executor: ExecutorName(trusted: "e"))
+      return executor.order(
+        for: job, payloadFile: nil, environment: [], wrapperEnvironment: { [] }, by: try Launcher(),
+        groupBoundsProcesses: isBounded
+      ).limits.processes
+    }
+    #expect(try processes(ResourceLimits(), user: user, isBounded: false) == (user == nil ? nil : 4096))
+    #expect(try processes(ResourceLimits(processes: 7), user: user, isBounded: false) == 7)
+    #expect(try processes(ResourceLimits(), user: user, isBounded: true) == nil)
+    // The node's own: its other processes would count.
+    #expect(try processes(ResourceLimits(), user: nil, isBounded: false) == nil)
+    #expect(ControlGroups.Limits().bounded(true).processes == 4096)
+    #expect(ControlGroups.Limits(processes: 9).bounded(true).processes == 9)
+    #expect(ControlGroups.Limits().bounded(false).processes == nil)
+  }
+
   @Test(
     "a user without groups, capabilities and a way back, whatever its id is",
     .enabled(if: LaunchFixture.isRoot, "needs root"),
