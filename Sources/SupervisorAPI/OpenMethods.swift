@@ -33,6 +33,8 @@ public enum OpenMethods: Hashable, Sendable {
     public var listeners: [SocketAddress] = []
     /// Executors whose jobs run as another user than the node's: a user of this machine who is not to read the API.
     public var executorsOfOtherUsers: [String] = []
+    /// Executors whose jobs run in a sandbox, which the node's network may be part of.
+    public var executorsWithSandbox: [String] = []
 
     public init() {}
   }
@@ -72,6 +74,7 @@ extension OpenMethods.Openings {
       return "the node listens on \(address), which other machines can reach"
     }
     if listeners.count > 1 { return "the node listens on more than one address" }
+    if let executor = executorsWithSandbox.first { return "executors.\(executor).sandbox keeps jobs from the node" }
     if let executor = executorsOfOtherUsers.first {
       return "executors.\(executor).user is another user than the node's"
     }

@@ -57,6 +57,7 @@ extension Node {
     var openings = configuration.openings
     openings.listeners = [try configuration.api.listen.socketAddress]
     openings.executorsOfOtherUsers = executors.ofOtherUsers.map(\.rawValue)
+    openings.executorsWithSandbox = executors.sandboxed.map(\.configuration.name.rawValue)
     return OpenMethods.decide(configuration.auth.openMethods, openings)
   }
 

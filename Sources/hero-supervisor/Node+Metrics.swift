@@ -13,6 +13,13 @@ extension Node {
       .init(
         "hero_job_containment", "gauge", "1 for the means by which all processes of a job are found at its end.",
         [([("means", groups == nil ? "subreaper" : "control_group")], 1)]),
+      .init(
+        "hero_job_sandbox", "gauge", "1 for each executor whose jobs run in a sandbox, by the network that they have.",
+        configuration.executors.compactMap { executor in
+          executor.sandbox.map {
+            ([("executor", executor.name.rawValue), ("network", $0.hasNetwork ? "node" : "none")], 1)
+          }
+        }),
       .init("hero_http_connections", "gauge", "Open connections.", Double(http.open)),
       .init(
         "hero_http_connections_limit", "gauge", "Connections that this node accepts at a time.",

@@ -145,6 +145,7 @@ actor Node {
     } catch {
       throw CommandFailure(message: "cannot use the directory of the jobs' workspaces: \(error)", status: .usage)
     }
+    try await trySandboxes(of: executors, by: launcher)
     let registry = RunnerRegistry(
       context: RunnerContext(
         loop: loop, store: store.jobs, executors: executors, settings: settings, processes: processes,
@@ -177,17 +178,44 @@ actor Node {
     }
   }
 
+  /// Shows before any job that each sandbox can be built here: none is ever run without.
+  private func trySandboxes(of executors: Executors, by launcher: Launcher) async throws(CommandFailure) {
+    for executor in executors.sandboxed {
+      let name = executor.configuration.name
+      do throws(UVError) {
+        try await launcher.trySandbox(of: executor, in: "\(configuration.dataDirectory)/work", on: loop)
+      } catch {
+        throw CommandFailure(
+          message: "executors.\(name).sandbox: this machine does not let the node build one: \(error)",
+          hints: [
+            geteuid() == 0
+              ? "root needs CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_SETPCAP and Linux 5.12; docs/operations.md has the lines for systemd"
+              : "a node that is not root needs Linux 5.12 and user namespaces (user.max_user_namespaces, RestrictNamespaces=no) and a whole /proc"
+          ], status: .usage)
+      }
+      logger.info(
+        "jobs of an executor run in a sandbox",
+        metadata: [
+          "executor": "\(name)", "network": executor.configuration.sandbox?.hasNetwork == true ? "the node's" : "none",
+          "by": geteuid() == 0 ? "root" : "user namespace",
+        ])
+    }
+  }
+
   private func makeExecutors() throws(CommandFailure) -> Executors {
     let searchPath = processEnvironment()["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
     let executors: Executors
-    do throws(InvalidExecutor) { executors = try Executors(configuration.executors, searchPath: searchPath) } catch {
+    do throws(InvalidExecutor) {
+      executors = try Executors(
+        configuration.executors, searchPath: searchPath, privatePaths: configuration.privatePaths)
+    } catch {
       throw CommandFailure(message: "executors.\(error.executor): \(error.reason)", status: .usage)
     }
     if !executors.withheld.isEmpty {
       func list(_ names: [ExecutorName]) -> String { names.map(\.rawValue).joined(separator: ", ") }
       logger.notice(
-        "built-in executors are off but for runners that name them, since their jobs would run as root",
-        metadata: ["off": "\(list(executors.withheld))", "other_users": "\(list(executors.ofOtherUsers))"])
+        "built-in executors are off but for runners that name them, since their jobs would run as the node's own user",
+        metadata: ["off": "\(list(executors.withheld))", "separate": "\(list(executors.separating))"])
     }
     return executors
   }

@@ -139,6 +139,33 @@ struct ConfigurationErrorTests {
         #"executors.e.env: "A=B" cannot be the name of a variable: expected a name of 1 to 256 bytes of printable ASCII"#
       ),
       (#"{"command": ["x"], "env": {"É": "c"}}"#, #"executors.e.env: "É" cannot be the name of a variable"#),
+      (
+        #"{"command": ["x"], "sandbox": "yes"}"#,
+        #"executors.e.sandbox: expected true, false, or an object with "network", "read" or "tmp_bytes", got "yes""#
+      ),
+      (
+        #"{"command": ["x"], "sandbox": {"netwrok": true}}"#,
+        #"executors.e.sandbox.netwrok: unknown key; did you mean "network"?"#
+      ),
+      (
+        #"{"command": ["x"], "sandbox": {"network": 1}}"#, "executors.e.sandbox.network: expected true or false, got 1"
+      ),
+      (
+        #"{"command": ["x"], "sandbox": {"read": ["/opt/../etc"]}}"#,
+        "executors.e.sandbox.read[0]: expected an absolute path such as"
+      ),
+      (
+        #"{"command": ["x"], "sandbox": {"tmp_bytes": 1}}"#,
+        "executors.e.sandbox.tmp_bytes: expected a whole number from 1048576"
+      ),
+      (
+        #"{"command": ["x"], "sandbox": true, "wrapper": ["nice"]}"#,
+        "executors.e.sandbox: a sandbox has no place for a \"wrapper\""
+      ),
+      (
+        #"{"command": ["x"], "sandbox": true, "allow_new_privileges": true}"#,
+        "executors.e.sandbox: excludes \"allow_new_privileges\": true"
+      ),
       (#"{"command": ["x"], "pass_env": [""]}"#, "executors.e.pass_env[0]: expected the name of a variable"),
     ])
   func executors(json: String, beginning: String) {

@@ -18,8 +18,8 @@ struct ConfigCommand: ParsableCommand {
       discussion: """
         Prints "ok", or every problem with its path in the file. The environment
         and flags are left aside. What may differ on the machine that will use the
-        file (a secret or a program that is missing here) is a warning, and a
-        problem with --strict.
+        file (a secret, a program or a path that is missing here) is a warning,
+        and a problem with --strict.
 
         EXAMPLES
           hero-supervisor config check cluster.json

@@ -26,6 +26,18 @@ struct Configuration: Sendable {
   var jobs: JobsConfiguration
   var retention: RetentionConfiguration
   var log: LogConfiguration
+  /// Files that hold keys, by absolute paths: what the configuration names as `file:`.
+  var keyFiles: [String]
+
+  /// What is the node's alone, and no job in a sandbox may see.
+  var privatePaths: [String] {
+    var paths = [dataDirectory] + keyFiles
+    if let file { paths.append(DataDirectory.absolute(file)) }
+    if let tls = api.tls { paths += [tls.key] }
+    if case .sqlite(let path) = store { paths.append(path) }
+    if let path = log.auditFile { paths.append(path) }
+    return paths
+  }
 }
 
 /// The section `cluster`.

@@ -132,6 +132,10 @@ enum ConfigurationChecks {
         findings.warning("\(path).user", "only a node that runs as root can start jobs as \(quoted(user))", source)
       }
     }
+    for readable in executor.sandbox?.readablePaths ?? [] where access(readable, F_OK) != 0 {
+      findings.warning(
+        "\(path).sandbox.read", "\(readable): \(errorText(errno))", findings.source(of: "\(path).sandbox"))
+    }
     for (key, program) in [("wrapper", executor.wrapper.first), ("command", executor.command.first)] {
       guard let program, program.hasPrefix("/"), access(program, X_OK) != 0 else { continue }
       findings.warning(

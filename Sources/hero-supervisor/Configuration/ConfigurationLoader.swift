@@ -90,7 +90,7 @@ struct ConfigurationLoader {
       nodeName: name, dataDirectory: directory, file: file, cluster: cluster, api: api, auth: auth,
       store: store, executors: reading.executors.map { $0.resolved(environment) },
       runners: reading.runners.map(\.settings), runnerNodes: reading.runnerNodes,
-      jobs: reading.jobs, retention: reading.retention, log: log)
+      jobs: reading.jobs, retention: reading.retention, log: log, keyFiles: keyFiles(reading, findings))
     return Loaded(configuration: configuration, warnings: findings.warnings, effective: findings.effective)
   }
 
@@ -180,6 +180,20 @@ struct ConfigurationLoader {
         findings.problem(path, error.reason, source)
       }
       return []
+    }
+  }
+
+  private func keyFiles(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) -> [String] {
+    var settings = [
+      ("auth.admin_secrets", reading.adminSecrets), ("auth.user_secrets", reading.userSecrets),
+      ("auth.register_secrets", reading.registerSecrets), ("cluster.keys", reading.clusterKeys),
+    ]
+    if case .postgres(let url, _) = reading.store.choice { settings.append(("store.postgres.url", [url])) }
+    return settings.flatMap { setting, references in
+      let directory = directory(of: findings.source(of: setting))
+      return references.compactMap { reference in
+        if case .file(let path) = reference.absolute(relativeTo: directory) { path } else { nil }
+      }
     }
   }
 

@@ -30,17 +30,24 @@ struct ExecutorReading {
     let user = reader.optional("user", .string("the name of a user"))
     let allowsNewPrivileges = reader.optional("allow_new_privileges", .bool)
     let limits = Self.limits(reader.section("limits"))
+    let sandbox = reader.value("sandbox", .sandbox, default: nil)
     reader.finish()
 
     if let command, payloadIsClear { Self.checkPlaceholders(command, payload, "\(path).command", findings, source) }
     if wrapper.contains(where: { $0.contains("{payload}") || $0.contains("{payload_file}") }) {
       findings.problem("\(path).wrapper", "{payload} and {payload_file} belong into \"command\"", source)
     }
+    if sandbox != nil, !wrapper.isEmpty {
+      findings.problem("\(path).sandbox", "a sandbox has no place for a \"wrapper\"; choose one of the two", source)
+    }
+    if sandbox != nil, allowsNewPrivileges == true {
+      findings.problem("\(path).sandbox", "excludes \"allow_new_privileges\": true", source)
+    }
     if command?.first?.isEmpty == true { findings.problem("\(path).command[0]", "must name a program", source) }
     guard let executorName, let command else { return nil }
     configuration = ExecutorConfiguration(
       name: executorName, command: command, payload: payload, wrapper: wrapper, environment: environment, user: user,
-      limits: limits, allowsNewPrivileges: allowsNewPrivileges)
+      limits: limits, allowsNewPrivileges: allowsNewPrivileges, sandbox: sandbox)
   }
 
   private static func limits(_ section: SettingReader) -> ResourceLimits {
