@@ -28,6 +28,16 @@ struct SandboxEscapeTests {
     #expect(outside.count - missing.count >= (rights == .root ? 90 : 50), "\(missing)")
     let isAlive = try await scene.isAlive()
     #expect(isAlive)
+    #expect(scene.log.contains("jobs of an executor run in a sandbox"))
+    let metrics = try await scene.run(
+      on: "own",
+      """
+      import os, urllib.request as u
+      key = open(os.environ["T_DATA"] + "/admin.secret").read().strip()
+      call = u.Request("http://127.0.0.1:" + os.environ["T_API"] + "/metrics", headers={"Authorization": "Bearer " + key})
+      print(u.urlopen(call).read().decode())
+      """)
+    #expect(metrics.output.contains(#"hero_job_sandbox{executor="box",network="none"} 1"#), "\(metrics)")
     await scene.end()
   }
 
