@@ -110,7 +110,7 @@ let package = Package(
     .executableTarget(
       name: "gossip-simulator", dependencies: ["Gossip", "GossipSimulator"], path: "Benchmarks/gossip-simulator",
       swiftSettings: swift),
-    .testTarget(name: "ClusterTests", dependencies: ["Cluster", "TLS"], swiftSettings: swift),
+    .testTarget(name: "ClusterTests", dependencies: ["Cluster", "TLS", "TLSFixtures"], swiftSettings: swift),
     .testTarget(name: "GossipTests", dependencies: ["Gossip", "GossipSimulator", "EventLoop"], swiftSettings: swift),
     .testTarget(
       name: "JSONRPCTests", dependencies: ["JSONRPC"], resources: [.copy("Fixtures")], swiftSettings: swift),

@@ -37,4 +37,9 @@ static inline int hero_print_name(BIO *output, const X509_NAME *name) {
 static inline EVP_PKEY *hero_new_p256_key(void) { return EVP_EC_gen("P-256"); }
 static inline STACK_OF(X509) *hero_new_chain(void) { return sk_X509_new_null(); }
 static inline int hero_chain_append(STACK_OF(X509) *chain, X509 *certificate) { return sk_X509_push(chain, certificate); }
+/* What the peer of a connection has shown, to be freed; a client's own certificate is not part of it at a server. */
+static inline STACK_OF(X509) *hero_peer_chain(SSL *connection) {
+  STACK_OF(X509) *chain = SSL_get_peer_cert_chain(connection);
+  return chain ? X509_chain_up_ref(chain) : sk_X509_new_null();
+}
 static inline void hero_free_chain(STACK_OF(X509) *chain) { sk_X509_pop_free(chain, X509_free); }

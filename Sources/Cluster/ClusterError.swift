@@ -43,6 +43,8 @@ public enum LinkRefusal: Error, Hashable, Sendable, CustomStringConvertible {
   case connection(String)
   /// The other end does not have this cluster's name and one of its keys, or is something else altogether.
   case notOfThisCluster
+  /// Its certificate is not one of that member's; the reason in words. Or it does not accept this node's.
+  case untrusted(String)
   /// It speaks other versions of the protocol.
   case protocolVersions(theirs: ClosedRange<UInt8>, ours: ClosedRange<UInt8>)
   /// It is this node itself.
@@ -57,6 +59,7 @@ public enum LinkRefusal: Error, Hashable, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .connection(let reason): reason
+    case .untrusted(let reason): reason
     case .notOfThisCluster: "it has another cluster name or key, or is no node at all"
     case .protocolVersions(let theirs, let ours):
       "it speaks versions \(theirs.lowerBound) to \(theirs.upperBound) of the protocol, this node \(ours.lowerBound) to \(ours.upperBound)"

@@ -19,6 +19,8 @@ public actor ClusterNode {
     public var settings = GossipSettings.lan
     /// At least one, of 32 bytes; the first seals.
     public var keys: [[UInt8]]
+    /// With them, links are made by certificates; the keys go on to seal packets.
+    public var certificates: LinkCertificates?
     public var joinTimeout = Duration.seconds(10)
     /// Told to peers: where the API is, and of what zone and version this node is.
     public var api = ""
@@ -111,7 +113,7 @@ public actor ClusterNode {
         startedAt: UInt64(MonotonicClock.wallMilliseconds)),
       instance: UInt64.random(in: 1 ... .max))
     let links = PeerLinks(
-      introduction, keyring, on: loop, limits: configuration.links,
+      introduction, keyring, configuration.certificates, on: loop, limits: configuration.links,
       server: { [weak self] channel, message in await self?.serve(channel, message) ?? [] },
       onEvent: { [weak self] event in self?.assumeIsolated { $0.happened(event) } })
     // Nobody is received before this node can introduce itself: that takes a turn of the loop.
@@ -220,6 +222,9 @@ public actor ClusterNode {
     await gossip?.use(keyring)
     await links?.use(keyring)
   }
+
+  /// Other certificates, for links that are made from now on; those whose peer's is not believed any more end at once.
+  public func use(_ certificates: LinkCertificates) async { await links?.use(certificates) }
 
   // MARK: Calls
 

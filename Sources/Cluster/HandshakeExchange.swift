@@ -2,7 +2,7 @@ import EventLoop
 import Gossip
 import TLS
 
-// How two nodes come to know each other on a new connection: TLS by a key of the cluster (`LinkSecurity`), then each says
+// How two nodes come to know each other on a new connection: TLS by a key or a certificate of the cluster (`LinkSecurity`), then each says
 // who it is, the dialler first. Whoever has no key has learned nothing by then, and has been told nothing but that TLS is
 // spoken.
 
@@ -15,8 +15,7 @@ actor HandshakeExchange {
 
   struct Outcome: Sendable {
     let peer: Introduction
-    /// Of the key that the connection was made with.
-    let key: [UInt8]
+    let proof: LinkProof
     let rest: [UInt8]
   }
 
@@ -24,6 +23,7 @@ actor HandshakeExchange {
   private let tcp: TCPStream
   private let role: Role
   private let introduction: Introduction
+  private let security: LinkSecurity
   private var buffer: [UInt8] = []
   private let result: Promise<Result<Outcome, LinkRefusal>>
 
@@ -31,6 +31,7 @@ actor HandshakeExchange {
     self.tcp = tcp
     self.role = role
     self.introduction = introduction
+    self.security = security
     self.loop = loop
     stream = role == .dialler ? security.dialling(tcp) : security.listening(tcp)
     result = Promise(on: loop)
@@ -49,20 +50,17 @@ actor HandshakeExchange {
   func cancel() { end(.failure(.closed)) }
 
   private func secured(_ error: TLSError?) {
-    switch error {
-    case nil: break
-    case .transport(let error)?: return end(.failure(.connection(error.message)))
-    case .closed?: return end(.failure(.closed))
-    // A listener that does not know the key ends it by an alert; what is no node at all, in any way.
-    default: return end(.failure(.notOfThisCluster))
-    }
+    if let error { return end(.failure(security.refusal(after: error))) }
     if role == .dialler { stream.write(introduction.framed) }
     stream.startReading { event in
       self.assumeIsolated { me in
         switch event {
         case .bytes(let bytes): me.received(bytes)
         case .end: me.end(.failure(.connection("the peer closed it")))
-        case .failed(let error): me.end(.failure(.connection(error.message)))
+        // By TLS 1.3 a dialler hears of its certificate's refusal after its own handshake.
+        case .failed(let error):
+          let isRefused = me.stream.failure?.isRefusedCertificate ?? false
+          me.end(.failure(isRefused ? .untrusted(error.message) : .connection(error.message)))
         }
       }
     }
@@ -73,9 +71,9 @@ actor HandshakeExchange {
     do throws(MalformedWire) {
       // What comes behind it belongs to the frames.
       guard result.current == nil, let peer = try Introduction.take(from: &buffer) else { return }
-      guard let key = stream.keyIdentity else { return end(.failure(.notOfThisCluster)) }
+      guard let proof = security.proof(of: stream) else { return end(.failure(.notOfThisCluster)) }
       if role == .listener { stream.write(introduction.framed) }
-      end(.success(Outcome(peer: peer, key: key, rest: buffer)))
+      end(.success(Outcome(peer: peer, proof: proof, rest: buffer)))
     } catch {
       end(.failure(.notOfThisCluster))
     }

@@ -42,8 +42,8 @@ actor PeerLink {
   }
 
   let stream: TLSStream
-  /// The identity of the ring's key that the connection was made with.
-  nonisolated let key: [UInt8]
+  /// By what its peer has shown that it is a member.
+  nonisolated let proof: LinkProof
   let limits: LinkLimits
   var frames = FrameBuffer()
   var outbox = Outbox()
@@ -86,7 +86,7 @@ actor PeerLink {
   var watch: LinkWatch
 
   init(
-    _ stream: TLSStream, peer: Introduction, key: [UInt8], version: UInt8, isDialler: Bool,
+    _ stream: TLSStream, peer: Introduction, proof: LinkProof, version: UInt8, isDialler: Bool,
     on loop: EventLoop, limits: LinkLimits, server: @escaping Server,
     onEnd: @escaping @Sendable (PeerLink, End) -> Void
   ) {
@@ -94,7 +94,7 @@ actor PeerLink {
     self.peer = peer
     self.version = version
     self.isDialler = isDialler
-    self.key = key
+    self.proof = proof
     self.loop = loop
     self.limits = limits
     self.server = server

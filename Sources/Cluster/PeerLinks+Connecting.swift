@@ -119,7 +119,7 @@ extension PeerLinks {
     case .failure(let refusal): return .failure(refusal)
     case .success(let outcome):
       // The ring may have changed meanwhile.
-      if let refusal = security.knows(outcome.key) ? refusal(of: outcome.peer) : .notOfThisCluster {
+      if let refusal = security.refusal(of: outcome.proof, by: outcome.peer.name) ?? refusal(of: outcome.peer) {
         exchange.stream.close()
         return .failure(refusal)
       }
@@ -140,7 +140,8 @@ extension PeerLinks {
   private func tell(_ refusal: LinkRefusal, _ address: String) {
     switch refusal {
     case .connection, .isSelf, .closed: return
-    case .timedOut, .notOfThisCluster, .protocolVersions, .sameName: onEvent(.refused(refusal, from: address))
+    case .timedOut, .notOfThisCluster, .untrusted, .protocolVersions, .sameName:
+      onEvent(.refused(refusal, from: address))
     }
   }
 }

@@ -20,6 +20,8 @@ actor PeerLinks {
 
   var introduction: Introduction
   private(set) var security: LinkSecurity
+  private var keyring: Keyring
+  private var certificates: LinkCertificates?
   let limits: LinkLimits
   private let server: PeerLink.Server
   let onEvent: @Sendable (Event) -> Void
@@ -38,11 +40,14 @@ actor PeerLinks {
   private(set) var isClosed = false
 
   init(
-    _ introduction: Introduction, _ keyring: Keyring, on loop: EventLoop, limits: LinkLimits,
+    _ introduction: Introduction, _ keyring: Keyring, _ certificates: LinkCertificates? = nil, on loop: EventLoop,
+    limits: LinkLimits,
     server: @escaping PeerLink.Server, onEvent: @escaping @Sendable (Event) -> Void
   ) {
     self.introduction = introduction
-    security = LinkSecurity(keyring)
+    self.keyring = keyring
+    self.certificates = certificates
+    security = LinkSecurity(keyring, certificates)
     self.loop = loop
     self.limits = limits
     self.server = server
@@ -53,11 +58,22 @@ actor PeerLinks {
   /// For new links, beginning now: a link whose key is not in the ring any more ends at once. One with another than the
   /// first is replaced, by the end that made it, so that no call is lost when that key is taken out.
   func use(_ keyring: Keyring) {
-    security = LinkSecurity(keyring)
+    self.keyring = keyring
+    judgeAgain()
+  }
+  /// The same for certificates: a link whose peer's was taken back ends at once.
+  func use(_ certificates: LinkCertificates) {
+    self.certificates = certificates
+    judgeAgain()
+  }
+
+  private func judgeAgain() {
+    security = LinkSecurity(keyring, certificates)
     for link in all {
-      if !security.knows(link.key) {
-        link.assumeIsolated { $0.end(.lost("its key was taken out of the ring")) }
-      } else if !security.prefers(link.key), link.isDialler {
+      if let refusal = security.refusal(of: link.proof, by: link.name) {
+        let reason = refusal == .notOfThisCluster ? "its key was taken out of the ring" : "\(refusal)"
+        link.assumeIsolated { $0.end(.lost(reason)) }
+      } else if !security.prefers(link.proof), link.isDialler {
         begin { _ = await $0.dial(link.peer.profile.address) }
       }
     }
@@ -78,7 +94,7 @@ actor PeerLinks {
   func adopt(_ stream: TLSStream, _ outcome: HandshakeExchange.Outcome, isDialler: Bool) -> PeerLink {
     let version = min(outcome.peer.profile.protocols.upperBound, introduction.profile.protocols.upperBound)
     let link = PeerLink(
-      stream, peer: outcome.peer, key: outcome.key, version: version, isDialler: isDialler, on: loop,
+      stream, peer: outcome.peer, proof: outcome.proof, version: version, isDialler: isDialler, on: loop,
       limits: limits, server: server, onEnd: { [weak self] link, end in self?.assumeIsolated { $0.ended(link, end) } })
     let (name, others) = (link.name, links[link.name] ?? [])
     links[name] = others + [link]

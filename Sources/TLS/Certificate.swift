@@ -33,6 +33,14 @@ struct Certificate: Sendable {
     return shown(written { X509V3_EXT_print($0, entry, 0, 0) })
   }
 
+  /// Whether one of its alternative names is that name of DNS itself, and no pattern for it.
+  func isFor(_ name: String) -> Bool {
+    // A leading dot would ask for any name below.
+    guard !name.utf8.isEmpty, !name.utf8.starts(with: ".".utf8), !name.utf8.contains(0) else { return false }
+    let flags = UInt32(X509_CHECK_FLAG_NO_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT)
+    return X509_check_host(raw, name, name.utf8.count, flags, nil) == 1
+  }
+
   private static func text(of name: OpaquePointer?) -> String {
     shown(written { hero_print_name($0, name) })
   }

@@ -12,6 +12,8 @@ public final class TLSContext: @unchecked Sendable {
   /// The protocols above TLS, as ALPN writes them (RFC 7301); OpenSSL's callback points here.
   private let protocols: UnsafeMutableBufferPointer<UInt8>
   let isServer: Bool
+  /// Whether the ends are of equal right, and no name is verified within the handshake.
+  let isForPeers: Bool
   /// What ends prove themselves with in place of certificates; a client has one.
   let keys: [PreSharedKey]
   /// Of a client's key; OpenSSL points here.
@@ -80,17 +82,46 @@ public final class TLSContext: @unchecked Sendable {
     return context
   }
 
+  /// A server's that talks by TLS 1.3 to ends with a certificate of these authorities. Whose it is, is for the caller to
+  /// judge. Each connection has a whole handshake, so that what was taken back is of no use from then on.
+  public static func server(
+    _ identity: TLSIdentity, peers: TrustedAuthorities, protocols: [String]
+  ) throws(InvalidPEM) -> TLSContext {
+    let context = TLSContext(isServer: true, protocols, isForPeers: true)
+    try context.use(identity)
+    hero_ssl_keep_no_sessions(context.raw)
+    SSL_CTX_set_num_tickets(context.raw, 0)
+    SSL_CTX_set_max_early_data(context.raw, 0)
+    SSL_CTX_set_alpn_select_cb(context.raw, selectProtocol, Unmanaged.passUnretained(context).toOpaque())
+    peers.install(in: context.raw)
+    SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, PeerProof.callback)
+    return context
+  }
+
+  /// The other end of the same.
+  public static func client(
+    _ identity: TLSIdentity, peers: TrustedAuthorities, protocols: [String]
+  ) throws(InvalidPEM) -> TLSContext {
+    let context = TLSContext(isServer: false, protocols, isForPeers: true)
+    try context.use(identity)
+    peers.install(in: context.raw)
+    SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER, PeerProof.callback)
+    SSL_CTX_set_alpn_protos(context.raw, context.protocols.baseAddress, UInt32(context.protocols.count))
+    return context
+  }
+
   /// The context of a connection, for OpenSSL's callbacks.
   static func of(_ ssl: OpaquePointer) -> TLSContext? {
     SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), 0).map { Unmanaged<TLSContext>.fromOpaque($0).takeUnretainedValue() }
   }
 
-  private init(isServer: Bool, _ protocols: [String], keys: [PreSharedKey] = []) {
+  private init(isServer: Bool, _ protocols: [String], keys: [PreSharedKey] = [], isForPeers: Bool = false) {
     guard let raw = SSL_CTX_new(isServer ? TLS_server_method() : TLS_client_method()) else {
       preconditionFailure("OpenSSL has no memory")
     }
     self.raw = raw
     self.isServer = isServer
+    self.isForPeers = isForPeers || !keys.isEmpty
     let names = protocols.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
     self.protocols = .allocate(capacity: names.count)
     _ = self.protocols.initialize(from: names)
@@ -99,8 +130,8 @@ public final class TLSContext: @unchecked Sendable {
     self.identity = .allocate(capacity: identity.count)
     _ = self.identity.initialize(from: identity)
     // Said here for all, so that nothing depends on the system's openssl.cnf.
-    let (lowest, suites) =
-      keys.isEmpty ? (TLS1_2_VERSION, Self.suitesOf13) : (TLS1_3_VERSION, PreSharedKey.suiteName)
+    let lowest = self.isForPeers ? TLS1_3_VERSION : TLS1_2_VERSION
+    let suites = keys.isEmpty ? Self.suitesOf13 : PreSharedKey.suiteName
     let isReady =
       hero_ssl_set_versions(raw, lowest, TLS1_3_VERSION) == 1
       && SSL_CTX_set_cipher_list(raw, Self.suitesOf12) == 1 && SSL_CTX_set_ciphersuites(raw, suites) == 1
@@ -108,8 +139,8 @@ public final class TLSContext: @unchecked Sendable {
     precondition(isReady, "OpenSSL has not what TLS needs: \(OpenSSLErrors.take().text)")
     SSL_CTX_set_security_level(raw, 2)
     hero_ssl_harden(raw)
-    // Those with keys are few and busy.
-    if keys.isEmpty { hero_ssl_release_buffers(raw) }
+    // Those of peers are few and busy.
+    if !self.isForPeers { hero_ssl_release_buffers(raw) }
     SSL_CTX_set_ex_data(raw, 0, Unmanaged.passUnretained(self).toOpaque())
   }
 

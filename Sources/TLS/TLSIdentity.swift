@@ -60,6 +60,10 @@ public final class TLSIdentity: Sendable {
   public var notAfter: Int64 { certificate.notAfter }
   /// The first second in which it is valid, since 1970.
   public var notBefore: Int64 { certificate.notBefore }
+  /// `DNS:node-1.example, IP Address:10.0.0.1`; empty without a subjectAltName.
+  public var names: String { certificate.alternativeNames }
+  /// Whether one of these is that name of DNS itself.
+  public func isFor(_ name: String) -> Bool { certificate.isFor(name) }
   /// `CN = node-1`.
   public var subject: String { certificate.subject }
 }

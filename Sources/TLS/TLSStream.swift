@@ -59,9 +59,9 @@ public final class TLSStream: DuplexStream, @unchecked Sendable {
     }
   }
 
-  /// The client's end, to a server that has a key of the context.
+  /// The client's end, to a server that has a key of the context, or a certificate, whose name is for the caller to judge.
   public convenience init(connecting tcp: TCPStream, _ context: TLSContext) {
-    precondition(!context.isServer && !context.keys.isEmpty, "a client without a name to verify needs a key")
+    precondition(!context.isServer && context.isForPeers, "a client without a name to verify is a peer")
     self.init(tcp, context, wanted: "")
     SSL_set_connect_state(ssl)
   }
@@ -115,6 +115,9 @@ public final class TLSStream: DuplexStream, @unchecked Sendable {
 
   /// The identity of the key by which both ends have proved themselves; `nil` when they did so by certificates.
   public var keyIdentity: [UInt8]? { isResumed ? proof.keyIdentity : nil }
+
+  /// What the other end has shown, after the handshake.
+  public var peerCertificate: PeerCertificate? { isOpen ? PeerCertificate(of: ssl) : nil }
 
   /// Whether the session of an earlier connection was resumed.
   public var isResumed: Bool { SSL_session_reused(ssl) == 1 }

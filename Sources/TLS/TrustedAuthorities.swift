@@ -34,7 +34,10 @@ public final class TrustedAuthorities: Sendable {
 
   /// Has a context believe them, and nobody else.
   func install(in context: OpaquePointer) {
-    let store = SSL_CTX_get_cert_store(context)
+    install(inStore: SSL_CTX_get_cert_store(context))
+  }
+
+  func install(inStore store: OpaquePointer?) {
     for authority in authorities { X509_STORE_add_cert(store, authority.raw) }
     for list in revocations { X509_STORE_add_crl(store, list.raw) }
     if !revocations.isEmpty { X509_STORE_set_flags(store, UInt(X509_V_FLAG_CRL_CHECK)) }
