@@ -1,5 +1,6 @@
 import Cluster
 import EventLoop
+import Glibc
 import Gossip
 import Supervisor
 
@@ -45,6 +46,16 @@ extension Node {
       name: configuration.nodeName.member, cluster: settings.name,
       listen: try SocketAddress(host: host, port: settings.listen.port), keys: keys,
       memory: "\(configuration.dataDirectory)/cluster.peers")
+    if let files = settings.tls {
+      do throws(ClusterTLSFiles.Failure) {
+        let loaded = try files.load(for: configuration.nodeName.rawValue)
+        cluster.certificates = loaded.certificates
+        linkValidity = loaded.validity
+      } catch {
+        throw CommandFailure(message: "\(error)", status: .usage)
+      }
+      logger.info("peer links are made by certificates", metadata: ["certificate": "\(files.certificate)"])
+    }
     if let advertise = settings.advertise {
       do {
         cluster.advertise = try await SocketAddress.resolve(host: advertise.host, port: advertise.port, on: loop).first
@@ -79,7 +90,26 @@ extension Node {
       return logger.info("SIGHUP: nothing to read again, this node has no cluster and no api.tls")
     }
     if let context = certificate?.reload() { await server?.use(context) }
-    if let cluster { await reloadKeys(of: cluster) }
+    if let cluster {
+      await reloadCertificates(of: cluster)
+      await reloadKeys(of: cluster)
+    }
+  }
+
+  private func reloadCertificates(of cluster: ClusterNode) async {
+    guard let files = configuration.cluster.tls else { return }
+    do throws(ClusterTLSFiles.Failure) {
+      let loaded = try files.load(for: configuration.nodeName.rawValue)
+      for warning in loaded.warnings { logger.warning("\(warning)") }
+      if let warning = loaded.validity.warning(at: Int64(time(nil))) {
+        logger.warning("cluster.tls.certificate: \(warning)")
+      }
+      await cluster.use(loaded.certificates)
+      linkValidity = loaded.validity
+      logger.notice("the certificates of the cluster were read again")
+    } catch {
+      logger.error("the certificates of the cluster stay as they are", metadata: ["reason": "\(error)"])
+    }
   }
 
   private func reloadKeys(of cluster: ClusterNode) async {

@@ -94,7 +94,16 @@ extension Node {
     guard let cluster else { return [] }
     let status = await registry.clusterStatus()
     let gossip = await cluster.statistics
-    return [
+    let certificates: [Metrics.Family] =
+      linkValidity.map {
+        [
+          .init(
+            "hero_cluster_certificate_expiry_timestamp_seconds", "gauge",
+            "When the certificate of the peer links expires, in seconds since 1970; missing where they are made by keys.",
+            Double($0.notAfter))
+        ]
+      } ?? []
+    return certificates + [
       .init(
         "hero_cluster_members", "gauge", "Members by state, as this node sees them.",
         status.members.sorted { $0.key < $1.key }.map { ([("state", $0.key)], Double($0.value)) }),

@@ -29,6 +29,8 @@ actor Node {
   let createdKeys = KeyDirectory()
   /// Facts of the whole cluster, on this node's disk.
   private(set) var records: RecordKeeper?
+  /// With `cluster.tls`: when the certificate counts that peers see.
+  var linkValidity: CertificateValidity?
   /// Of the jobs, where this process may make some.
   private(set) var groups: ControlGroups?
   /// Why the node stops by itself.

@@ -11,7 +11,7 @@ actor ClusterScene {
   nonisolated let loop: EventLoop
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
   private nonisolated let directory = TemporaryDirectory()
-  private let secret = "cluster-test-key"
+  let secret = "cluster-test-key"
   private let hasKeys: Bool
   private let configuration: String
   private let network: TestNetwork?
@@ -103,7 +103,7 @@ actor ClusterScene {
   ///   - arguments: further ones.
   func start(
     _ name: String, as other: String? = nil, atNewPort: Bool = false, wait: Bool = true, knowsOthers: Bool = true,
-    arguments: [String] = []
+    arguments: [String] = [], environment: [String] = []
   ) async throws {
     let realName = name
     let name = other ?? name
@@ -114,7 +114,7 @@ actor ClusterScene {
     nodes[name] = try NodeProcess(
       directory: "\(directory.path)/\(name)",
       arguments: ["--config", configuration, "--name", realName, "--cluster", listen ?? "127.0.0.1:0"] + seeds
-        + arguments,
+        + arguments, environment: environment,
       api: host.map { "\($0):8082" } ?? "127.0.0.1:0", wrapper: network?.wrapper(name) ?? [], on: loop)
     if wait { try await ready(name) }
   }

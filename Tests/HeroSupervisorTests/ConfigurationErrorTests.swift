@@ -70,6 +70,19 @@ struct ConfigurationErrorTests {
       ])
   }
 
+  @Test("wants all of cluster.tls or nothing")
+  func clusterTLS() {
+    #expect(
+      problems(#"{"cluster": {"tls": {"certificate": "a", "ca": "b"}}}"#) == [
+        #"cluster.tls: "certificate" needs the key "private_key" beside it (c.json)"#
+      ])
+    #expect(problems(#"{"cluster": {"tls": {"crl": "a"}}}"#).count == 3)
+    #expect(
+      problems(#"{"cluster": {"tls": {"key": "a"}}}"#) == [
+        "cluster.tls.key: unknown key; known here: certificate, private_key, ca, crl (c.json)"
+      ])
+  }
+
   @Test("says so for every problem, not only for the first")
   func allAtOnce() {
     let json = #"{"log": {"level": "loud"}, "retention": {"days": []}, "runners": [{}], "api": 7}"#

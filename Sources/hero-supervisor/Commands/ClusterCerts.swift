@@ -8,9 +8,10 @@ struct ClusterCerts: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "certs", abstract: "Make an authority, and certificates for nodes and clients.",
     discussion: """
-      All files are PEM: ca.pem is for api.tls.client_ca and for --ca-file,
-      revoked.pem for api.tls.client_crl, NAME.pem and NAME.key for
-      api.tls.certificate and api.tls.key. Keep the directory of the authority on a
+      All files are PEM: ca.pem is for api.tls.client_ca, cluster.tls.ca and
+      --ca-file, revoked.pem for api.tls.client_crl and cluster.tls.crl, NAME.pem
+      and NAME.key for api.tls.certificate and api.tls.key, or cluster.tls.certificate
+      and cluster.tls.private_key. Keep the directory of the authority on a
       machine of its own: whoever can read ca.key can be every node and client.
 
       EXAMPLES
@@ -81,7 +82,8 @@ struct ClusterCertsIssue: ParsableCommand {
     commandName: "issue", abstract: "Issue a certificate for a node or a client.",
     discussion: """
       With --dns or --ip it is one of a node, which must be called by one of these
-      names or addresses; without, one of a client. Writes NAME.pem and NAME.key
+      names or addresses; without, one of a client. For cluster.tls, one --dns must
+      be the node's name. Writes NAME.pem and NAME.key
       (mode 0600). A node takes new files on SIGHUP.
 
       EXAMPLES
@@ -153,8 +155,9 @@ struct ClusterCertsRevoke: ParsableCommand {
     discussion: """
       All certificates that were issued for NAME so far are put on revoked.pem; one
       that is issued later is a new one. Bring the file to the nodes, where
-      api.tls.client_crl names it, and send them SIGHUP: new connections with such
-      a certificate are refused then.
+      api.tls.client_crl or cluster.tls.crl names it, and send them SIGHUP: new
+      connections with such a certificate are refused then, and links to the node
+      that has it end.
 
       EXAMPLES
         hero-supervisor cluster certs revoke deployer --authority authority

@@ -33,7 +33,8 @@ struct Configuration: Sendable {
   var privatePaths: [String] {
     var paths = [dataDirectory] + keyFiles
     if let file { paths.append(DataDirectory.absolute(file)) }
-    if let tls = api.tls { paths += [tls.key] }
+    if let tls = api.tls { paths.append(tls.key) }
+    if let tls = cluster.tls { paths.append(tls.privateKey) }
     if case .sqlite(let path) = store { paths.append(path) }
     if let path = log.auditFile { paths.append(path) }
     return paths
@@ -55,6 +56,8 @@ struct ClusterConfiguration: Sendable {
   var profile: Profile
   /// The first encrypts, all decrypt. Without any the node listens for its cluster on loopback only.
   var keys: ClusterKeys
+  /// With it, peer links are made by certificates.
+  var tls: ClusterTLSFiles?
   var joinTimeoutSeconds: Double
   /// Whether anyone set a key of this section; a node of which nobody said so is alone.
   var isConfigured: Bool

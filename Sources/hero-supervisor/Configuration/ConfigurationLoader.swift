@@ -68,6 +68,7 @@ struct ConfigurationLoader {
     }
     var cluster = reading.cluster
     cluster.keys = loadKeys(reading.clusterKeys, findings)
+    cluster.tls = checkClusterTLS(reading.cluster.tls, name, findings)
     var api = reading.api
     api.tls = checkTLS(reading.api.tls, findings)
     var auth = reading.auth
@@ -229,6 +230,42 @@ struct ConfigurationLoader {
       }
       return .empty
     }
+  }
+
+  /// The files of `cluster.tls` by absolute paths, after a look at what is in them.
+  private func checkClusterTLS(
+    _ files: ClusterTLSFiles?, _ name: NodeName?, _ findings: ConfigurationFindings
+  ) -> ClusterTLSFiles? {
+    guard var files, let name else { return nil }
+    func absolute(_ path: String, _ setting: String) -> String {
+      absolutePath(path, relativeTo: directory(of: findings.source(of: "cluster.tls.\(setting)")))
+    }
+    files.certificate = absolute(files.certificate, "certificate")
+    files.privateKey = absolute(files.privateKey, "private_key")
+    files.ca = absolute(files.ca, "ca")
+    files.crl = files.crl.map { absolute($0, "crl") }
+    func source(_ problem: ClusterTLSFiles.Problem) -> SettingSource {
+      findings.source(of: "cluster.tls.\(problem.setting)")
+    }
+    do throws(ClusterTLSFiles.Failure) {
+      let loaded = try files.load(for: name.rawValue)
+      var warnings = loaded.warnings
+      if let warning = loaded.validity.warning(at: Int64(time(nil))) {
+        warnings.append(ClusterTLSFiles.Problem(setting: "certificate", reason: "\(files.certificate): \(warning)"))
+      }
+      for warning in warnings { findings.warning("cluster.tls.\(warning.setting)", warning.reason, source(warning)) }
+    } catch {
+      for problem in error.problems {
+        let path = "cluster.tls.\(problem.setting)"
+        // Each node has its own, and a check on another machine cannot know whose it looks at.
+        if problem.isAbsence || missingSecrets == .areWarnings {
+          missing(path, problem.reason, source(problem), findings)
+        } else {
+          findings.problem(path, problem.reason, source(problem))
+        }
+      }
+    }
+    return files
   }
 
   /// The files of `api.tls` by absolute paths, after a look at what is in them.

@@ -74,9 +74,10 @@ struct ConfigurationSchema {
       seeds: section.value("seeds", .list(of: .peerAddress, what: "addresses as HOST:PORT"), default: []),
       zone: section.value("zone", .label(0...64), default: ""),
       profile: section.value("profile", .word, default: .lan),
-      keys: .empty, joinTimeoutSeconds: 0, isConfigured: section.isPresent)
+      keys: .empty, tls: nil, joinTimeoutSeconds: 0, isConfigured: section.isPresent)
     let keys = section.value("keys", .secrets("keys"), default: [])
     cluster.joinTimeoutSeconds = section.value("join_timeout_seconds", .number(0...3600), default: 10)
+    cluster.tls = readClusterTLS(section.section("tls"))
     return (cluster, keys)
   }
 
@@ -96,6 +97,27 @@ struct ConfigurationSchema {
       maxConnections: section.value("max_connections", .int(1...1_000_000), default: 10_000))
     api.tls = readTLS(section.section("tls"))
     return api
+  }
+
+  /// Paths as they are written; all of it or nothing, but for the revocation list.
+  private static func readClusterTLS(_ section: SettingReader) -> ClusterTLSFiles? {
+    var section = section
+    defer { section.finish() }
+    let certificate = section.optional("certificate", .path)
+    let key = section.optional("private_key", .path)
+    let ca = section.optional("ca", .path)
+    let crl = section.optional("crl", .path)
+    if let certificate, let key, let ca {
+      return ClusterTLSFiles(certificate: certificate, privateKey: key, ca: ca, crl: crl)
+    }
+    let all = [("certificate", certificate), ("private_key", key), ("ca", ca), ("crl", crl)]
+    if let given = all.first(where: { $0.1 != nil })?.0 {
+      for (missing, value) in all.dropLast() where value == nil {
+        section.findings.problem(
+          "\(section.path)", "\"\(given)\" needs the key \"\(missing)\" beside it", section.node.source)
+      }
+    }
+    return nil
   }
 
   /// Paths as they are written.
