@@ -37,6 +37,8 @@ public struct ClusterStatus: Sendable {
   public let unreadiness: String?
   /// Jobs here that wait for the new owner of their runner.
   public let jobsToHandOver: Int
+  /// Jobs that another node may have moved here, and which wait for its word.
+  public let jobsInDoubt: Int
   /// Of the store that the nodes share, if they do.
   public let sharedStore: SharedStoreStatus?
 }
@@ -72,7 +74,8 @@ extension RunnerRegistry {
       node: node, cluster: cluster?.configuration.cluster ?? "", members: states, runners: ownership.claims.count,
       ownedRunners: ownership.claims.values.filter { $0.owner == node.member }.count, unavailableRunners: unavailable,
       unreachable: ownership.absent, health: await cluster?.healthScore ?? 0, unreadiness: unreadiness,
-      jobsToHandOver: await jobsToHandOver(), sharedStore: await context.shared?.sharedStatus())
+      jobsToHandOver: await jobsToHandOver(), jobsInDoubt: await local.whenLocal { $0.incoming.count } ?? 0,
+      sharedStore: await context.shared?.sharedStatus())
   }
 
   private func jobsToHandOver() async -> Int {

@@ -63,7 +63,9 @@ extension JSON {
       ],
       "unreachable": names(status.unreachable), "health": .int(Int64(status.health)),
       "ready": .bool(status.unreadiness == nil), "reason": status.unreadiness.map(JSON.string) ?? .null,
-      "handover": ["jobs": .int(Int64(status.jobsToHandOver))], "store": store(status.sharedStore),
+      "handover": [
+        "jobs": .int(Int64(status.jobsToHandOver)), "in_doubt": .int(Int64(status.jobsInDoubt)),
+      ], "store": store(status.sharedStore),
     ]
   }
 

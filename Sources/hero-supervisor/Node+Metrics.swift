@@ -117,6 +117,9 @@ extension Node {
         "hero_cluster_handover_jobs", "gauge", "Jobs here that wait for the new owner of their runner.",
         Double(status.jobsToHandOver)),
       .init(
+        "hero_cluster_jobs_in_doubt", "gauge", "Jobs that another node may have moved here, waiting for its word.",
+        Double(status.jobsInDoubt)),
+      .init(
         "hero_gossip_packets_total", "counter", "Datagrams between members.",
         [([("direction", "in")], Double(gossip.receivedPackets)), ([("direction", "out")], Double(gossip.sentPackets))]),
       .init(

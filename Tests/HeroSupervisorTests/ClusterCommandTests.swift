@@ -23,7 +23,7 @@ struct ClusterCommandTests {
   private static let status: JSON = [
     "node": "n1", "cluster": "hero", "members": ["alive": 2, "suspect": 0, "failed": 1, "left": 0],
     "runners": ["owned": 12, "total": 16, "unavailable": 4], "unreachable": ["n3", "n4"], "health": 2, "ready": false,
-    "reason": "the disk is full", "handover": ["jobs": 5],
+    "reason": "the disk is full", "handover": ["jobs": 5, "in_doubt": 2],
   ]
 
   private func node(unreachable: String? = nil) async throws -> FakeNode {
@@ -77,7 +77,7 @@ struct ClusterCommandTests {
         runners      12 here, 16 in all, 4 unavailable
         unreachable  n3, n4
         health       2
-        handover     5 jobs wait
+        handover     5 jobs wait, 2 in doubt
         store        of each node
 
         """)

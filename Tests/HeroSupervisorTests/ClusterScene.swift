@@ -270,7 +270,8 @@ actor ClusterScene {
       var views: [[String: String]] = []
       for name in names {
         views.append(try await self.owners(name))
-        guard try await self.call(name, "cluster.status")["handover"]?["jobs"] == 0 else { return false }
+        let handover = try await self.call(name, "cluster.status")["handover"]
+        guard handover?["jobs"] == 0, handover?["in_doubt"] == 0 else { return false }
       }
       return views.allSatisfy { $0 == views[0] && $0.values.allSatisfy(names.contains) }
     }

@@ -220,4 +220,45 @@ struct BacklogTests {
     backlog.isHeld = false
     #expect(backlog.next()?.ticket == ticket(1))
   }
+
+  @Test("while jobs come from a former owner, nothing starts that is behind one that has not come")
+  func transfer() {
+    let transfer = Backlog.Transfer(runner: r, giver: NodeName(trusted: "n"))
+    var backlog = backlog(concurrency: 2)
+    backlog.insert(ticket(100))
+    backlog.begin(transfer)
+    #expect(backlog.next() == nil)
+    #expect(!backlog.isFree(for: r))
+    backlog.expect(5, of: transfer)
+    backlog.insert(ticket(5))
+    #expect(backlog.next() == nil)
+    backlog.advance(transfer, to: 5)
+    #expect(backlog.next()?.ticket == ticket(5))
+    #expect(backlog.next() == nil)
+    // One before it was queued again there.
+    backlog.expect(3, of: transfer)
+    backlog.insert(ticket(5))
+    backlog.insert(ticket(3))
+    backlog.advance(transfer, to: 3)
+    #expect(backlog.next()?.ticket == ticket(3))
+    #expect(backlog.next() == nil)
+    backlog.drop(id(3))
+    backlog.end(transfer)
+    #expect(backlog.next()?.ticket == ticket(100))
+  }
+
+  @Test("what a former owner still runs takes slots, until it says otherwise")
+  func runningAtGiver() {
+    let transfer = Backlog.Transfer(runner: r, giver: NodeName(trusted: "n"))
+    var backlog = backlog(concurrency: 2)
+    for position in Int64(1)...3 { backlog.insert(ticket(position)) }
+    backlog.setRunning([JobID(trusted: "x"), JobID(trusted: "y")], at: transfer)
+    #expect(backlog.next() == nil)
+    backlog.setRunning([JobID(trusted: "y")], at: transfer)
+    #expect(backlog.next()?.ticket == ticket(1))
+    #expect(backlog.next() == nil)
+    backlog.setRunning([], at: transfer)
+    #expect(backlog.next()?.ticket == ticket(2))
+    #expect(backlog.next() == nil)
+  }
 }

@@ -34,6 +34,34 @@ import Testing
     try comesBack(LiveOutput(output: output, isFinal: true))
   }
 
+  @Test func `transfers`() throws {
+    let id = TransferID.random()
+    #expect(id != .random())
+    try comesBack(id)
+    var record = JobRecord(job: job, status: .queued, attempt: 2, createdAt: Timestamp(milliseconds: 5))
+    record.position = QueuePosition.first(of: 7) + 3
+    let offer = OfferedJob(transfer: id, record: record)
+    try comesBack(offer)
+    try comesBack(OfferedJob(transfer: id, record: JobRecord(job: job, createdAt: Timestamp(milliseconds: 5))))
+    let activity = ReleaseRequest.Activity(running: [job.id], waits: true)
+    try comesBack(Release(offers: [offer], activity: activity))
+    var request = ReleaseRequest(runner: job.runner, epoch: 9, receiver: NodeName(trusted: "n"))
+    try comesBack(request)
+    (request.settled, request.refused, request.known) = ([id], [job.id], activity)
+    try comesBack(request)
+    // What no giver may offer: a job that runs, one that waits nowhere, an id of another form.
+    record.status = .running
+    #expect(throws: MalformedWire.self) {
+      try OfferedJob(wireBytes: OfferedJob(transfer: id, record: record).wireBytes)
+    }
+    record.status = .queued
+    record.position = nil
+    #expect(throws: MalformedWire.self) {
+      try OfferedJob(wireBytes: OfferedJob(transfer: id, record: record).wireBytes)
+    }
+    #expect(throws: MalformedWire.self) { try TransferID(wireBytes: "x'; DROP".wireBytes) }
+  }
+
   @Test func `queries`() throws {
     try comesBack(JobQuery())
     var query = JobQuery(limit: 7, maximumBytes: 8)

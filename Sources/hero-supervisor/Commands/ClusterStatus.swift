@@ -43,7 +43,10 @@ struct ClusterStatus: AsyncParsableCommand {
       ),
       ("unreachable", unreachable.isEmpty ? "-" : unreachable.joined(separator: ", ")),
       ("health", status["health"]?.cell ?? "-"),
-      ("handover", "\(status["handover"]?["jobs"]?.cell ?? "-") jobs wait"),
+      (
+        "handover",
+        "\(status["handover"]?["jobs"]?.cell ?? "-") jobs wait, \(status["handover"]?["in_doubt"]?.cell ?? "-") in doubt"
+      ),
       ("store", store(status["store"])),
     ]
   }
