@@ -49,6 +49,8 @@ static int change_identity(uid_t uid, gid_t gid) {
   return -1;
 }
 
+int limit_processes(const struct order *order) { return set_limit(RLIMIT_NPROC, order->limits[LIMIT_PROCESSES]); }
+
 enum step restrict_process(const struct order *order) {
   if (set_limit(RLIMIT_AS, order->limits[LIMIT_MEMORY]) != 0 || set_limit(RLIMIT_CPU, order->limits[LIMIT_CPU]) != 0 ||
       set_limit(RLIMIT_NOFILE, order->limits[LIMIT_FILES]) != 0) {
@@ -61,7 +63,7 @@ enum step restrict_process(const struct order *order) {
   /* A process that made a user namespace has all of them in it. */
   if (is_sandbox && empty_capabilities() != 0) return STEP_PRIVILEGES;
   /* As the user whose processes it counts: before, a user with more of them could not even execute the command. */
-  if (set_limit(RLIMIT_NPROC, order->limits[LIMIT_PROCESSES]) != 0) return STEP_LIMITS;
+  if (!is_sandbox && limit_processes(order) != 0) return STEP_LIMITS;
   if (is_final && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return STEP_PRIVILEGES;
   return 0;
 }

@@ -96,6 +96,8 @@ void signal_job(pid_t job, int number);
 /* Drops what `order` says; from then on the process has no rights but those of the job.
    Returns the step that failed, with errno set, or 0. */
 enum step restrict_process(const struct order *order);
+/* Sets the limit of processes; `restrict_process` does so where there is no sandbox. Returns -1 with errno set. */
+int limit_processes(const struct order *order);
 
 /* Kills all processes that descend from this one: its children, and from the third round on theirs. */
 void kill_descendants(int round);

@@ -196,7 +196,11 @@ static enum step become_sandbox(const struct work *work, int launcher) {
   if (failed) return failed;
   pid_t job = fork();
   if (job < 0) return STEP_FORK;
-  if (job == 0) return become_job(work, 1);
+  if (job == 0) {
+    /* Only now, since sandboxes of one user are counted together: one that has all its processes keeps no other from
+       starting. */
+    return limit_processes(work->order) != 0 ? STEP_LIMITS : become_job(work, 1);
+  }
   keep_sandbox(work->order, job);
 }
 

@@ -73,6 +73,8 @@ struct Commit: Sendable {
   enum RowChange: Sendable {
     case save(RegisteredRunner)
     case forget(RunnerName)
+    /// Only if another node owns it.
+    case forgetDeparted(RunnerName)
     case keep(IncomingJob)
     case drop(TransferID)
     case moved(MovedJob)
@@ -126,6 +128,9 @@ struct Commit: Sendable {
         ])
     case .forget(let name):
       try database.execute(sql: "DELETE FROM runners WHERE name = ?", arguments: [name.rawValue])
+    case .forgetDeparted(let name):
+      try database.execute(
+        sql: "DELETE FROM runners WHERE name = ? AND new_owner IS NOT NULL", arguments: [name.rawValue])
     case .keep(let job):
       try database.cachedStatement(sql: JobRow.insertIncoming).execute(arguments: JobRow.incomingArguments(job))
     case .drop(let id):

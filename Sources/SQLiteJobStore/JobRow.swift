@@ -36,7 +36,8 @@ enum JobRow {
   static func bytes(_ text: String) -> Data { Data(text.utf8) }
 
   static let insert = insert(into: "jobs", "", "")
-  static let insertIncoming = insert(into: "incoming", ", transfer, giver", ", ?, ?")
+  /// A transfer that is kept already stays as it is: its id is used once.
+  static let insertIncoming = insert(into: "incoming", ", transfer, giver", ", ?, ?") + " ON CONFLICT DO NOTHING"
 
   private static func insert(into table: String, _ columns: String, _ values: String) -> String {
     """

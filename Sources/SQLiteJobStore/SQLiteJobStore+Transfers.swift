@@ -28,6 +28,20 @@ extension SQLiteJobStore: EmbeddedJobStore {
     }
   }
 
+  public func waiting(of runner: RunnerName, limit: Int) async throws(JobStoreError) -> [JobID] {
+    try await reading { database in
+      try String.fetchAll(
+        database.cachedStatement(
+          sql: "SELECT id FROM jobs WHERE status IN (1, 2) AND status = 1 AND runner = ? ORDER BY queue_order LIMIT ?"),
+        arguments: [runner.rawValue, limit]
+      ).map { JobID(trusted: $0) }
+    }
+  }
+
+  public func forgetDeparted(_ runner: RunnerName) async throws(JobStoreError) {
+    try await submit([.forgetDeparted(runner)])
+  }
+
   public func transfers() async throws(JobStoreError) -> (incoming: [IncomingJob], moved: [MovedJob]) {
     try await reading { database in
       let incoming = try Row.fetchAll(database, sql: "SELECT \(JobRow.columns), transfer, giver FROM incoming").map {

@@ -24,6 +24,12 @@ public protocol EmbeddedJobStore: JobStore {
   /// Forgets that jobs were moved: their receiver has them.
   func forgetMoved(_ transfers: [TransferID]) async throws(JobStoreError)
 
+  /// Jobs of a runner that wait in its queue, in order.
+  func waiting(of runner: RunnerName, limit: Int) async throws(JobStoreError) -> [JobID]
+
+  /// Forgets a runner that has another owner; not one that has come back meanwhile.
+  func forgetDeparted(_ runner: RunnerName) async throws(JobStoreError)
+
   /// What is kept, and what was moved and not forgotten.
   func transfers() async throws(JobStoreError) -> (incoming: [IncomingJob], moved: [MovedJob])
 }

@@ -23,18 +23,25 @@ extension NodeSupervisor {
   /// Begins to ask a giver for what it has of a runner.
   func beginPull(_ runner: Runner, from giver: NodeName) async {
     let transfer = Backlog.Transfer(runner: runner.name, giver: giver)
+    if let pull = pulls[transfer], pull.runner !== runner {
+      // Of an earlier life of the runner here.
+      pull.task.cancel()
+      await pull.task.value
+    }
+    guard runners[runner.name] === runner else { return }
     await runner.queue.begin(transfer)
     guard pulls[transfer] == nil else { return }
-    pulls[transfer] = Task(executorPreference: context.loop) {
+    let task = Task(executorPreference: context.loop) {
       await self.pull(runner, transfer)
       await self.endPull(runner, transfer)
     }
+    pulls[transfer] = (runner, task)
   }
 
   private func endPull(_ runner: Runner, _ transfer: Backlog.Transfer) async {
     await runner.queue.setRunning([], at: transfer)
     await runner.queue.end(transfer)
-    pulls[transfer] = nil
+    if pulls[transfer]?.runner === runner { pulls[transfer] = nil }
     transferChanged()
   }
 
@@ -50,7 +57,7 @@ extension NodeSupervisor {
           try await $0.release(asked)
         }
         (request.settled, request.refused, request.known) = ([], [], nil)
-        (pause, deadline) = (.milliseconds(20), nil)
+        deadline = nil
         if release.activity.waits {
           await queue.begin(transfer)
           if let first = release.offers.first?.record.position { await queue.expect(first, of: transfer) }
@@ -59,6 +66,13 @@ extension NodeSupervisor {
         if !release.activity.waits { await queue.end(transfer) }
         if !release.offers.isEmpty {
           try await take(release.offers, from: transfer, runner, &request)
+          // A giver that can decide nothing at present is not asked without a pause.
+          if request.settled.isEmpty {
+            guard (try? await context.loop.sleep(for: pause)) != nil else { return }
+            pause = min(pause * 2, .seconds(2))
+          } else {
+            pause = .milliseconds(20)
+          }
         } else if !release.activity.waits && release.activity.running.isEmpty {
           return
         } else {
@@ -110,6 +124,7 @@ extension NodeSupervisor {
 
   private func resolve(_ ids: [TransferID], _ verdicts: [Bool]) async throws(SupervisorError) {
     guard ids.count == verdicts.count else { throw .nodeUnavailable(nil, "it answered for another number of jobs") }
+    defer { transferChanged() }
     try await withEach(Array(zip(ids, verdicts))) { (id, isMoved) async throws(SupervisorError) in
       try await self.end(id, isMoved: isMoved)
     }
@@ -138,10 +153,10 @@ extension NodeSupervisor {
         try await storing { () async throws(JobStoreError) in try await store.drop([id]) }
       }
       incoming.end(id, isWritten: true)
-      transferChanged()
+      departures.resumeAll()
     } catch {
       incoming.end(id, isWritten: false)
-      transferChanged()
+      departures.resumeAll()
       if case .store(.conflict(let id)) = error {
         context.logger.error(
           "a job that was moved here has the id of another, and waits until that one is deleted",
@@ -158,7 +173,14 @@ extension NodeSupervisor {
     let record: JobRecord
     switch creation {
     case .created(let created): record = created
-    case .existed(let present):
+    case .existed(var present):
+      if present.status == .created, job.record.status == .queued {
+        // Created here again, and started there: that was acknowledged.
+        let generation = await runners[name]?.queue.generation ?? 0
+        present = try await storing { () async throws(JobStoreError) in
+          try await store.transition(present.job.id, .enqueue(at: .now, generation: generation))
+        }
+      }
       try await storing { () async throws(JobStoreError) in try await store.drop([job.transfer]) }
       record = present
     }

@@ -55,7 +55,9 @@ extension NodeSupervisor {
 
   /// The new owner has a new owner.
   private func retarget(_ name: RunnerName, to node: NodeName, epoch: UInt64) {
-    guard let departure = departed[name], departure.entry.epoch < epoch else { return }
+    guard let departure = departed[name], departure.entry.epoch <= epoch,
+      departure.entry.epoch < epoch || departure.newOwner != node
+    else { return }
     departed[name]!.entry.newOwner = node
     departed[name]!.entry.epoch = epoch
     departed[name]!.isRecorded = false
@@ -85,22 +87,34 @@ extension NodeSupervisor {
   /// A runner has come back: what waits here waits for it again, and what its former life still runs takes slots until it
   /// has ended. Nothing of the queue starts before what waits is known.
   func takeBack(_ runner: Runner, from departure: Departure) async {
-    var running: [JobID] = []
-    if let former = departure.runner {
-      for id in await former.running.keys where await !runner.queue.knows(id) {
-        running.append(id)
+    // It may have had several lives here.
+    var lives = await context.held.runners.filter { $0.name == runner.name && $0 !== runner }
+    if let former = departure.runner, !lives.contains(where: { $0 === former }) { lives.append(former) }
+    var running: [(life: Runner, jobs: [JobID])] = []
+    for life in lives {
+      var jobs: [JobID] = []
+      for id in await life.running.keys where await !runner.queue.knows(id) {
+        jobs.append(id)
         await runner.queue.occupy(id, of: runner.name)
       }
+      running.append((life, jobs))
     }
-    let occupied = running
+    let former = running
     returning[runner.name] = Task(executorPreference: context.loop) {
       await self.takeWaiting(of: runner)
       await runner.queue.setRead(runner.name)
-      guard let former = departure.runner, await former.isBusy else { return await self.vacate(occupied, of: runner) }
-      await former.idle()
-      // What it queued again meanwhile goes first.
-      await self.takeWaiting(of: runner)
-      await self.vacate(occupied, of: runner)
+      await withDiscardingTaskGroup { group in
+        for (life, jobs) in former {
+          group.addTask {
+            await life.idle()
+            // What it queued again meanwhile goes first.
+            await self.whenLocal {
+              await $0.takeWaiting(of: runner)
+              await $0.vacate(jobs, of: runner)
+            }
+          }
+        }
+      }
     }
   }
 
@@ -130,19 +144,21 @@ extension NodeSupervisor {
   /// A runner that this node has lost was removed by its new owner.
   func abandon(_ name: RunnerName) async throws(SupervisorError) {
     guard await endDeparture(name) != nil, context.shared == nil else { return }
-    let ids = try await waiting(of: name)
+    let ids = try await storing { () async throws(JobStoreError) in
+      try await context.store.unfinished().filter { $0.runner == name && $0.status == .queued }.map(\.id)
+    }
     try await fail(ids, "its runner \(name) was removed")
-    try await storing { () async throws(JobStoreError) in try await context.store.forget(name) }
+    try await storing { () async throws(JobStoreError) in try await context.embedded?.forgetDeparted(name) }
   }
 
   /// Nothing is handed over any more.
   func close() async {
     isClosing = true
     resolving?.cancel()
-    let tasks = Array(elsewhere.values) + Array(returning.values) + Array(pulls.values)
+    let tasks = Array(elsewhere.values) + Array(returning.values) + pulls.values.map(\.task)
     for task in tasks { task.cancel() }
     // One may sleep before it looks again, and nothing sleeps on the loop beyond the end of the node.
-    for task in Array(returning.values) + Array(pulls.values) { await task.value }
+    for task in Array(returning.values) + pulls.values.map(\.task) { await task.value }
     await resolving?.value
     for name in Array(departed.keys) { await endDeparture(name) }
     transferChanged()
@@ -168,24 +184,30 @@ extension NodeSupervisor {
         }
         let change = transferChange
         let isWriting = await departure.runner?.activity.isWriting == true
-        let waits = try await !waiting(of: name).isEmpty
-        let isUnderWay = isWriting || waits || outgoing.isUnderWay(name) || incoming.contains(name)
+        let hasWaiting = try await !waiting(of: name, limit: 1).isEmpty
+        let waits = isWriting || hasWaiting
         guard departed[name]?.entry == departure.entry else { continue }
-        departed[name]!.isIdle = !isUnderWay
+        departed[name]!.isIdle = !waits
         departures.resumeAll()
-        if !isUnderWay, await context.held.jobs(of: name).isEmpty {
+        if !waits, await context.held.jobs(of: name).isEmpty {
           // A call that found the runner may just have written a job.
           guard transferChange == change else { continue }
+          if outgoing.isUnderWay(name) || incoming.contains(name) {
+            // `resolveAll` asks the other nodes.
+            await departures.waitUnlessCancelled(while: { transferChange == change })
+            continue
+          }
           departed[name] = nil
-          try? await context.store.forget(name)
+          try? await context.embedded?.forgetDeparted(name)
           return transferChanged()
         }
         let (owner, epoch, node) = (departure.newOwner, departure.entry.epoch, context.settings.node)
         try await registry.ask(owner, within: nil, "the jobs of runner \(name)") {
           try await $0.receive(name, epoch: epoch, from: node)
         }
-        pause = .milliseconds(50)
-        _ = await departures.waitUnlessCancelled(while: { transferChange == change }, atMost: pause)
+        // Usually nothing is left; what is, may be so for long.
+        try await context.loop.sleep(for: pause)
+        pause = min(pause * 2, .seconds(2))
       } catch {
         guard !Task.isCancelled else { return }
         context.logger.debug(
@@ -197,15 +219,16 @@ extension NodeSupervisor {
     }
   }
 
-  /// The jobs of a runner that wait here, in order; without any, those that nobody started yet.
-  private func waiting(of name: RunnerName) async throws(SupervisorError) -> [JobID] {
-    try await storing { () async throws(JobStoreError) in
-      let queued = try await context.store.unfinished().filter { $0.runner == name && $0.status == .queued }.map(\.id)
+  /// The first jobs of a runner that wait here, in order; without any, some that nobody started yet.
+  private func waiting(of name: RunnerName, limit: Int) async throws(SupervisorError) -> [JobID] {
+    guard let store = context.embedded else { return [] }
+    return try await storing { () async throws(JobStoreError) in
+      let queued = try await store.waiting(of: name, limit: limit)
       if !queued.isEmpty { return queued }
       var query = JobQuery(limit: Self.batchJobs)
       query.runner = name
       query.status = .created
-      return try await context.store.query(query).jobs.reversed().map(\.job.id)
+      return try await store.query(query).jobs.reversed().map(\.job.id)
     }
   }
 
@@ -220,7 +243,7 @@ extension NodeSupervisor {
         guard runners[request.runner] == nil else { throw notReleased(request.runner) }
         return Release(offers: [], activity: .init(running: [], waits: false))
       }
-      let ids = try await waiting(of: request.runner)
+      let ids = try await waiting(of: request.runner, limit: Self.batchJobs)
       let records = await firstRecords(of: ids, departure)
       guard departed[request.runner]?.entry == departure.entry, departure.isRecorded,
         departure.newOwner == request.receiver, departure.entry.epoch == request.epoch
@@ -228,7 +251,7 @@ extension NodeSupervisor {
       let isWriting = await departure.runner?.activity.isWriting == true
       let running = await context.held.jobs(of: request.runner)
       let activity = ReleaseRequest.Activity(running: running, waits: !ids.isEmpty || isWriting)
-      if !activity.waits && !outgoing.isUnderWay(request.runner) && !incoming.contains(request.runner) {
+      if !activity.waits {
         departed[request.runner]!.isIdle = true
         departures.resumeAll()
       }
@@ -260,7 +283,7 @@ extension NodeSupervisor {
       guard let record = try? await context.store.record(id), record.status == .queued || record.status == .created
       else { continue }
       records.append(record)
-      bytes += record.job.payload.utf8.count
+      bytes += record.job.bytes
     }
     return records
   }
@@ -276,6 +299,7 @@ extension NodeSupervisor {
     }
     await departures.wait(while: { ids.contains { outgoing.isMoved($0) == nil } })
     planResolving()
+    transferChanged()
     return ids.map { outgoing.isMoved($0)! }
   }
 
@@ -290,7 +314,7 @@ extension NodeSupervisor {
     }
     outgoing.decided(id, isMoved: isMoved)
     if isMoved { await runners[offer.runner]?.queue.withdraw(offer.job) }
-    transferChanged()
+    departures.resumeAll()
   }
 
   /// The receiver has them for good.
@@ -303,9 +327,24 @@ extension NodeSupervisor {
   }
 
   private func fail(_ ids: [JobID], of runner: RunnerName, _ reason: String) async throws(SupervisorError) {
-    guard !ids.isEmpty else { return }
-    let waiting = Set(try await waiting(of: runner))
-    try await fail(ids.filter(waiting.contains), reason)
+    var waiting: [JobID] = []
+    for id in ids {
+      guard let record = try? await context.store.record(id), record.job.runner == runner, !record.status.isFinal,
+        record.status != .running
+      else { continue }
+      waiting.append(id)
+    }
+    guard !waiting.isEmpty else { return }
+    try await fail(waiting, reason)
     transferChanged()
+  }
+}
+
+extension Job {
+  /// About what it takes on its way, beside a few numbers and names.
+  fileprivate var bytes: Int {
+    environment.reduce(payload.utf8.count + callerID.utf8.count + contextID.utf8.count) {
+      $0 + $1.key.rawValue.utf8.count + $1.value.utf8.count
+    }
   }
 }

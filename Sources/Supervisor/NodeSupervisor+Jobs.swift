@@ -47,7 +47,10 @@ extension NodeSupervisor {
 
   /// Waits for the end.
   distributed func result(_ id: JobID) async throws -> JobResult {
-    try await storing { () async throws(JobStoreError) in try await context.store.finished(id) }.outcome
+    do throws(JobStoreError) { return try await context.store.finished(id).outcome } catch {
+      if case .notFound = error { try refuseIfMoving(id) }
+      throw SupervisorError.store(error)
+    }
   }
 
   distributed func query(_ query: JobQuery) async throws -> JobPage {

@@ -23,7 +23,7 @@ public distributed actor NodeSupervisor {
   var outgoing = OutgoingTransfers()
   var incoming = IncomingTransfers()
   /// Asks former owners of runners for their jobs.
-  var pulls: [Backlog.Transfer: Task<Void, Never>] = [:]
+  var pulls: [Backlog.Transfer: (runner: Runner, task: Task<Void, Never>)] = [:]
   /// Asks for answers that were lost.
   var resolving: Task<Void, Never>?
   /// Grows whenever something has happened that a transfer may wait for.
@@ -123,11 +123,19 @@ public distributed actor NodeSupervisor {
   func host(_ entries: [RegisteredRunner], from giver: NodeName?) async throws(SupervisorError) -> [RegisteredRunner] {
     if let shared = context.shared { return try await host(entries, consented: giver != nil, in: shared) }
     let store = context.store
-    try await storing { () async throws(JobStoreError) in
-      try await withEach(entries) { (entry) async throws(JobStoreError) in try await store.save(entry) }
+    // Before the runner is written as this node's own, so that the end of a departure cannot come after it.
+    var formers: [RunnerName: Departure] = [:]
+    for entry in entries { formers[entry.name] = await endDeparture(entry.name) }
+    do throws(SupervisorError) {
+      try await storing { () async throws(JobStoreError) in
+        try await withEach(entries) { (entry) async throws(JobStoreError) in try await store.save(entry) }
+      }
+    } catch {
+      for former in formers.values { depart(former.entry, runner: former.runner, isRecorded: former.isRecorded) }
+      throw error
     }
     for entry in entries where runners[entry.name] == nil {
-      let former = await endDeparture(entry.name)
+      let former = formers[entry.name]
       let settings = settings(for: entry.name, queue: entry.queue)
       let runner = await add(
         settings, isStopped: entry.isStopped, epoch: entry.epoch, isRead: former == nil && giver == nil)

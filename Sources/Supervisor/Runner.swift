@@ -310,7 +310,10 @@ public actor Runner {
   /// Records the start.
   func started(_ ticket: Backlog.Ticket) async throws(NotExecuted) -> JobRecord {
     do {
-      return try await context.store.transition(ticket.id, .start(at: .now))
+      let record = try await context.store.transition(ticket.id, .start(at: .now))
+      // What waits behind it may be transferred now.
+      observer?()
+      return record
     } catch .unavailable(let reason, let milliseconds) {
       context.logger.warning(
         "cannot start a job, it stays queued", metadata: ["job": "\(ticket.id)", "reason": "\(reason)"])

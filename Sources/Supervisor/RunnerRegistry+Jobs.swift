@@ -63,7 +63,7 @@ extension RunnerRegistry {
   /// Waits for the end.
   public func result(_ id: JobID) async throws(SupervisorError) -> JobResult {
     if context.shared != nil { return try await ask(node, within: nil, "") { try await $0.result(id) } }
-    return try await askHolder(of: id, within: nil) { try await $0.result(id) }
+    return try await askHolder(of: id, within: nil, waits: true) { try await $0.result(id) }
   }
 
   /// What a job wrote so far, and whether it may write more.
@@ -74,8 +74,10 @@ extension RunnerRegistry {
   // MARK: Looking for a job
 
   /// Asks the node that has a job. A job may move while it is looked for.
+  /// - Parameter waits: for as long as it is on its way.
   private func askHolder<Value: Sendable>(
-    of id: JobID, within limit: Duration? = .seconds(10), _ body: (NodeSupervisor) async throws -> Value
+    of id: JobID, within limit: Duration? = .seconds(10), waits: Bool = false,
+    _ body: (NodeSupervisor) async throws -> Value
   ) async throws(SupervisorError) -> Value {
     if let shared = context.shared { return try await askPlace(of: id, within: limit, shared, body) }
     guard isClustered else { return try await ask(node, "", body) }
@@ -97,7 +99,7 @@ extension RunnerRegistry {
           throw .ownerUnreachable([gone], reason)
         }
       } catch .moving(_, let next) {
-        guard ContinuousClock.now < deadline, await change(within: .milliseconds(50)) else {
+        guard waits || ContinuousClock.now < deadline, await change(within: .milliseconds(50)) else {
           throw .ownerUnreachable([next], "job \(id) waits for the new owner of its runner")
         }
       } catch .runnerNotFound(let name) where ownership.claims[name] != nil && ContinuousClock.now < deadline {

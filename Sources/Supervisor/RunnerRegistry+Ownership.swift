@@ -205,6 +205,14 @@ extension RunnerRegistry {
       guard let name = try? RunnerName(runner.rawValue), let claim = ownership.claims[name] else { continue }
       if claim.owner != node.member { await yield(claim) }
     }
+    // What was learned before this node was open: where jobs of former runners go.
+    for name in await local.whenLocal({ Array($0.departed.keys) }) ?? [] {
+      if let claim = ownership.claims[name] {
+        if claim.owner != node.member { await yield(claim) }
+      } else if ownership.isRemoved(name) {
+        await local.whenLocal { try? await $0.abandon(name) }
+      }
+    }
     let missing = ownership.claims.compactMap { name, claim -> RegisteredRunner? in
       guard claim.owner == node.member, !hosted.contains(ExactText(claim.runner)), !removing.contains(name),
         let queue = try? QueueName(claim.queue)

@@ -20,7 +20,8 @@ enum SystemCallFilter {
     try check(seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2))
     for rule in rules {
       let number = seccomp_syscall_resolve_name(rule.call)
-      // Not on this architecture.
+      // -1 is a name that libseccomp does not know; below it are calls that this architecture does not have.
+      guard number != -1 else { throw UVError(errno: ENOSYS, operation: "find the system call \(rule.call)") }
       guard number >= 0 else { continue }
       let action = hero_refuse(UInt16(rule.error))
       try check(seccomp_rule_add_array(context, action, number, UInt32(rule.arguments.count), rule.arguments))

@@ -185,7 +185,10 @@ public struct CertificateAuthority: Sendable {
     X509_CRL_set_issuer_name(list.raw, X509_get_subject_name(certificate.raw))
     let now = ASN1_TIME_set(nil, time(nil))
     defer { ASN1_STRING_free(now) }
-    X509_CRL_set1_lastUpdate(list.raw, now)
+    // As a certificate's: a reader whose clock is a little behind would take it for a list of the future, and believe nobody.
+    let begin = ASN1_TIME_set(nil, time(nil) - Self.clockSkew)
+    defer { ASN1_STRING_free(begin) }
+    X509_CRL_set1_lastUpdate(list.raw, begin)
     X509_CRL_set1_nextUpdate(list.raw, X509_get0_notAfter(certificate.raw))
     renumber(list)
     var added = 0

@@ -70,6 +70,21 @@ struct ClusterConfigurationTests {
       ])
   }
 
+  @Test("needs a key where jobs of others could reach its port, on loopback too")
+  func keysBesideStrangers() {
+    func executor(_ part: String) -> [String] {
+      problems(
+        #"{"cluster": {"listen": "127.0.0.1:0"}, "executors": {"x": {"command": ["/bin/sh"], \#(part)}}}"#)
+    }
+    for part in [#""user": "nobody""#, #""sandbox": {"network": true}"#] {
+      let found = executor(part)
+      #expect(found.contains { $0.hasPrefix("cluster.keys: there is none") && $0.contains(#""x""#) }, "\(found)")
+    }
+    for part in [#""sandbox": true"#, #""payload": "stdin""#] {
+      #expect(!executor(part).contains { $0.hasPrefix("cluster.keys") })
+    }
+  }
+
   @Test("has a zone and a name of a bounded length, since they travel in packets")
   func labels() throws {
     let loopback = #""listen": "127.0.0.1:0""#

@@ -31,7 +31,8 @@ struct OfferedJob: Hashable, Sendable, WireValue {
     transfer = try reader.value()
     var record: JobRecord = try reader.value()
     record.position = try reader.value(Int?.self).map(Int64.init)
-    guard (record.status == .queued) == (record.position != nil), record.status == .queued || record.status == .created
+    guard (record.status == .queued) == (record.position != nil), record.status == .queued || record.status == .created,
+      record.position ?? 0 >= 0
     else { throw MalformedWire("a job that cannot be moved") }
     self.record = record
   }

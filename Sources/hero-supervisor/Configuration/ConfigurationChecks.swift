@@ -75,8 +75,19 @@ enum ConfigurationChecks {
   /// Without a key anyone who reaches the cluster's port could be a member.
   private static func checkClusterKeys(_ reading: ConfigurationSchema.Reading, _ findings: ConfigurationFindings) {
     let listen = reading.cluster.listen
-    guard reading.cluster.isConfigured, !listen.isLoopback, reading.clusterKeys.isEmpty else { return }
+    guard reading.cluster.isConfigured, reading.clusterKeys.isEmpty else { return }
     guard !findings.problems.contains(where: { $0.path.hasPrefix("cluster") }) else { return }
+    if listen.isLoopback {
+      // Its jobs reach the port, and a member may have others run what it likes.
+      let strangers = reading.executors.map(\.configuration).first { $0.user != nil || $0.sandbox?.hasNetwork == true }
+      guard let strangers else { return }
+      findings.problem(
+        "cluster.keys",
+        "there is none, so that the jobs of executor \(quoted(strangers.name.rawValue)) could take part as a node, and run "
+          + "jobs as this one's user; make one with `hero-supervisor cluster keygen`",
+        findings.source(of: "cluster.keys"))
+      return
+    }
     findings.problem(
       "cluster.keys",
       "there is none, and cluster.listen (\(listen)) is reachable from other machines; make one with "
