@@ -16,16 +16,17 @@ extension NodeSupervisor {
     return try await runner(job.runner).run(job).outcome
   }
 
-  distributed func start(_ id: JobID) async throws {
+  distributed func start(_ id: JobID, of scope: JobScope) async throws {
     guard !isDraining else { throw SupervisorError.draining }
-    try await runner(ofJob: id).start(id)
+    try await runner(ofJob: id, scope).start(id)
   }
 
-  distributed func stop(_ id: JobID) async throws { try await runner(ofJob: id).stop(id) }
+  distributed func stop(_ id: JobID, of scope: JobScope) async throws { try await runner(ofJob: id, scope).stop(id) }
 
   /// Forgets a job that is not running; it needs no runner any more.
-  distributed func delete(_ id: JobID) async throws {
+  distributed func delete(_ id: JobID, of scope: JobScope) async throws {
     let record = try await record(id)
+    try scope.check(record.job)
     if let runner = runners[record.job.runner] { return try await runner.delete(id) }
     try refuseIfMoving(record)
     try await storing { () async throws(JobStoreError) in try await context.store.delete(id) }
@@ -46,11 +47,16 @@ extension NodeSupervisor {
   }
 
   /// Waits for the end.
-  distributed func result(_ id: JobID) async throws -> JobResult {
-    do throws(JobStoreError) { return try await context.store.finished(id).outcome } catch {
+  distributed func result(_ id: JobID, of scope: JobScope) async throws -> JobResult {
+    if scope != .all { try scope.check(try await record(id).job) }
+    let record: JobRecord
+    do throws(JobStoreError) { record = try await context.store.finished(id) } catch {
       if case .notFound = error { try refuseIfMoving(id) }
       throw SupervisorError.store(error)
     }
+    // Another job may have the id by now.
+    try scope.check(record.job)
+    return record.outcome
   }
 
   distributed func query(_ query: JobQuery) async throws -> JobPage {
@@ -58,8 +64,9 @@ extension NodeSupervisor {
   }
 
   /// What a job wrote so far, and whether it may write more.
-  distributed func output(_ id: JobID) async throws -> LiveOutput {
+  distributed func output(_ id: JobID, of scope: JobScope) async throws -> LiveOutput {
     let record = try await record(id)
+    try scope.check(record.job)
     if record.status.isFinal {
       let output = try await storing { () async throws(JobStoreError) in try await context.store.output(id) }
       return LiveOutput(output: output, isFinal: true)
@@ -81,8 +88,9 @@ extension NodeSupervisor {
   }
 
   /// The runner that a job here is for. A job that has ended needs none any more.
-  private func runner(ofJob id: JobID) async throws(SupervisorError) -> Runner {
+  private func runner(ofJob id: JobID, _ scope: JobScope) async throws(SupervisorError) -> Runner {
     let record = try await record(id)
+    try scope.check(record.job)
     // What was running when the runner changed owner ends here.
     if record.status == .running, let holder = await context.held.holder(of: id) { return holder }
     if let runner = runners[record.job.runner] { return runner }

@@ -17,7 +17,7 @@ extension RunnerRegistry {
       return result
     } catch .store(.notFound) where isClustered {
       // It went on to another owner while it was waited for.
-      return try await result(job.id)
+      return try await result(job.id, of: JobScope(runners: [job.runner]))
     }
   }
 
@@ -34,24 +34,24 @@ extension RunnerRegistry {
   }
 
   private func remember(_ job: Job) {
-    if isClustered, context.shared == nil, let owner = try? owner(of: job.runner), owner != node {
-      locations[job.id] = owner
+    if isClustered, context.shared == nil, let owner = try? owner(of: job.runner) {
+      locations[job.id] = owner == node ? nil : owner
     }
   }
 
-  public func start(_ id: JobID) async throws(SupervisorError) {
+  public func start(_ id: JobID, of scope: JobScope = .all) async throws(SupervisorError) {
     try requireOpen()
-    try await askHolder(of: id) { try await $0.start(id) }
+    try await askHolder(of: id) { try await $0.start(id, of: scope) }
   }
 
-  public func stop(_ id: JobID) async throws(SupervisorError) {
+  public func stop(_ id: JobID, of scope: JobScope = .all) async throws(SupervisorError) {
     // Ending a job may take as long as its runner's grace.
-    try await askHolder(of: id, within: nil) { try await $0.stop(id) }
+    try await askHolder(of: id, within: nil) { try await $0.stop(id, of: scope) }
   }
 
   /// Forgets a job that is not running; it needs no runner any more.
-  public func delete(_ id: JobID) async throws(SupervisorError) {
-    try await askHolder(of: id) { try await $0.delete(id) }
+  public func delete(_ id: JobID, of scope: JobScope = .all) async throws(SupervisorError) {
+    try await askHolder(of: id) { try await $0.delete(id, of: scope) }
     locations[id] = nil
   }
 
@@ -61,14 +61,14 @@ extension RunnerRegistry {
   }
 
   /// Waits for the end.
-  public func result(_ id: JobID) async throws(SupervisorError) -> JobResult {
-    if context.shared != nil { return try await ask(node, within: nil, "") { try await $0.result(id) } }
-    return try await askHolder(of: id, within: nil, waits: true) { try await $0.result(id) }
+  public func result(_ id: JobID, of scope: JobScope = .all) async throws(SupervisorError) -> JobResult {
+    if context.shared != nil { return try await ask(node, within: nil, "") { try await $0.result(id, of: scope) } }
+    return try await askHolder(of: id, within: nil, waits: true) { try await $0.result(id, of: scope) }
   }
 
   /// What a job wrote so far, and whether it may write more.
-  public func output(_ id: JobID) async throws(SupervisorError) -> LiveOutput {
-    try await askHolder(of: id) { try await $0.output(id) }
+  public func output(_ id: JobID, of scope: JobScope = .all) async throws(SupervisorError) -> LiveOutput {
+    try await askHolder(of: id) { try await $0.output(id, of: scope) }
   }
 
   // MARK: Looking for a job

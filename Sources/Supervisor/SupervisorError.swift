@@ -22,6 +22,8 @@ public enum SupervisorError: Error, Hashable, Sendable {
   case moving(JobID, to: NodeName)
   /// There is no such node in the cluster, or none that could take over; the reason in words.
   case nodeUnavailable(NodeName?, String)
+  /// The job is none of those that the call may concern (`JobScope`): for the caller there is no such job.
+  case outOfScope(JobID)
   /// The store refused.
   case store(JobStoreError)
 }

@@ -6,6 +6,7 @@ import Supervisor
 extension JSONRPCError {
   init(_ error: SupervisorError) {
     switch error {
+    case .outOfScope(let id): self = .notFound("job", id.rawValue)
     case .runnerNotFound(let name): self = .notFound("runner", name.rawValue)
     case .queueConflict(let name, let queue):
       self = .conflict(

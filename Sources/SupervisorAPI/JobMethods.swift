@@ -20,9 +20,15 @@ extension SupervisorAPI {
         try grant.require(job.runner)
         return .result(try await answering { () async throws(SupervisorError) in try await registry.run(job) })
       },
-      "job.start": secretJobMethod { (id) throws(SupervisorError) in try await registry.start(id) },
-      "job.stop": secretJobMethod { (id) throws(SupervisorError) in try await registry.stop(id) },
-      "job.delete": secretJobMethod { (id) throws(SupervisorError) in try await registry.delete(id) },
+      "job.start": secretJobMethod { (id, scope) throws(SupervisorError) in
+        try await registry.start(id, of: scope)
+      },
+      "job.stop": secretJobMethod { (id, scope) throws(SupervisorError) in
+        try await registry.stop(id, of: scope)
+      },
+      "job.delete": secretJobMethod { (id, scope) throws(SupervisorError) in
+        try await registry.delete(id, of: scope)
+      },
       "job.status": Method(parameters: ["job_id"], byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
         let grant = try authenticator.admit(.jobReading, params, call)
         let id: JobID = try params.name("job_id")
@@ -33,7 +39,10 @@ extension SupervisorAPI {
         let grant = try authenticator.admit(.jobReading, params, call)
         let id: JobID = try params.name("job_id")
         try await require(id, grant)
-        return .result(try await answering { () async throws(SupervisorError) in try await registry.result(id) })
+        return .result(
+          try await answering { () async throws(SupervisorError) in
+            try await registry.result(id, of: grant.jobs)
+          })
       },
       "job.logs": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
         try await logs(params, call)
@@ -55,13 +64,13 @@ extension SupervisorAPI {
 
   /// A method about the job `params.job_id` that takes a secret and answers null.
   private func secretJobMethod(
-    _ body: @escaping @Sendable (JobID) async throws(SupervisorError) -> Void
+    _ body: @escaping @Sendable (JobID, JobScope) async throws(SupervisorError) -> Void
   ) -> Method<APICall> {
     Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
       let grant = try authenticator.require([.user], secret: try params.optionalString("secret"), call)
       let id: JobID = try params.name("job_id")
       try await require(id, grant)
-      try await answering { () async throws(SupervisorError) in try await body(id) }
+      try await answering { () async throws(SupervisorError) in try await body(id, grant.jobs) }
       return .null
     }
   }

@@ -19,7 +19,7 @@ extension SupervisorAPI {
     try await require(id, grant)
     try call.take(limit)
     defer { call.giveBack(limit) }
-    let live = try await answering { () async throws(SupervisorError) in try await registry.output(id) }
+    let live = try await answering { () async throws(SupervisorError) in try await registry.output(id, of: grant.jobs) }
     let (output, isFinal) = (live.output, live.isFinal)
     let bytes = isStdout ? output.stdout : output.stderr
     let dropped = isStdout ? output.stdoutDropped : output.stderrDropped

@@ -46,6 +46,46 @@ struct KeyClusterTests {
     }
   }
 
+  @Test("a key for one runner gets no other runner's job of the same id, however it asks for it")
+  func otherJobOfTheSameID() async throws {
+    try await ClusterScene.run { scene in
+      try await scene.start(["n1", "n2"])
+      try await scene.register("mine", at: "n1")
+      try await scene.register("theirs", at: "n2")
+      #expect(try await scene.run("x", on: "theirs", "echo secret", at: "n2") == ["success": "secret\n"])
+      let answer = try await scene.admin(
+        "key.create", ["name": "limited", "scopes": ["user"], "runners": ["mine"]], at: "n1")
+      let key = try #require(answer["key"]?.stringValue)
+      func call(_ method: String, _ fields: JSONObject) async throws(ClientError) -> JSON {
+        var fields = fields
+        fields["secret"] = .string(key)
+        return try await scene.call("n1", method, .object(fields))
+      }
+      func refusal(_ method: String, _ fields: JSONObject) async -> Int {
+        do {
+          _ = try await call(method, fields)
+          return 0
+        } catch { return error.code ?? 1 }
+      }
+      #expect(await refusal("job.result", ["job_id": "x"]) == -32002)
+      // One of its own, which goes while its result is waited for.
+      let job: JSON = [
+        "id": "x", "caller_id": "", "context_id": "", "payload": "true", "runner": "mine", "executor": "shell",
+        "timeout": 0, "env_vars": [:], "created_at": "", "updated_at": "",
+      ]
+      _ = try await scene.call("n1", "jobs.create", ["params": ["secret": .string(key), "job": job]])
+      let waiting = Task { await refusal("job.result", ["job_id": "x"]) }
+      // The wait has begun when the node answers what was sent after it on another connection, and a little later.
+      for _ in 0..<20 { _ = await refusal("job.status", ["job_id": "x"]) }
+      try await scene.loop.sleep(for: .milliseconds(200))
+      _ = try await scene.call("n1", "job.delete", ["params": ["secret": .string(key), "job_id": "x"]])
+      #expect(await waiting.value == -32002)
+      #expect(await refusal("job.result", ["job_id": "x"]) == -32002)
+      // Who may see all still does.
+      #expect(try await scene.call("n1", "job.result", ["x"]) == ["success": "secret\n"])
+    }
+  }
+
   @Test("a key that is made at one node closes the open methods of all, at once, and after a restart")
   func closing() async throws {
     try await ClusterScene.run(hasKeys: false) { scene in

@@ -93,7 +93,8 @@ import Testing
       .runnerNotFound(runner), .queueConflict(runner, queue), .runnerState(runner, .stopping, "why"),
       .executorNotAllowed(.shell, runner, allowed: [.echo]), .invalidJob(field: "f", reason: "r"), .draining, .joining,
       .nodeNotReached(node, "why"), .ownerUnreachable([node], "why"), .moving(id, to: node),
-      .nodeUnavailable(nil, "why"), .nodeUnavailable(node, ""), .store(.notFound(id)), .store(.conflict(id)),
+      .outOfScope(id), .nodeUnavailable(nil, "why"), .nodeUnavailable(node, ""), .store(.notFound(id)),
+      .store(.conflict(id)),
       .store(.wrongState(id, .running)), .store(.unavailable("full", retryAfterMilliseconds: 5)),
       .store(.invalidCursor("c")), .store(.cancelled),
     ]

@@ -45,6 +45,9 @@ extension SupervisorError: WireError {
       begin(12)
       writer.add(node)
       writer.add(reason)
+    case .outOfScope(let id):
+      begin(13)
+      writer.add(id)
     case .store(let error):
       begin(11)
       writer.add(error)
@@ -64,6 +67,7 @@ extension SupervisorError: WireError {
     case 9: self = .moving(try reader.value(), to: try reader.value())
     case 10: self = .nodeUnavailable(try reader.value(), try reader.value())
     case 11: self = .store(try reader.value())
+    case 13: self = .outOfScope(try reader.value())
     case 12: self = .nodeNotReached(try reader.value(), try reader.value())
     default: throw MalformedWire("an unknown error")
     }

@@ -9,6 +9,9 @@ struct Grant: Hashable, Sendable {
   /// Nothing is held back.
   static let everything = Grant(runners: nil)
 
+  /// What a call about a job takes with it.
+  var jobs: JobScope { JobScope(runners: runners) }
+
   func allows(_ runner: RunnerName) -> Bool { runners?.contains(runner) ?? true }
 
   /// For a call that names a runner. It is refused in the same words whether or not there is such a runner.
