@@ -98,4 +98,7 @@ public struct RecordRules: Sendable {
   }
 
   subscript(kind: RecordKind) -> RecordRule { rules[kind] ?? standard }
+
+  /// Whether this program knows what such a record is about.
+  func knows(_ kind: RecordKind) -> Bool { rules[kind] != nil }
 }

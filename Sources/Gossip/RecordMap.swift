@@ -1,12 +1,14 @@
 /// All records, one a subject: the one that wins. Nodes that hold the same have the same digest.
 public struct RecordMap: Sendable {
-  /// More are not kept, of one kind and in all: a member that floods others must not take their memory. Well above what the
-  /// kinds allow themselves.
+  /// More are not kept of a kind: a member that floods others must not take their memory. Well above what the kinds allow
+  /// themselves.
   public static let maximumOfKind = 32_768
-  public static let maximum = 131_072
+  /// Of all kinds together that this program does not know: they take no room from those that it does.
+  public static let maximumOfUnknownKinds = 4096
 
   private var entries: [Record.Subject: Record] = [:]
   private var counts: [RecordKind: Int] = [:]
+  private var unknown = 0
   private let rules: RecordRules
   /// 0 when there is no record; the order in which they came makes no difference.
   private(set) var digest: UInt64 = 0
@@ -31,8 +33,12 @@ public struct RecordMap: Sendable {
       guard known != record, rule.overrides(record, known) else { return false }
       digest &-= Self.hash(known)
     } else {
-      guard counts[record.kind, default: 0] < Self.maximumOfKind, entries.count < Self.maximum else { return false }
+      let isKnown = rules.knows(record.kind)
+      guard isKnown ? counts[record.kind, default: 0] < Self.maximumOfKind : unknown < Self.maximumOfUnknownKinds else {
+        return false
+      }
       counts[record.kind, default: 0] += 1
+      if !isKnown { unknown += 1 }
     }
     entries[record.subject] = record
     digest &+= Self.hash(record)
@@ -45,6 +51,7 @@ public struct RecordMap: Sendable {
       guard let end = rules[record.kind].forgottenFrom(record), end <= date else { continue }
       entries[subject] = nil
       counts[record.kind]! -= 1
+      if !rules.knows(record.kind) { unknown -= 1 }
       digest &-= Self.hash(record)
     }
   }

@@ -28,7 +28,10 @@ extension SWIM {
   /// Whether what is said of a member in this incarnation is out of date.
   func isForgotten(_ name: MemberName, _ incarnation: Incarnation) -> Bool {
     let subject = Record.Subject(kind: .forgottenMember, name: ExactText(name.rawValue))
-    return recordMap[subject].flatMap(Self.forgottenIncarnation).map { incarnation <= $0 } ?? false
+    guard let known = recordMap[subject].flatMap(Self.forgottenIncarnation), known.rawValue <= highestCounter else {
+      return false
+    }
+    return incarnation <= known
   }
 
   /// Does what a record says, if it is one of these.
@@ -56,7 +59,7 @@ extension SWIM {
     directives.append(.forgotten(name))
   }
 
-  private static func forgottenIncarnation(_ record: Record) -> Incarnation? {
+  static func forgottenIncarnation(_ record: Record) -> Incarnation? {
     guard record.kind == .forgottenMember, !record.isRemoved else { return nil }
     var reader = ByteReader(record.body)
     guard let value = try? reader.counter(), reader.isAtEnd else { return nil }

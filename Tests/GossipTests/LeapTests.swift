@@ -29,6 +29,38 @@ struct LeapTests {
       runner: "r", queue: "q", owner: MemberName("liar"), epoch: epoch, revision: revision, state: state)
   }
 
+  /// That a member is to be forgotten.
+  private func forgetting(_ name: String, _ incarnation: UInt64) -> Record {
+    var writer = ByteWriter()
+    writer.add(incarnation)
+    return Record(
+      kind: .forgottenMember, name: ExactText(name), version: Self.today, author: MemberName("liar"), body: writer.bytes
+    )
+  }
+
+  @Test("a member is not locked out by who has it forgotten up to the end of all counters, also by an old file")
+  func forgottenForEver() {
+    for name in ["x", "me"] {
+      for leap in [member().highestCounter + 1, News.maximumCounter] {
+        var swim = member()
+        _ = swim.merge(MembershipState(news: [news("x", 3)]), at: .zero)
+        _ = swim.receive(Packet(records: [forgetting(name, leap)]), from: MemberAddress("liar:1"), at: .zero)
+        #expect(swim.refusedLeaps == 1 && swim.records.all.isEmpty)
+        swim.restore([forgetting(name, leap)])
+        _ = swim.receive(Packet(news: [news("x", 3, .failed)]), from: MemberAddress("liar:1"), at: .zero)
+        _ = swim.receive(Packet(news: [news("x", 4)]), from: MemberAddress("x:1"), at: .zero)
+        #expect(swim[MemberName("x")]?.state == .alive)
+      }
+    }
+  }
+
+  @Test("a member whose records were restored goes on above what they say of it")
+  func restoredGhost() {
+    var swim = member()
+    swim.restore([forgetting("me", 9)])
+    #expect(swim.me.incarnation.rawValue == 10)
+  }
+
   private func record(_ version: UInt64, _ name: String = "k") -> Record {
     Record(kind: Self.kind, name: ExactText(name), version: version, author: MemberName("liar"), body: [])
   }

@@ -223,6 +223,12 @@ struct KeyTests {
       let next = try await create(node, "ci", ["read"])
       #expect(try await answer(node, "jobs.list", key: next).code == nil)
       #expect(try await answer(node, "jobs.list", key: key).code == -32001)
+      // Not for a key that is forgotten before the revoked one may be.
+      try await revoke(node, "ci")
+      await #expect(throws: (any Error).self) {
+        try await create(node, "ci", ["read"], expires: "2998-01-01T00:00:00Z")
+      }
+      _ = try await create(node, "other", ["read"], expires: "2998-01-01T00:00:00Z")
     }
   }
 

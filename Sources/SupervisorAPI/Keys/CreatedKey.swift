@@ -26,6 +26,11 @@ struct CreatedKey: Hashable, Sendable {
 
   /// A key is gone for good by then, whatever a node's clock says: its record, and that of its revocation, need not be kept.
   var forgottenAt: Timestamp? { expiresAt.map { Timestamp(milliseconds: $0.milliseconds + Self.keptAfterExpiry) } }
+  /// Whether its record is kept at least as long as that of another key.
+  func isKept(asLongAs other: CreatedKey) -> Bool {
+    guard let end = forgottenAt else { return true }
+    return other.forgottenAt.map { $0 <= end } ?? false
+  }
   /// In milliseconds: a week.
   private static let keptAfterExpiry: Int64 = 7 * 24 * 3_600_000
 

@@ -48,6 +48,12 @@ extension SupervisorAPI {
       if let known, !known.isRemoved, CreatedKey(body: known.body)?.hasExpired(at: now) != true {
         throw .conflict("Key \"\(name)\" exists already", data: ["key": .string(name.rawValue)])
       }
+      // The name has one record: a key of this name that was revoked must not come back when the new one is forgotten.
+      if let known, known.isRemoved, let former = CreatedKey(body: known.body), !key.isKept(asLongAs: former) {
+        throw .conflict(
+          "A key \"\(name)\" was revoked that must be remembered longer than this one; use another name",
+          data: ["key": .string(name.rawValue)])
+      }
       let records = all.all(of: CreatedKey.kind)
       let valid = records.count { !$0.isRemoved && CreatedKey(body: $0.body)?.hasExpired(at: now) != true }
       guard valid < Self.maximumKeys else {
@@ -57,8 +63,8 @@ extension SupervisorAPI {
       }
       guard known != nil || records.count < Self.maximumKeyRecords else {
         throw .wrongState(
-          "\(records.count) names of keys are kept, which is the most; use the name of a revoked key again, or give keys "
-            + "an expires_at, so that their names can be forgotten",
+          "\(records.count) names of keys are kept, which is the most; give keys an expires_at, so that "
+            + "their names can be forgotten",
           data: ["limit": .int(Int64(Self.maximumKeyRecords))])
       }
       return .state(body: key.body)
