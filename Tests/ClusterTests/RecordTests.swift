@@ -126,7 +126,7 @@ struct RecordTests {
   @Test func `a change for which there is no room is an error`() async throws {
     try await withDirectory { directory in
       try await withLoop { loop in
-        let full = (0..<RecordMap.maximumOfKind).map { number in
+        let full = (0..<RecordMap.maximumOfUnknownKinds).map { number in
           Record(kind: Self.kind, name: ExactText("x\(number)"), version: 1, author: MemberName("b"), body: [])
         }
         try RecordFile(path: "\(directory)/a.records").write(full)

@@ -92,6 +92,8 @@ struct ClusterTransferTests {
       try await scene.eventually("r has an owner") { try await scene.owners("n1")["r"].map { $0 != "nobody" } ?? false }
       try await scene.create("twice", on: "r", short, at: "n1")
       await scene.resume("n3")
+      // It runs `long` as before, and has handed the other over.
+      try await scene.agree(names)
       _ = scene.write("", to: "runs.gate")
       #expect(try await scene.call("n1", "job.result", ["twice"], timeout: .seconds(100)) == ["success": "done\n"])
       try await scene.agree(names)
