@@ -38,9 +38,12 @@ struct SandboxScene {
       rights == .root
       ? #", "any": {"command": \#(python), "user": "nobody"}, "setuid": {"command": \#(python), "user": "nobody", "allow_new_privileges": true}"#
       : ""
+    // Jobs of other users could take part in a cluster without keys, so that such a node does not start.
+    let keys = files.write(String(repeating: "5a", count: 32) + "\n", to: "gossip.keys", mode: 0o600)
+    if rights == .nobody { chown(keys, 65534, 65534) }
     let configuration = files.write(
       #"""
-      {"cluster": {"listen": "127.0.0.1:0"},
+      {"cluster": {"listen": "127.0.0.1:0", "keys": ["file:gossip.keys"]},
       "executors": {"box": {"command": \#(python), "sandbox": {"read": ["\#(hidden.path)"]}},
         "own": {"command": \#(python)}\#(others)},
       "runners": [{"name": "r", "concurrency": 4, "executors": ["box", "own"\#(rights == .root ? #", "any", "setuid""# : "")]}],
