@@ -123,8 +123,8 @@ struct KeyRevoke: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "revoke", abstract: "Revoke a key that was created, at every node.",
     discussion: """
-      To revoke a key twice is no error. Its name may be used again, for another
-      key.
+      To revoke a key twice is no error. Its name may be used again, for a key
+      that does not expire before the revoked one would have.
 
       EXAMPLES
         hero-supervisor key revoke ci
