@@ -32,6 +32,21 @@ public final class TrustedAuthorities: Sendable {
     }
   }
 
+  /// Why a revocation list is not in force at a time, since 1970 in seconds, if so. Nobody whom its authority vouches for is
+  /// believed then (RFC 5280, section 6.3.3).
+  public func revocationsOutOfForce(at now: Int64) -> String? {
+    for list in revocations {
+      var second = time_t(now)
+      if X509_cmp_time(X509_CRL_get0_lastUpdate(list.raw), &second) > 0 {
+        return "the revocation list begins later than now; compare the clocks of this machine and the authority's"
+      }
+      if let end = X509_CRL_get0_nextUpdate(list.raw), X509_cmp_time(end, &second) < 0 {
+        return "the revocation list is out of date; get the authority's present one"
+      }
+    }
+    return nil
+  }
+
   /// Has a context believe them, and nobody else.
   func install(in context: OpaquePointer) {
     install(inStore: SSL_CTX_get_cert_store(context))

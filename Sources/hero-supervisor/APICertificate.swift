@@ -14,8 +14,8 @@ final class APICertificate {
 
   /// Loads it, and begins to watch it.
   /// - Parameter interval: how often its end is looked at.
-  init(_ files: TLSFiles, on loop: EventLoop, logger: Logger, interval: Duration = .seconds(86_400)) throws(TLSFiles
-    .Failure)
+  init(_ files: TLSFiles, on loop: EventLoop, logger: Logger, interval: Duration = .seconds(86_400))
+    throws(TLSFileFailure)
   {
     let loaded = try files.load()
     self.files = files
@@ -29,7 +29,7 @@ final class APICertificate {
   /// Reads the files again.
   /// - Returns: what new connections are to use; `nil` when something is wrong with the files, which is logged.
   func reload() -> TLSContext? {
-    do throws(TLSFiles.Failure) {
+    do throws(TLSFileFailure) {
       let loaded = try files.load()
       context = loaded.context
       validity = loaded.validity

@@ -47,10 +47,13 @@ extension Node {
       listen: try SocketAddress(host: host, port: settings.listen.port), keys: keys,
       memory: "\(configuration.dataDirectory)/cluster.peers")
     if let files = settings.tls {
-      do throws(ClusterTLSFiles.Failure) {
+      do throws(TLSFileFailure) {
         let loaded = try files.load(for: configuration.nodeName.rawValue)
         cluster.certificates = loaded.certificates
         linkValidity = loaded.validity
+        if let outdated = loaded.outdated {
+          logger.error("no peer link can be made", metadata: ["reason": "\(outdated)"])
+        }
       } catch {
         throw CommandFailure(message: "\(error)", status: .usage)
       }
@@ -98,8 +101,10 @@ extension Node {
 
   private func reloadCertificates(of cluster: ClusterNode) async {
     guard let files = configuration.cluster.tls else { return }
-    do throws(ClusterTLSFiles.Failure) {
+    do throws(TLSFileFailure) {
       let loaded = try files.load(for: configuration.nodeName.rawValue)
+      // With a list that is out of force every link would end, and none be made.
+      if let outdated = loaded.outdated { throw TLSFileFailure(problems: [outdated]) }
       for warning in loaded.warnings { logger.warning("\(warning)") }
       if let warning = loaded.validity.warning(at: Int64(time(nil))) {
         logger.warning("cluster.tls.certificate: \(warning)")

@@ -257,7 +257,7 @@ actor Node {
     limits.errorBody = HTTPEndpoint.errorBody(maxRequestBytes: api.maxRequestBytes)
     let server = HTTPServer(loop: loop, configuration: limits, logger: logger) { await endpoint.answer($0) }
     if let files = api.tls {
-      do throws(TLSFiles.Failure) { certificate = try APICertificate(files, on: loop, logger: logger) } catch {
+      do throws(TLSFileFailure) { certificate = try APICertificate(files, on: loop, logger: logger) } catch {
         throw CommandFailure(message: "\(error)", status: .usage)
       }
     }

@@ -1,4 +1,5 @@
-import Glibc
+import Foundation
+import TLS
 import TLSFixtures
 import Testing
 
@@ -20,6 +21,28 @@ struct ClusterCertificateTests {
       "HERO_CLUSTER_TLS_CERTIFICATE=\(authority)/\(name).pem", "HERO_CLUSTER_TLS_PRIVATE_KEY=\(authority)/\(name).key",
       "HERO_CLUSTER_TLS_CA=\(authority)/ca.pem", "HERO_CLUSTER_TLS_CRL=\(authority)/revoked.pem",
     ]
+  }
+
+  /// Has the authority's list be one that has just run out.
+  private func expireList() async throws {
+    let ca = directory.write(
+      """
+      [ca]
+      default_ca = authority
+      [authority]
+      database = \(directory.write("", to: "index"))
+      default_md = sha256
+      certificate = \(authority)/ca.pem
+      private_key = \(authority)/ca.key
+      """, to: "ca.cnf")
+    let made = try await Program.run(
+      "openssl", ["ca", "-gencrl", "-config", ca, "-crlsec", "1", "-out", "\(authority)/revoked.pem"])
+    try #require(made.status == 0, "\(made)")
+    let trusted = try TrustedAuthorities(
+      pem: Array(Data(contentsOf: URL(filePath: "\(authority)/ca.pem"))),
+      revocations: Array(Data(contentsOf: URL(filePath: "\(authority)/revoked.pem"))))
+    #expect(
+      await eventually { trusted.revocationsOutOfForce(at: Int64(time(nil)))?.contains("out of date") == true })
   }
 
   /// Speaks TLS to a cluster's port.
@@ -72,6 +95,17 @@ struct ClusterCertificateTests {
       }
       #expect(await !scene.log("n1").contains("peer=n3"))
       await scene.kill("n3")
+
+      // A list that is out of date is not taken: with it nobody would be believed, and every link would end.
+      let list = try Data(contentsOf: URL(filePath: "\(authority)/revoked.pem"))
+      try await expireList()
+      kill(await scene.pid("n1"), SIGHUP)
+      try await scene.eventually("the list is refused") {
+        await scene.log("n1").contains(/stay as they are.*cluster.tls.crl.*the revocation list is out of date/)
+      }
+      #expect(try await scene.run("still", on: "r", "echo $HERO_NODE", at: "n1") == ["success": "n2\n"])
+      #expect(await !scene.log("n1").contains("not believed any more"))
+      try list.write(to: URL(filePath: "\(authority)/revoked.pem"))
 
       try await certs("revoke", "n2", "--authority", authority)
       let start = ContinuousClock.now

@@ -1,3 +1,4 @@
+import Glibc
 import TLS
 import TLSFixtures
 import Testing
@@ -55,6 +56,12 @@ struct CertificateAuthorityTests {
       #expect((verdict.status == 0) == isGood, "\(verdict.output)")
       #expect(isGood || verdict.output.contains("certificate revoked"))
     }
+    // In force for whose clock is up to an hour behind the authority's, as certificates are, and as long as these may be.
+    let trusted = try TrustedAuthorities(pem: authority.pem, revocations: second.pem)
+    let now = Int64(time(nil))
+    #expect(trusted.revocationsOutOfForce(at: now) == nil && trusted.revocationsOutOfForce(at: now - 3500) == nil)
+    #expect(trusted.revocationsOutOfForce(at: now - 3700)?.contains("begins later than now") == true)
+    #expect(trusted.revocationsOutOfForce(at: now + 40 * 366 * 86_400)?.contains("out of date") == true)
     let text = try await Program.run("openssl", ["crl", "-in", list, "-noout", "-text"]).output
     #expect(text.firstMatch(of: /X509v3 CRL Number:\s+2\s/) != nil, "\(text)")
   }

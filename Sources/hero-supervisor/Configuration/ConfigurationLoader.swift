@@ -244,26 +244,14 @@ struct ConfigurationLoader {
     files.privateKey = absolute(files.privateKey, "private_key")
     files.ca = absolute(files.ca, "ca")
     files.crl = files.crl.map { absolute($0, "crl") }
-    func source(_ problem: ClusterTLSFiles.Problem) -> SettingSource {
-      findings.source(of: "cluster.tls.\(problem.setting)")
-    }
-    do throws(ClusterTLSFiles.Failure) {
+    do throws(TLSFileFailure) {
       let loaded = try files.load(for: name.rawValue)
       var warnings = loaded.warnings
-      if let warning = loaded.validity.warning(at: Int64(time(nil))) {
-        warnings.append(ClusterTLSFiles.Problem(setting: "certificate", reason: "\(files.certificate): \(warning)"))
-      }
-      for warning in warnings { findings.warning("cluster.tls.\(warning.setting)", warning.reason, source(warning)) }
+      if let outdated = loaded.outdated { warnings.append(outdated) }
+      warn(warnings, loaded.validity, of: files.certificate, "cluster.tls.certificate", findings)
     } catch {
-      for problem in error.problems {
-        let path = "cluster.tls.\(problem.setting)"
-        // Each node has its own, and a check on another machine cannot know whose it looks at.
-        if problem.isAbsence || missingSecrets == .areWarnings {
-          missing(path, problem.reason, source(problem), findings)
-        } else {
-          findings.problem(path, problem.reason, source(problem))
-        }
-      }
+      // Each node has its own, and a check on another machine cannot know whose it looks at.
+      refuse(error, areOfOtherMachines: missingSecrets == .areWarnings, findings)
     }
     return files
   }
@@ -278,27 +266,40 @@ struct ConfigurationLoader {
     files.key = absolute(files.key, "key")
     files.clientCA = files.clientCA.map { absolute($0, "client_ca") }
     files.clientCRL = files.clientCRL.map { absolute($0, "client_crl") }
-    do throws(TLSFiles.Failure) {
+    do throws(TLSFileFailure) {
       let loaded = try files.load()
-      var warnings = loaded.warnings
-      if let warning = loaded.validity.warning(at: Int64(time(nil))) {
-        warnings.append(TLSFiles.Problem(setting: "certificate", reason: "\(files.certificate): \(warning)"))
-      }
-      for warning in warnings {
-        findings.warning(
-          "api.tls.\(warning.setting)", warning.reason, findings.source(of: "api.tls.\(warning.setting)"))
-      }
+      warn(loaded.warnings, loaded.validity, of: files.certificate, "api.tls.certificate", findings)
     } catch {
-      for problem in error.problems {
-        let path = "api.tls.\(problem.setting)"
-        if problem.isAbsence {
-          missing(path, problem.reason, findings.source(of: path), findings)
-        } else {
-          findings.problem(path, problem.reason, findings.source(of: path))
-        }
-      }
+      refuse(error, findings)
     }
     return files
+  }
+
+  private func warn(
+    _ warnings: [TLSFileProblem], _ validity: CertificateValidity, of file: String, _ setting: String,
+    _ findings: ConfigurationFindings
+  ) {
+    var warnings = warnings
+    if let warning = validity.warning(at: Int64(time(nil))) {
+      warnings.append(TLSFileProblem(setting: setting, reason: "\(file): \(warning)"))
+    }
+    for warning in warnings {
+      findings.warning(warning.setting, warning.reason, findings.source(of: warning.setting))
+    }
+  }
+
+  /// - Parameter areOfOtherMachines: whether the files may be meant for another one.
+  private func refuse(
+    _ failure: TLSFileFailure, areOfOtherMachines: Bool = false, _ findings: ConfigurationFindings
+  ) {
+    for problem in failure.problems {
+      let source = findings.source(of: problem.setting)
+      if problem.isAbsence || areOfOtherMachines {
+        missing(problem.setting, problem.reason, source, findings)
+      } else {
+        findings.problem(problem.setting, problem.reason, source)
+      }
+    }
   }
 
   /// A path in the file is relative to the file, so that the two can be moved together.

@@ -1,4 +1,3 @@
-import Glibc
 import Supervisor
 import TLS
 
@@ -9,70 +8,32 @@ struct TLSFiles: Hashable, Sendable {
   var clientCA: String?
   var clientCRL: String?
 
-  /// What is wrong with one of the files; `reason` never repeats what is in it.
-  struct Problem: Hashable, Sendable, CustomStringConvertible {
-    /// The key below `api.tls`.
-    var setting: String
-    var reason: String
-    /// Whether the file is not there, as on another machine than the one that will use it.
-    var isAbsence = false
-
-    var description: String { "api.tls.\(setting): \(reason)" }
-  }
-
-  struct Failure: Error, Hashable, Sendable, CustomStringConvertible {
-    var problems: [Problem]
-    var description: String { problems.map(\.description).joined(separator: "; ") }
-  }
-
   struct Loaded: Sendable {
     var context: TLSContext
     var validity: CertificateValidity
     /// What an operator should change though it works.
-    var warnings: [Problem]
+    var warnings: [TLSFileProblem]
   }
 
   /// Reads all files, and makes of them what connections need.
   /// - Throws: every problem there is; what is in use stays as it is then.
-  func load() throws(Failure) -> Loaded {
-    var problems: [Problem] = []
-    var warnings: [Problem] = []
-    func read(_ path: String, _ setting: String, isSecret: Bool = false) -> [UInt8]? {
-      do throws(FileBytes.Failure) {
-        let file = try FileBytes.read(path, limit: 1 << 20)
-        if isSecret, let warning = file.exposure(at: path) {
-          warnings.append(Problem(setting: setting, reason: warning))
-        }
-        return file.bytes
-      } catch {
-        problems.append(
-          Problem(setting: setting, reason: "cannot read \(path): \(error.reason)", isAbsence: error.code == ENOENT))
-        return nil
-      }
-    }
-    let certificate = read(self.certificate, "certificate")
-    let key = read(self.key, "key", isSecret: true)
-    let clientCA = clientCA.flatMap { read($0, "client_ca") }
-    let clientCRL = clientCRL.flatMap { read($0, "client_crl") }
-    guard problems.isEmpty, let certificate, let key else { throw Failure(problems: problems) }
+  func load() throws(TLSFileFailure) -> Loaded {
+    var files = TLSFileReader(section: "api.tls")
+    let certificate = files.read(self.certificate, "certificate", as: .certificate)
+    let key = files.read(self.key, "key", as: .key)
+    let clientCA = clientCA.flatMap { files.read($0, "client_ca", as: .authorities) }
+    let clientCRL = clientCRL.flatMap { files.read($0, "client_crl", as: .revocations) }
+    if let failure = files.failure { throw failure }
+    guard let certificate, let key else { preconditionFailure("a file was neither read nor missed") }
     do throws(InvalidPEM) {
       let identity = try TLSIdentity(certificate: certificate, key: key)
       var clients: TrustedAuthorities?
       if let clientCA { clients = try TrustedAuthorities(pem: clientCA, revocations: clientCRL) }
-      let validity = CertificateValidity(notBefore: identity.notBefore, notAfter: identity.notAfter)
       return Loaded(
-        context: try TLSContext.server(identity, clients: clients), validity: validity, warnings: warnings)
+        context: try TLSContext.server(identity, clients: clients), validity: CertificateValidity(identity),
+        warnings: files.warnings)
     } catch {
-      throw Failure(problems: [problem(error)])
-    }
-  }
-
-  private func problem(_ error: InvalidPEM) -> Problem {
-    switch error.part {
-    case .certificate: Problem(setting: "certificate", reason: "\(certificate): \(error.reason)")
-    case .key: Problem(setting: "key", reason: "\(key): \(error.reason)")
-    case .authorities: Problem(setting: "client_ca", reason: "\(clientCA ?? ""): \(error.reason)")
-    case .revocations: Problem(setting: "client_crl", reason: "\(clientCRL ?? ""): \(error.reason)")
+      throw files.failure(error.part, error.reason)
     }
   }
 }
@@ -95,6 +56,13 @@ struct CertificateValidity: Hashable, Sendable {
     guard notAfter - now < Self.warningSeconds else { return nil }
     return "the certificate expires in \((notAfter - now) / 86_400) days, on \(Self.date(notAfter)); renew it"
   }
+
+  init(notBefore: Int64, notAfter: Int64) {
+    self.notBefore = notBefore
+    self.notAfter = notAfter
+  }
+
+  init(_ identity: TLSIdentity) { self.init(notBefore: identity.notBefore, notAfter: identity.notAfter) }
 
   static func date(_ seconds: Int64) -> String { "\(Timestamp(milliseconds: seconds * 1000))" }
 }
