@@ -2,9 +2,8 @@ import EventLoop
 import Gossip
 import TLS
 
-// How two nodes come to know each other on a new connection: TLS by a key or a certificate of the cluster (`LinkSecurity`), then each says
-// who it is, the dialler first. Whoever has no key has learned nothing by then, and has been told nothing but that TLS is
-// spoken.
+// How two nodes come to know each other on a new connection: TLS by a key or a certificate of the cluster (`LinkSecurity`),
+// then each says who it is, the dialler first. The listener says nothing to whoever has not shown that it is that member.
 
 /// Runs a handshake on a new connection, within a bounded time.
 actor HandshakeExchange {
@@ -72,6 +71,7 @@ actor HandshakeExchange {
       // What comes behind it belongs to the frames.
       guard result.current == nil, let peer = try Introduction.take(from: &buffer) else { return }
       guard let proof = security.proof(of: stream) else { return end(.failure(.notOfThisCluster)) }
+      if let refusal = security.refusal(of: proof, by: peer.name) { return end(.failure(refusal)) }
       if role == .listener { stream.write(introduction.framed) }
       end(.success(Outcome(peer: peer, proof: proof, rest: buffer)))
     } catch {
