@@ -86,7 +86,7 @@ let package = Package(
     .target(
       name: "SupervisorAPI",
       dependencies: [
-        "Cluster", "Supervisor", "Gossip", "JSONRPC", "HTTPServer", "COpenSSL", "EventLoop", "ExactText",
+        "Cluster", "Supervisor", "Gossip", "JSONRPC", "HTTPServer", "TLS", "COpenSSL", "EventLoop", "ExactText",
         .product(name: "Logging", package: "swift-log"),
       ],
       // A link to the file at the top; the binary carries it.

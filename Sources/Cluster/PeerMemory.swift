@@ -36,12 +36,6 @@ struct PeerMemory: Hashable, Sendable {
   /// Replaces the file in one step. Blocking.
   func write(to path: String) throws(UVError) {
     let text = "incarnation \(incarnation.rawValue)\n" + peers.map { "peer \($0)\n" }.joined()
-    let new = "\(path).new"
-    let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw UVError(errno: errno, operation: "open \(new)") }
-    defer { close(descriptor) }
-    let bytes = Array(text.utf8)
-    guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0, rename(new, path) == 0
-    else { throw UVError(errno: errno, operation: "write \(path)") }
+    try DurableFile.replace(path, with: Array(text.utf8))
   }
 }

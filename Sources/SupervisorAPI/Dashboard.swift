@@ -1,4 +1,4 @@
-import COpenSSL
+import TLS
 
 /// The page that a browser gets at `/`: runners and the latest jobs, read through the same API as everyone else's.
 enum Dashboard {
@@ -16,11 +16,7 @@ enum Dashboard {
     else {
       preconditionFailure("the dashboard has no <\(element)>")
     }
-    var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
-    var count: UInt32 = 0
-    let text = Array(page[start.upperBound..<end.lowerBound])
-    precondition(EVP_Digest(text, text.count, &digest, &count, EVP_sha256(), nil) == 1, "OpenSSL has SHA-256")
-    return "sha256-" + SupervisorAPI.base64(digest[..<Int(count)])
+    return "sha256-" + SupervisorAPI.base64(SHA256.digest(page[start.upperBound..<end.lowerBound])[...])
   }
 
   private static let html = #"""

@@ -1,7 +1,7 @@
-import COpenSSL
 import ExactText
 import Gossip
 import Supervisor
+import TLS
 
 /// A key's name, by which logs and operators know it.
 public struct KeyName: Name {
@@ -39,12 +39,7 @@ struct CreatedKey: Hashable, Sendable {
     CreatedKey(body: record.body)?.forgottenAt.map { UInt64(clamping: $0.milliseconds) }
   })
 
-  static func hash(of secret: String) -> [UInt8] {
-    var digest = [UInt8](repeating: 0, count: hashBytes)
-    let bytes = Array(secret.utf8)
-    precondition(EVP_Digest(bytes, bytes.count, &digest, nil, EVP_sha256(), nil) == 1, "OpenSSL has SHA-256")
-    return digest
-  }
+  static func hash(of secret: String) -> [UInt8] { SHA256.digest(Array(secret.utf8)) }
 }
 
 // The body of its record:
@@ -55,7 +50,7 @@ struct CreatedKey: Hashable, Sendable {
 
 extension CreatedKey {
   private static let format: UInt8 = 1
-  private static let hashBytes = 32
+  private static let hashBytes = SHA256.digestBytes
   private static let fixedBytes = 1 + hashBytes + 1 + 8 + 8 + 1
 
   var body: [UInt8] {
