@@ -2,6 +2,7 @@ import COpenSSL
 import HTTPServer
 import JSONRPC
 import Logging
+import Synchronization
 
 /// What a key allows.
 public enum Scope: String, Sendable, CaseIterable {
@@ -121,6 +122,7 @@ public struct Authenticator: Sendable {
   private func check(_ secret: String, _ scopes: [Scope], _ call: APICall) throws(JSONRPCError) -> Grant {
     let standing = standing(of: secret)
     guard case .valid(let allowed, let grant, _) = standing else {
+      call.wrongKeys.add(standing.reason)
       throw .unauthorized(standing.words)
     }
     call.room?.showKey()
@@ -191,11 +193,9 @@ public struct Authenticator: Sendable {
   /// Whether this is a key of any scope.
   func knows(_ secret: String) -> Bool { standing(of: secret).isValid }
 
-  /// Holds back a refusal for a key that is none, once too many came from where the call comes from.
-  func holdBack(_ secret: String?, _ call: APICall) async {
-    guard let secret else { return }
-    let standing = standing(of: secret)
-    if !standing.isValid { await guesses.wait(for: call.client, reason: standing.reason) }
+  /// Holds back the answer to a request that showed keys which are none, once too many came from where it comes from.
+  func holdBack(_ call: APICall) async {
+    await guesses.wait(for: call.client, reasons: call.wrongKeys.counts)
   }
 
   /// A new random key: 256 bits, in hexadecimal.
@@ -204,6 +204,14 @@ public struct Authenticator: Sendable {
     precondition(RAND_bytes(&bytes, Int32(bytes.count)) == 1, "no random numbers")
     return bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
+}
+
+/// Why keys that one request showed are none, and how often.
+final class WrongKeys: Sendable {
+  private let found = Mutex<[String: Int]>([:])
+
+  var counts: [String: Int] { found.withLock { $0 } }
+  func add(_ reason: String) { found.withLock { $0[reason, default: 0] += 1 } }
 }
 
 /// What a method knows of the request besides its parameters.
@@ -217,6 +225,8 @@ public struct APICall: Sendable {
   let missing: MissingNodes?
   /// Where a method takes room for what it builds.
   let room: BudgetShare?
+  /// The keys that are none of which the request's calls were refused.
+  let wrongKeys = WrongKeys()
 
   init(_ request: HTTPRequest, missing: MissingNodes? = nil) {
     bearer = HTTPEndpoint.bearer(request.headers)

@@ -73,7 +73,9 @@ public struct HTTPEndpoint: Sendable {
     let missing = isClustered ? MissingNodes() : nil
     let call = APICall(request, missing: missing)
     let room: any AnswerRoom = request.room ?? UnboundedRoom()
-    guard let answer = await dispatcher.dispatch(request.body, context: call, room: room) else { return .empty(204) }
+    let answer = await dispatcher.dispatch(request.body, context: call, room: room)
+    await authenticator.holdBack(call)
+    guard let answer else { return .empty(204) }
     var response = HTTPResponse.json(answer)
     if let value = missing?.headerValue { response.headers.append(("Hero-Unreachable", value)) }
     return response
@@ -84,7 +86,7 @@ public struct HTTPEndpoint: Sendable {
     do throws(JSONRPCError) { try authenticator.admitToMetrics(call) } catch {
       metrics.count(method: nil, code: error.code)
       audit?.refused("GET /metrics", key: call.bearer.map(authenticator.standing), request.client)
-      await authenticator.holdBack(call.bearer, call)
+      await authenticator.holdBack(call)
       var response = HTTPResponse.text("\(error.message)\n", status: 401)
       response.headers.append(("WWW-Authenticate", "Bearer"))
       return response

@@ -45,7 +45,8 @@ public struct RequestKeys: KeyJudge {
         return refuse(error, scan)
       }
       audit?.refused("a large request", key: last, request.client)
-      let pause = authenticator.guesses.pause(for: request.client, reason: last.reason, count: wrong.count)
+      let reasons = wrong.reduce(into: [:]) { $0[$1.reason, default: 0] += 1 }
+      let pause = authenticator.guesses.pause(for: request.client, reasons: reasons)
       return refuse(.unauthorized(last.words), scan, after: pause)
     }
   }

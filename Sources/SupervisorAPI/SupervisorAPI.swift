@@ -44,19 +44,7 @@ public struct SupervisorAPI: Sendable {
       .reduce(into: [:]) { $0.merge($1) { _, _ in preconditionFailure("two methods of one name") } }
     return Dictionary(
       uniqueKeysWithValues: all.map { name, method in
-        (name, holdingBackGuesses(audit?.following(method, named: name, authenticator) ?? method))
+        (name, audit?.following(method, named: name, authenticator) ?? method)
       })
-  }
-
-  /// The method with its refusals of wrong keys held back when there are too many of them.
-  private func holdingBackGuesses(_ method: Method<APICall>) -> Method<APICall> {
-    method.around { (params, call, carryOut) async throws(JSONRPCError) in
-      do throws(JSONRPCError) { try await carryOut() } catch {
-        if error.code == JSONRPCError.unauthorizedCode {
-          await authenticator.holdBack(Authenticator.given(params.object["secret"]?.stringValue, call), call)
-        }
-        throw error
-      }
-    }
   }
 }

@@ -22,14 +22,14 @@ struct GuessDelayTests {
   func rate() async throws {
     try await withDelay { delay in
       let (peer, start) = (address("10.0.0.1:40000"), ContinuousClock.now)
-      let pauses = (0..<40).map { _ in delay.pause(for: peer, reason: "unknown", at: start) }
+      let pauses = (0..<40).map { _ in delay.pause(for: peer, reasons: ["unknown": 1], at: start) }
       #expect(pauses.prefix(20).allSatisfy { $0 == .zero })
       #expect(pauses[20] == .seconds(3) && pauses[22] == .seconds(9))
       #expect(pauses.allSatisfy { $0 <= .seconds(30) } && pauses.last == .seconds(30))
       // At the rate that is allowed nobody waits for longer and longer.
       let later = start + .seconds(3600)
       for number in 0..<100 {
-        #expect(delay.pause(for: peer, reason: "unknown", at: later + .seconds(3 * number)) == .zero)
+        #expect(delay.pause(for: peer, reasons: ["unknown": 1], at: later + .seconds(3 * number)) == .zero)
       }
       #expect(delay.families.first { $0.name == "hero_wrong_keys_total" }?.samples[0].value == 140)
     }
@@ -40,7 +40,7 @@ struct GuessDelayTests {
     try await withDelay { delay in
       let now = ContinuousClock.now
       func isLate(_ text: String) -> Bool {
-        delay.pause(for: address(text), reason: "unknown", at: now) > .zero
+        delay.pause(for: address(text), reasons: ["unknown": 1], at: now) > .zero
       }
       for port in 1...20 { #expect(!isLate("10.0.0.1:\(port)")) }
       #expect(isLate("10.0.0.1:99") && isLate("[::ffff:10.0.0.1]:5"))
@@ -48,9 +48,9 @@ struct GuessDelayTests {
       for host in 1...20 { #expect(!isLate("[2001:db8:1:2::\(host)]:1")) }
       #expect(isLate("[2001:db8:1:2:ffff::1]:1"))
       #expect(!isLate("[2001:db8:1:3::1]:1"))
-      for _ in 0..<20 { _ = delay.pause(for: .user(uid: 7), reason: "unknown", at: now) }
-      #expect(delay.pause(for: .user(uid: 7), reason: "unknown", at: now) > .zero)
-      #expect(delay.pause(for: .user(uid: 8), reason: "unknown", at: now) == .zero)
+      for _ in 0..<20 { _ = delay.pause(for: .user(uid: 7), reasons: ["unknown": 1], at: now) }
+      #expect(delay.pause(for: .user(uid: 7), reasons: ["unknown": 1], at: now) > .zero)
+      #expect(delay.pause(for: .user(uid: 8), reasons: ["unknown": 1], at: now) == .zero)
     }
   }
 
@@ -61,12 +61,12 @@ struct GuessDelayTests {
       var late = 0
       for number in 0..<50_000 {
         let peer = address("10.\(number >> 16).\(number >> 8 & 255).\(number & 255):1")
-        if delay.pause(for: peer, reason: "unknown", at: now) > .zero { late += 1 }
+        if delay.pause(for: peer, reasons: ["unknown": 1], at: now) > .zero { late += 1 }
       }
       #expect(delay.addresses <= GuessDelay.maximumAddresses + 1)
       #expect(late >= 39_000)
       // Who has waited is forgotten.
-      #expect(delay.pause(for: address("10.9.9.9:1"), reason: "unknown", at: now + .seconds(3600)) == .zero)
+      #expect(delay.pause(for: address("10.9.9.9:1"), reasons: ["unknown": 1], at: now + .seconds(3600)) == .zero)
       #expect(delay.addresses == 1)
     }
   }
@@ -99,6 +99,27 @@ struct GuessDelayTests {
       let page = try await node.exchange("GET", "/metrics").text
       #expect(page.contains("hero_wrong_keys_delayed_total 2"))
       #expect(page.contains(#"hero_wrong_keys_total{reason="unknown"} 22"#))
+    }
+  }
+
+  @Test("many wrong keys in one request hold its answer back once, and all count")
+  func batch() async throws {
+    var options = TestNode.Options()
+    options.wrongKeys = 3
+    try await TestNode.run(options) { node async throws in
+      let call: JSON = [
+        "jsonrpc": "2.0", "id": 1, "method": "job.status", "params": ["job_id": "x", "secret": "guess-78"],
+      ]
+      let start = ContinuousClock.now
+      let answer = try await node.post(JSON.array(Array(repeating: call, count: 5)).text, headers: []).json()
+      let pause = ContinuousClock.now - start
+      #expect(answer.arrayValue?.count == 5)
+      #expect(answer.arrayValue?.allSatisfy { $0["error"]?["code"] == -32001 } == true)
+      // Two more than are answered at once, at one in three seconds.
+      #expect(pause >= .seconds(5.9))
+      let page = try await node.exchange("GET", "/metrics").text
+      #expect(page.contains("hero_wrong_keys_delayed_total 1"))
+      #expect(page.contains(#"hero_wrong_keys_total{reason="unknown"} 5"#))
     }
   }
 }

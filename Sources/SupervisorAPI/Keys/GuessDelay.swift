@@ -37,15 +37,17 @@ public final class GuessDelay: Sendable {
     self.burst = burst
   }
 
-  /// Counts a wrong key.
-  /// - Parameter count: of keys that one request showed.
-  /// - Returns: for how long its refusal must be held back.
+  /// Counts the wrong keys of a request.
+  /// - Parameter reasons: why each is none, and how many there are.
+  /// - Returns: for how long the answer must be held back.
   func pause(
-    for peer: HTTPPeer, reason: String, count: Int = 1, at now: ContinuousClock.Instant = .now
+    for peer: HTTPPeer, reasons: [String: Int], at now: ContinuousClock.Instant = .now
   ) -> Duration {
+    let count = reasons.values.reduce(0, +)
+    if count == 0 { return .zero }
     let source = Source(peer)
     return state.withLock { state in
-      state.refused[reason, default: 0] += count
+      state.refused.merge(reasons, uniquingKeysWith: +)
       let place = state.place(of: source, at: now)
       let debt = max(state.debts[place] ?? now, now) + Self.interval * count
       state.debts[place] = min(debt, now + Self.interval * burst + Self.longest)
@@ -55,9 +57,9 @@ public final class GuessDelay: Sendable {
     }
   }
 
-  /// Counts a wrong key, and waits; not longer than its client does.
-  func wait(for peer: HTTPPeer, reason: String) async {
-    let pause = pause(for: peer, reason: reason)
+  /// Counts the wrong keys of a request, and waits; not longer than its client does.
+  func wait(for peer: HTTPPeer, reasons: [String: Int]) async {
+    let pause = pause(for: peer, reasons: reasons)
     if pause > .zero { try? await loop.sleep(for: pause) }
   }
 
@@ -72,7 +74,7 @@ public final class GuessDelay: Sendable {
         ["unknown", "expired", "revoked"].map { ([("reason", $0)], Double(refused[$0] ?? 0)) }),
       .init(
         "hero_wrong_keys_delayed_total", "counter",
-        "Refusals that were held back because too many wrong keys came from the same address.", Double(delayed)),
+        "Requests whose answer was held back because too many wrong keys came from the same address.", Double(delayed)),
     ]
   }
 }
