@@ -19,13 +19,7 @@ extension SQLiteJobStore: EmbeddedJobStore {
   }
 
   public func admit(_ job: IncomingJob) async throws(JobStoreError) -> JobCreation {
-    while true {
-      switch await submit(job.record.job.id, .admit(job)) {
-      case .success(let created): return .created(created)
-      case .failure(.conflict): if let present = try await present(job.record.job) { return .existed(present) }
-      case .failure(let error): throw error
-      }
-    }
+    try await create(job.record.job, by: .admit(job))
   }
 
   public func waiting(of runner: RunnerName, limit: Int) async throws(JobStoreError) -> [JobID] {

@@ -140,11 +140,15 @@ public actor SQLiteJobStore: JobStore {
   // MARK: Steps
 
   public func create(_ record: JobRecord, output: JobOutput?) async throws(JobStoreError) -> JobCreation {
-    let id = record.job.id
+    try await create(record.job, by: .create(record, output))
+  }
+
+  /// Applies a step that makes a job, unless the same job is there.
+  func create(_ job: Job, by step: PendingStep.Kind) async throws(JobStoreError) -> JobCreation {
     while true {
-      switch await submit(id, .create(record, output)) {
+      switch await submit(job.id, step) {
       case .success(let created): return .created(created)
-      case .failure(.conflict): if let present = try await present(record.job) { return .existed(present) }
+      case .failure(.conflict): if let present = try await present(job) { return .existed(present) }
       case .failure(let error): throw error
       }
     }
@@ -152,7 +156,7 @@ public actor SQLiteJobStore: JobStore {
 
   /// The record of a job that was created before, as it is on disk; `nil` when another creation of this id was under
   /// way, or its deletion, so that the caller should try again.
-  func present(_ job: Job) async throws(JobStoreError) -> JobRecord? {
+  private func present(_ job: Job) async throws(JobStoreError) -> JobRecord? {
     if isReplacing(job.id) {
       await progress.wait(while: { isReplacing(job.id) })
       return nil

@@ -231,9 +231,6 @@ struct Backlog: Sendable {
     runningAtGivers[transfer] = jobs.isEmpty ? nil : jobs
   }
 
-  /// Transfers of which the giver runs something.
-  var occupants: [Transfer] { Array(runningAtGivers.keys) }
-
   // MARK: Reading the store
 
   /// What a store knows of the unfinished jobs of runners, at one instant.

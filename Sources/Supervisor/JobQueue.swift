@@ -143,8 +143,6 @@ public actor JobQueue {
     pump()
   }
 
-  var occupants: [Backlog.Transfer] { backlog.occupants }
-
   // MARK: Reading the store
 
   func beginReading() -> Int { backlog.beginReading() }

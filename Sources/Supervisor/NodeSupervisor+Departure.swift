@@ -45,12 +45,9 @@ extension NodeSupervisor {
 
   /// Begins to hand over what there is; also after a restart.
   func depart(_ entry: RegisteredRunner, runner: Runner?, isRecorded: Bool) {
-    departed[entry.name] = Departure(entry: entry, runner: runner, isRecorded: isRecorded, task: nil)
-    beginHandOver(entry.name)
-  }
-
-  private func beginHandOver(_ name: RunnerName) {
-    departed[name]?.task = Task(executorPreference: context.loop) { await self.handOver(name) }
+    departed[entry.name] = Departure(
+      entry: entry, runner: runner, isRecorded: isRecorded,
+      task: Task(executorPreference: context.loop) { await self.handOver(entry.name) })
   }
 
   /// The new owner has a new owner.
@@ -213,7 +210,7 @@ extension NodeSupervisor {
         context.logger.debug(
           "jobs wait for their runner's new owner",
           metadata: ["runner": "\(name)", "node": "\(departure.newOwner)", "reason": "\(error)"])
-        _ = await registry.change(within: pause)
+        guard await registry.change(within: pause) else { return }
         pause = min(pause * 2, .seconds(2))
       }
     }
@@ -225,7 +222,7 @@ extension NodeSupervisor {
     return try await storing { () async throws(JobStoreError) in
       let queued = try await store.waiting(of: name, limit: limit)
       if !queued.isEmpty { return queued }
-      var query = JobQuery(limit: Self.batchJobs)
+      var query = JobQuery(limit: limit)
       query.runner = name
       query.status = .created
       return try await store.query(query).jobs.reversed().map(\.job.id)

@@ -21,17 +21,24 @@ struct ClusterTransferTests {
     ((try? String(contentsOfFile: scene.runs, encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
   }
 
-  private func begins(_ id: String, _ scene: ClusterScene) async throws {
-    try await scene.eventually("\(id) runs") { self.lines(scene).contains("b \(id)") }
+  /// Runs a test with a runner `r`, one job at a time, that runs `long` until the gate is open.
+  private func whileLongRuns(
+    at owner: String, _ body: @escaping @Sendable (ClusterScene) async throws -> Void
+  ) async throws {
+    try await ClusterScene.run { scene async throws in
+      try await scene.start(names)
+      try await scene.register("r", at: owner)
+      try await scene.start(job: "long", on: "r", held(scene), at: owner)
+      try await scene.eventually("it runs") { self.lines(scene) == ["b long"] }
+      try await body(scene)
+    }
   }
+
+  private func open(_ scene: ClusterScene) { _ = scene.write("", to: "runs.gate") }
 
   @Test("count what every earlier life of the runner still runs, wherever it was in between, also after a crash")
   func backAndForth() async throws {
-    try await ClusterScene.run { scene async throws in
-      try await scene.start(names)
-      try await scene.register("r", at: "n1")
-      try await scene.start(job: "long", on: "r", held(scene), at: "n1")
-      try await begins("long", scene)
+    try await whileLongRuns(at: "n1") { scene async throws in
       let ids = (0..<8).map { "q\($0)" }
       for id in ids { try await scene.start(job: id, on: "r", short, at: "n2") }
       for target in ["n2", "n1", "n3", "n1", "n2", "n1"] {
@@ -43,7 +50,7 @@ struct ClusterTransferTests {
       }
       await scene.kill("n1")
       try await scene.start("n1")
-      _ = scene.write("", to: "runs.gate")
+      open(scene)
       for id in ["long"] + ids {
         #expect(
           try await scene.call("n2", "job.result", [.string(id)], timeout: .seconds(100)) == ["success": "done\n"])
@@ -57,18 +64,14 @@ struct ClusterTransferTests {
 
   @Test("are found by an owner that followed while their node was down")
   func successorMovedOn() async throws {
-    try await ClusterScene.run { scene async throws in
-      try await scene.start(names)
-      try await scene.register("r", at: "n1")
-      try await scene.start(job: "long", on: "r", held(scene), at: "n1")
-      try await begins("long", scene)
+    try await whileLongRuns(at: "n1") { scene async throws in
       try await scene.start(job: "next", on: "r", short, at: "n1")
       // What runs stays at n1, which knows n2 as the next owner.
       _ = try await scene.admin("runner.move", ["name": "r", "node": "n2"], at: "n3")
       await scene.kill("n1")
       for name in ["n2", "n3"] { try await scene.sees(name, ["n1": "failed"]) }
       _ = try await scene.admin("runner.move", ["name": "r", "node": "n3"], at: "n3")
-      _ = scene.write("", to: "runs.gate")
+      open(scene)
       try await scene.start("n1")
       for id in ["long", "next"] {
         #expect(
@@ -81,11 +84,7 @@ struct ClusterTransferTests {
 
   @Test("keep a start that was acknowledged, though the same job was created again elsewhere")
   func createdTwice() async throws {
-    try await ClusterScene.run { scene async throws in
-      try await scene.start(names)
-      try await scene.register("r", at: "n3")
-      try await scene.start(job: "long", on: "r", held(scene), at: "n3")
-      try await begins("long", scene)
+    try await whileLongRuns(at: "n3") { scene async throws in
       try await scene.start(job: "twice", on: "r", short, at: "n3")
       await scene.pause("n3")
       for name in ["n1", "n2"] { try await scene.sees(name, ["n3": "failed"]) }
@@ -94,7 +93,7 @@ struct ClusterTransferTests {
       await scene.resume("n3")
       // It runs `long` as before, and has handed the other over.
       try await scene.agree(names)
-      _ = scene.write("", to: "runs.gate")
+      open(scene)
       #expect(try await scene.call("n1", "job.result", ["twice"], timeout: .seconds(100)) == ["success": "done\n"])
       try await scene.agree(names)
       #expect(lines(scene).filter { $0 == "b twice" }.count == 1)
