@@ -81,16 +81,23 @@ struct ContainmentTests {
     }
   }
 
+  @Test("when it is stopped, and when it is killed", arguments: escapes.keys.sorted(), [true, false])
+  func stopped(escape: String, isGentle: Bool) async throws {
+    try await checkStopped(escape, isGentle: isGentle, isSandboxed: false)
+  }
+
   @Test(
-    "when it is stopped, and when it is killed", arguments: escapes.keys.sorted(),
-    [(true, false), (false, false), (true, true), (false, true)])
-  func stopped(escape: String, way: (isGentle: Bool, isSandboxed: Bool)) async throws {
-    guard LaunchFixture.canSandbox || !way.isSandboxed else { return }
-    let isGentle = way.isGentle
+    "when it is stopped, and when it is killed, in a sandbox",
+    .enabled(if: LaunchFixture.canSandbox, "needs user namespaces"), arguments: escapes.keys.sorted(), [true, false])
+  func stoppedInSandbox(escape: String, isGentle: Bool) async throws {
+    try await checkStopped(escape, isGentle: isGentle, isSandboxed: true)
+  }
+
+  private func checkStopped(_ escape: String, isGentle: Bool, isSandboxed: Bool) async throws {
     try await LaunchFixture.with { fixture in
       try Self.prepare(fixture)
       try await check(
-        fixture, escape, identity: nil, isSandboxed: way.isSandboxed,
+        fixture, escape, identity: nil, isSandboxed: isSandboxed,
         then: "echo here; trap '' TERM; while :; do sleep 0.01; done",
         during: { process in
           while await process.text.isEmpty { try await Task.sleep(for: .milliseconds(2)) }
@@ -99,9 +106,15 @@ struct ContainmentTests {
     }
   }
 
-  @Test("when its node is gone", arguments: escapes.keys.sorted(), [false, true])
-  func nodeGone(escape: String, isSandboxed: Bool) async throws {
-    guard LaunchFixture.canSandbox || !isSandboxed else { return }
+  @Test("when its node is gone", arguments: escapes.keys.sorted())
+  func nodeGone(escape: String) async throws { try await checkNodeGone(escape, isSandboxed: false) }
+
+  @Test(
+    "when its node is gone, in a sandbox", .enabled(if: LaunchFixture.canSandbox, "needs user namespaces"),
+    arguments: escapes.keys.sorted())
+  func nodeGoneOfSandbox(escape: String) async throws { try await checkNodeGone(escape, isSandboxed: true) }
+
+  private func checkNodeGone(_ escape: String, isSandboxed: Bool) async throws {
     try await LaunchFixture.with { outer in
       try Self.prepare(outer)
       let directory = outer.scratch.path

@@ -74,9 +74,14 @@ struct LauncherTests {
     }
   }
 
-  @Test("less priority than its node has, and an earlier end when memory runs out", arguments: [false, true])
-  func priority(isSandboxed: Bool) async throws {
-    guard LaunchFixture.canSandbox || !isSandboxed else { return }
+  @Test("less priority than its node has, and an earlier end when memory runs out")
+  func priority() async throws { try await checkPriority(isSandboxed: false) }
+
+  @Test(
+    "less priority in a sandbox, too", .enabled(if: LaunchFixture.canSandbox, "needs user namespaces"))
+  func priorityInSandbox() async throws { try await checkPriority(isSandboxed: true) }
+
+  private func checkPriority(isSandboxed: Bool) async throws {
     try await LaunchFixture.with { fixture in
       let job = try await fixture.run("nice; cat /proc/self/oom_score_adj") {
         if isSandboxed { try LaunchFixture.sandbox(&$0) }
@@ -84,6 +89,31 @@ struct LauncherTests {
       let own = getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
       let score = KernelFiles.lines("/proc/self/oom_score_adj").first.flatMap { Int($0) } ?? 0
       #expect(job.stdout == "\(min(19, own + 5))\n\(max(500, score))\n", "\(job)")
+    }
+  }
+
+  @Test(
+    "a sandbox, also beside one of the same user that has all its processes",
+    .enabled(if: LaunchFixture.isRoot, "needs root"))
+  func besideFullSandbox() async throws {
+    @Sendable func order(_ order: inout LaunchOrder) throws {
+      try LaunchFixture.sandbox(&order)
+      // A user of nobody else's.
+      order.identity = (61_234, 61_234)
+      order.limits.processes = 4
+    }
+    try await LaunchFixture.with { fixture in
+      chmod(fixture.scratch.path, 0o777)
+      let full = try await fixture.run(
+        // With the first process and this shell they are four.
+        "sleep 60 & sleep 60 & echo full; wait", order: order,
+        during: { process in
+          while await process.text.isEmpty { try await Task.sleep(for: .milliseconds(2)) }
+          let other = try await fixture.run("echo on", order: order)
+          #expect(other.stdout == "on\n", "\(other)")
+          await process.kill("enough")
+        })
+      #expect(full.ending == .stopped("enough"), "\(full)")
     }
   }
 
