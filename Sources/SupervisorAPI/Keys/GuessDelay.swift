@@ -31,18 +31,24 @@ public final class GuessDelay: Sendable {
   private let burst: Int
   private let state = Mutex(State())
   private let loop: EventLoop
+  private let now: @Sendable () -> ContinuousClock.Instant
 
-  public init(on loop: EventLoop, burst: Int = 20) {
+  /// - Parameter now: the clock by which addresses pay their debts.
+  public init(
+    on loop: EventLoop, burst: Int = 20, now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
+  ) {
     self.loop = loop
     self.burst = burst
+    self.now = now
   }
 
   /// Counts the wrong keys of a request.
   /// - Parameter reasons: why each is none, and how many there are.
   /// - Returns: for how long the answer must be held back.
   func pause(
-    for peer: HTTPPeer, reasons: [String: Int], at now: ContinuousClock.Instant = .now
+    for peer: HTTPPeer, reasons: [String: Int], at time: ContinuousClock.Instant? = nil
   ) -> Duration {
+    let now = time ?? now()
     let count = reasons.values.reduce(0, +)
     if count == 0 { return .zero }
     let source = Source(peer)
