@@ -127,10 +127,17 @@ extension PostgresJobStore {
       parameters.append(value)
       conditions.append(condition("$\(parameters.count)"))
     }
-    add({ "j.runner = \($0)" }, query.runner.map { .text($0.rawValue) })
+    // Each list names one of these; `nil` for what matches any.
+    var runners: [String?] = [nil]
+    if let few = query.fewRunners {
+      runners = few.indices.map { "j.runner = $\($0 + 1)" }
+      parameters = few.map { .text($0.rawValue) }
+    } else {
+      add({ "j.runner = ANY(\($0)::text[])" }, query.runners.map { .texts($0.map(\.rawValue)) })
+    }
     add({ "j.caller_id = \($0)" }, query.callerID.map { .data(Array($0.utf8)) })
     add({ "j.context_id = \($0)" }, query.contextID.map { .data(Array($0.utf8)) })
-    let status = conditions.isEmpty ? "(j.status + 0)" : "j.status"
+    let status = conditions.isEmpty && runners == [nil] ? "(j.status + 0)" : "j.status"
     add({ "j.created_at >= \($0)" }, query.createdFrom.map { .time($0.milliseconds) })
     add({ "j.created_at < \($0)" }, query.createdBefore.map { .time($0.milliseconds) })
     if let cursor = try query.cursor.map({ (text) throws(JobStoreError) in try JobCursor(text) }) {
@@ -138,12 +145,15 @@ extension PostgresJobStore {
       conditions.append("(j.created_at, j.seq) < ($\(parameters.count - 1), $\(parameters.count))")
     }
     let order = "ORDER BY j.created_at DESC, j.seq DESC"
-    let lists = (query.status.map { [$0] } ?? JobStatus.allCases).map { one in
-      """
-      (SELECT \(JobColumns.all), 300 + octet_length(j.payload) + coalesce(octet_length(j.result), 0) AS size
-      FROM hero_jobs AS j WHERE \((conditions + ["\(status) = \(one.number)"]).joined(separator: " AND "))
-      \(order) LIMIT \(rowsAtOnce(query)))
-      """
+    let lists = runners.flatMap { runner in
+      (query.status.map { [$0] } ?? JobStatus.allCases).map { one in
+        let filter = [runner].compactMap(\.self) + conditions + ["\(status) = \(one.number)"]
+        return """
+          (SELECT \(JobColumns.all), 300 + octet_length(j.payload) + coalesce(octet_length(j.result), 0) AS size
+          FROM hero_jobs AS j WHERE \(filter.joined(separator: " AND "))
+          \(order) LIMIT \(rowsAtOnce(query)))
+          """
+      }
     }
     parameters.append(.int(Int64(query.maximumBytes)))
     // What makes the page too big stays in the database; `found` counts it all the same.

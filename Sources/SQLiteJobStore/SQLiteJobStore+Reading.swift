@@ -127,10 +127,14 @@ extension SQLiteJobStore {
       conditions.append(condition)
       arguments.append(value)
     }
-    add("runner = ?", query.runner?.rawValue)
+    let runners = query.fewRunners
+    if runners == nil, let many = query.runners {
+      conditions.append("runner IN (\(many.map { _ in "?" }.joined(separator: ", ")))")
+      arguments += many.map(\.rawValue)
+    }
     add("caller_id = \(JobRow.text)", query.callerID.map(JobRow.bytes))
     add("context_id = \(JobRow.text)", query.contextID.map(JobRow.bytes))
-    let statuses = query.status.map { [$0] } ?? (conditions.isEmpty ? [] : JobStatus.allCases)
+    let statuses = query.status.map { [$0] } ?? (conditions.isEmpty && runners == nil ? [] : JobStatus.allCases)
     add("created_at >= ?", query.createdFrom?.milliseconds)
     add("created_at < ?", query.createdBefore?.milliseconds)
     if let cursor = try query.cursor.map({ (text) throws(JobStoreError) in try JobCursor(text) }) {
@@ -138,12 +142,19 @@ extension SQLiteJobStore {
       arguments += [cursor.createdAt.milliseconds, cursor.seq]
     }
     // Each of these comes from an index in the order of the list, and SQLite merges them as it reads.
-    let parts = (statuses.isEmpty ? [nil] : statuses.map { "status = \($0.number)" }).map { status in
-      let filter = (conditions + [status].compactMap(\.self)).joined(separator: " AND ")
-      return "SELECT \(JobRow.columns) FROM jobs" + (filter.isEmpty ? "" : " WHERE \(filter)")
+    var parts: [String] = []
+    var values: [(any DatabaseValueConvertible)?] = []
+    for runner in runners.map({ $0.map(Optional.some) }) ?? [nil] {
+      for status in statuses.isEmpty ? [nil] : statuses.map(Optional.some) {
+        let own = [runner.map { _ in "runner = ?" }, status.map { "status = \($0.number)" }].compactMap(\.self)
+        let filter = (conditions + own).joined(separator: " AND ")
+        parts.append("SELECT \(JobRow.columns) FROM jobs" + (filter.isEmpty ? "" : " WHERE \(filter)"))
+        values += arguments
+        if let runner { values.append(runner.rawValue) }
+      }
     }
     let sql = parts.joined(separator: " UNION ALL ") + " ORDER BY created_at DESC, seq DESC LIMIT \(query.limit + 1)"
-    return (sql, StatementArguments(parts.flatMap { _ in arguments }))
+    return (sql, StatementArguments(values))
   }
 
   // MARK: Readers

@@ -109,6 +109,8 @@ public struct UnfinishedJob: Hashable, Sendable {
 /// Which jobs to list. A `nil` field matches all.
 public struct JobQuery: Hashable, Sendable {
   public var runner: RunnerName?
+  /// Of one of these, at least one; looked at only without a `runner`.
+  public var runners: Set<RunnerName>?
   public var status: JobStatus?
   public var callerID: String?
   public var contextID: String?
@@ -126,6 +128,14 @@ public struct JobQuery: Hashable, Sendable {
   public init(limit: Int = 100, maximumBytes: Int = 4 << 20) {
     self.limit = limit
     self.maximumBytes = maximumBytes
+  }
+
+  /// The runners whose jobs match, by name, if there are few: a store lists the jobs of each from its index, and merges the
+  /// lists. `nil` for more, and for all.
+  public var fewRunners: [RunnerName]? {
+    if let runner { return [runner] }
+    guard let runners, runners.count <= 16 else { return nil }
+    return runners.sorted()
   }
 }
 

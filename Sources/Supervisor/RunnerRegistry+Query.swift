@@ -9,11 +9,6 @@ extension RunnerRegistry {
     public let jobs: [JobRecord]
     public let next: String?
     public let unreachable: [NodeName]
-
-    /// The same page without jobs that its reader may not see.
-    public func filtered(_ isVisible: (JobRecord) -> Bool) -> Page {
-      Page(jobs: jobs.filter(isVisible), next: next, unreachable: unreachable)
-    }
   }
 
   public func query(_ query: JobQuery) async throws(SupervisorError) -> Page {

@@ -15,39 +15,21 @@ extension SupervisorAPI {
       "jobs.query": Method(parameters: ["params"], tooBigHint: "ask for a smaller limit") {
         (params, call) async throws(JSONRPCError) in
         let grant = try authenticator.admit(.jobReading, params, call)
-        let query = try params.jobQuery(maximumBytes: maximumResponseBytes / 2)
+        var query = try params.jobQuery(maximumBytes: maximumResponseBytes / 2)
         // Most jobs are smaller; what a page really takes is counted when it is written.
         let room = min(query.maximumBytes, query.limit * 4096)
         try call.take(room)
         defer { call.giveBack(room) }
         if let runner = query.runner { try grant.require(runner) }
-        let page = try await page(query, grant)
+        query.runners = grant.runners
+        let asked = query
+        let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
         call.missing?.add(page.unreachable)
         return [
           "jobs": .array(page.jobs.map(JSON.jobDetails)), "next": page.next.map(JSON.string) ?? .null,
         ]
       },
     ]
-  }
-
-  /// How many pages of other runners' jobs one call looks through.
-  private static let maximumForeignPages = 64
-
-  /// One page of the jobs that the key may see. With a key for several runners it may have fewer jobs than are asked for:
-  /// a page of the store is looked through as a whole, since the next one begins where it ends.
-  private func page(_ query: JobQuery, _ grant: Grant) async throws(JSONRPCError) -> RunnerRegistry.Page {
-    var query = query
-    if let runners = grant.runners, runners.count == 1 { query.runner = query.runner ?? runners.first }
-    for _ in 1..<Self.maximumForeignPages {
-      let asked = query
-      let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
-      let visible = page.filtered { grant.allows($0.job.runner) }
-      guard visible.jobs.isEmpty, let next = page.next else { return visible }
-      query.cursor = next
-    }
-    let asked = query
-    return try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
-      .filtered { grant.allows($0.job.runner) }
   }
 
   /// Writes all jobs, a page at a time, unless they cannot fit into an answer: then it stops reading early.
@@ -59,13 +41,12 @@ extension SupervisorAPI {
     var taken = pageBytes
     try call.take(taken)
     defer { call.giveBack(taken) }
-    let query = JobQuery(limit: 1000, maximumBytes: pageBytes)
-    var cursor: String?
+    var query = JobQuery(limit: 1000, maximumBytes: pageBytes)
+    query.runners = grant.runners
     var separator = UInt8(ascii: "[")
     while true {
-      var asked = query
-      asked.cursor = cursor
-      let page = try await page(asked, grant)
+      let asked = query
+      let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
       call.missing?.add(page.unreachable)
       let before = bytes.count
       for record in page.jobs {
@@ -79,7 +60,7 @@ extension SupervisorAPI {
       try call.take(bytes.count - before)
       taken += bytes.count - before
       guard let next = page.next else { break }
-      cursor = next
+      query.cursor = next
     }
     if separator == UInt8(ascii: "[") { bytes.append(separator) }
     bytes.append(UInt8(ascii: "]"))

@@ -26,6 +26,21 @@ extension StoreCheck {
       }
       try await check({ _ in }) { _ in true }
       try await check({ $0.runner = RunnerName(trusted: "runner-1") }) { $0.job.runner.rawValue == "runner-1" }
+      for names in [["runner-2"], ["runner-1", "runner-3"], ["runner-0", "none"]] + [
+        (0..<40).map { "runner-\(2 * $0)" }
+      ] {
+        let runners = Set(names.map { RunnerName(trusted: $0) })
+        try await check({ $0.runners = runners }) { runners.contains($0.job.runner) }
+        try await check({
+          $0.runners = runners
+          $0.status = .queued
+          $0.callerID = "caller-0"
+        }) { runners.contains($0.job.runner) && $0.status == .queued && $0.job.callerID == "caller-0" }
+        try await check({
+          $0.runners = runners
+          $0.runner = RunnerName(trusted: "runner-1")
+        }) { $0.job.runner.rawValue == "runner-1" }
+      }
       try await check({ $0.status = .queued }) { $0.status == .queued }
       try await check({ $0.status = .timeout }) { _ in false }
       try await check({ $0.callerID = "caller-1" }) { $0.job.callerID == "caller-1" }
@@ -64,6 +79,9 @@ extension StoreCheck {
       let store = under.store
       for number in 0..<23 { _ = try await store.create(.created(.sample("job-\(number)"))) }
       let expected = (0..<23).reversed().map { "job-\($0)" }
+      var ofRunners = JobQuery(limit: 5)
+      ofRunners.runners = [RunnerName(trusted: "runner"), RunnerName(trusted: "other")]
+      #expect(try await pages(of: store, ofRunners).flatMap { $0 } == expected)
       for limit in [1, 2, 7, 22, 23, 24, 1000] {
         let pages = try await pages(of: store, JobQuery(limit: limit))
         #expect(pages.flatMap { $0 } == expected, "limit \(limit)")

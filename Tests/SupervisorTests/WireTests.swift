@@ -66,6 +66,7 @@ import Testing
     try comesBack(JobQuery())
     var query = JobQuery(limit: 7, maximumBytes: 8)
     query.runner = RunnerName(trusted: "r")
+    query.runners = [RunnerName(trusted: "r"), RunnerName(trusted: "s")]
     query.status = .queued
     query.callerID = ""
     query.contextID = "c"

@@ -144,6 +144,7 @@ extension LiveOutput: WireValue {
 extension JobQuery: WireValue {
   public func encode(into writer: inout WireWriter) {
     writer.add(runner)
+    writer.add(runners.map { $0.sorted() })
     writer.add(status)
     writer.add(callerID)
     writer.add(contextID)
@@ -156,6 +157,7 @@ extension JobQuery: WireValue {
   public init(from reader: inout WireReader) throws(MalformedWire) {
     self.init()
     runner = try reader.value()
+    runners = try reader.value([RunnerName]?.self).map { Set($0) }
     status = try reader.value()
     callerID = try reader.value()
     contextID = try reader.value()
@@ -164,7 +166,7 @@ extension JobQuery: WireValue {
     cursor = try reader.value()
     limit = try reader.value()
     maximumBytes = try reader.value()
-    guard limit > 0 else { throw MalformedWire("a page without a place") }
+    guard limit > 0, runners?.isEmpty != true else { throw MalformedWire("a page without a place, or of no runner") }
   }
 }
 
