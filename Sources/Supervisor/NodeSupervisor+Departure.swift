@@ -238,7 +238,7 @@ extension NodeSupervisor {
       let change = transferChange
       guard let departure = departed[request.runner] else {
         guard runners[request.runner] == nil else { throw notReleased(request.runner) }
-        return Release(offers: [], activity: .init(running: [], waits: false))
+        return Release(offers: [], activity: GiverActivity(running: [], waits: false))
       }
       let ids = try await waiting(of: request.runner, limit: Self.batchJobs)
       let records = await firstRecords(of: ids, departure)
@@ -247,7 +247,8 @@ extension NodeSupervisor {
       else { throw notReleased(request.runner) }
       let isWriting = await departure.runner?.activity.isWriting == true
       let running = await context.held.jobs(of: request.runner)
-      let activity = ReleaseRequest.Activity(running: running, waits: !ids.isEmpty || isWriting)
+      // In order, so that it can be compared.
+      let activity = GiverActivity(running: running.sorted(), waits: !ids.isEmpty || isWriting)
       if !activity.waits {
         departed[request.runner]!.isIdle = true
         departures.resumeAll()

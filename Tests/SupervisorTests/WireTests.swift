@@ -43,7 +43,7 @@ import Testing
     let offer = OfferedJob(transfer: id, record: record)
     try comesBack(offer)
     try comesBack(OfferedJob(transfer: id, record: JobRecord(job: job, createdAt: Timestamp(milliseconds: 5))))
-    let activity = ReleaseRequest.Activity(running: [job.id], waits: true)
+    let activity = GiverActivity(running: [job.id], waits: true)
     try comesBack(Release(offers: [offer], activity: activity))
     var request = ReleaseRequest(runner: job.runner, epoch: 9, receiver: NodeName(trusted: "n"))
     try comesBack(request)

@@ -105,6 +105,9 @@ private func values(_ bytes: [UInt8]) {
     precondition((try? Value(wireBytes: value.wireBytes)) == value, "\(value)")
   }
   read(JobRecord.self)
+  read(ReleaseRequest.self)
+  read(Release.self)
+  read(JobScope.self)
   read(JobPage.self)
   read(JobQuery.self)
   read(SupervisorError.self)

@@ -13,15 +13,12 @@ extension TransferID: WireValue {
 }
 
 /// A job that a giver offers.
-struct OfferedJob: Hashable, Sendable, WireValue {
+struct OfferedJob: Hashable, Sendable {
   let transfer: TransferID
   let record: JobRecord
+}
 
-  init(transfer: TransferID, record: JobRecord) {
-    self.transfer = transfer
-    self.record = record
-  }
-
+extension OfferedJob: WireValue {
   func encode(into writer: inout WireWriter) {
     writer.add(transfer)
     writer.add(record)
@@ -38,8 +35,27 @@ struct OfferedJob: Hashable, Sendable, WireValue {
   }
 }
 
+/// What goes on at a giver.
+struct GiverActivity: Hashable, Sendable {
+  /// The runner's jobs that run there.
+  let running: [JobID]
+  /// Whether jobs wait there, or may be about to.
+  let waits: Bool
+}
+
+extension GiverActivity: WireValue {
+  func encode(into writer: inout WireWriter) {
+    writer.add(running)
+    writer.add(waits)
+  }
+  init(from reader: inout WireReader) throws(MalformedWire) {
+    running = try reader.value()
+    waits = try reader.value()
+  }
+}
+
 /// What the receiver asks the giver for.
-struct ReleaseRequest: Hashable, Sendable, WireValue {
+struct ReleaseRequest: Hashable, Sendable {
   let runner: RunnerName
   /// Of the receiver's claim.
   let epoch: UInt64
@@ -49,8 +65,10 @@ struct ReleaseRequest: Hashable, Sendable, WireValue {
   /// Offered, but the id belongs to another job at the receiver.
   var refused: [JobID] = []
   /// What the receiver knows already; `nil` at first.
-  var known: Activity?
+  var known: GiverActivity?
+}
 
+extension ReleaseRequest: WireValue {
   func encode(into writer: inout WireWriter) {
     writer.add(runner)
     writer.add(epoch)
@@ -67,44 +85,16 @@ struct ReleaseRequest: Hashable, Sendable, WireValue {
     refused = try reader.value()
     known = try reader.value()
   }
-  init(runner: RunnerName, epoch: UInt64, receiver: NodeName) {
-    self.runner = runner
-    self.epoch = epoch
-    self.receiver = receiver
-  }
-
-  /// What goes on at the giver.
-  struct Activity: Hashable, Sendable, WireValue {
-    /// The runner's jobs that run there.
-    let running: [JobID]
-    /// Whether jobs wait there, or may be about to.
-    let waits: Bool
-
-    init(running: Set<JobID>, waits: Bool) {
-      self.running = running.sorted()
-      self.waits = waits
-    }
-    func encode(into writer: inout WireWriter) {
-      writer.add(running)
-      writer.add(waits)
-    }
-    init(from reader: inout WireReader) throws(MalformedWire) {
-      running = try reader.value()
-      waits = try reader.value()
-    }
-  }
 }
 
 /// What the giver answers.
-struct Release: Hashable, Sendable, WireValue {
+struct Release: Hashable, Sendable {
   /// The first of those that wait, in order.
   let offers: [OfferedJob]
-  let activity: ReleaseRequest.Activity
+  let activity: GiverActivity
+}
 
-  init(offers: [OfferedJob], activity: ReleaseRequest.Activity) {
-    self.offers = offers
-    self.activity = activity
-  }
+extension Release: WireValue {
   func encode(into writer: inout WireWriter) {
     writer.add(offers)
     writer.add(activity)
