@@ -38,7 +38,6 @@ extension SupervisorAPI {
         (params, call) async throws(JSONRPCError) in
         let grant = try authenticator.admit(.jobReading, params, call)
         let id: JobID = try params.name("job_id")
-        try await require(id, grant)
         return .result(
           try await answering { () async throws(SupervisorError) in
             try await registry.result(id, of: grant.jobs)
@@ -57,11 +56,6 @@ extension SupervisorAPI {
     return job
   }
 
-  /// For a call about a job: a job that the key may not touch is not there.
-  func require(_ id: JobID, _ grant: Grant) async throws(JSONRPCError) {
-    if grant.runners != nil { _ = try await summary(id, grant) }
-  }
-
   /// A method about the job `params.job_id` that takes a secret and answers null.
   private func secretJobMethod(
     _ body: @escaping @Sendable (JobID, JobScope) async throws(SupervisorError) -> Void
@@ -69,7 +63,6 @@ extension SupervisorAPI {
     Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
       let grant = try authenticator.require([.user], secret: try params.optionalString("secret"), call)
       let id: JobID = try params.name("job_id")
-      try await require(id, grant)
       try await answering { () async throws(SupervisorError) in try await body(id, grant.jobs) }
       return .null
     }
