@@ -22,6 +22,11 @@ struct ContainmentTests {
     "a chain of parents": #"setsid sh -c 'sh -c "sh DIR/stay & sh DIR/stay" & sh DIR/stay' &"#,
   ]
 
+  /// Waits until it has got away, however busy the machine is.
+  private static func wait(in directory: String) -> String {
+    "until [ -e '\(directory)/escaped' ]; do sleep 0.01; done"
+  }
+
   static func prepare(_ fixture: LaunchFixture) throws {
     let directory = fixture.scratch.path
     try #require(
@@ -41,7 +46,7 @@ struct ContainmentTests {
     let directory = fixture.scratch.path
     let escape = Self.escapes[name]!.replacing("DIR", with: directory)
     let job = try await fixture.run(
-      "\(escape)\nsleep 0.2\n\(end)",
+      "\(escape)\n\(Self.wait(in: directory))\n\(end)",
       order: {
         $0.identity = identity
         $0.forbidsNewPrivileges = identity != nil
@@ -124,7 +129,7 @@ struct ContainmentTests {
         // Its end of the pipe closes with the launcher's object, as with the node's process.
         var launcher: Launcher? = try Launcher()
         var order = LaunchOrder(
-          command: ["/bin/sh", "-c", "\(script)\nsleep 0.2\necho here; while :; do sleep 1; done"],
+          command: ["/bin/sh", "-c", "\(script)\n\(Self.wait(in: directory))\necho here; while :; do sleep 1; done"],
           environment: ["PATH=/usr/bin:/bin"])
         if isSandboxed { try LaunchFixture.sandbox(&order) }
         let process = try JobProcess(
