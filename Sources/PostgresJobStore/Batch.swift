@@ -152,7 +152,7 @@ struct Batch {
   private static func runsHere(_ session: String) -> String {
     """
     (j.session = \(session) OR (\(isOurs("j.runner", session)) AND NOT EXISTS (
-      SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())))
+      SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)))
     """
   }
 

@@ -70,7 +70,7 @@ extension PostgresJobStore {
           SELECT \(JobColumns.all), NOT EXISTS (
               SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session <> $1)
             AND (j.status <> 2 OR j.session = $1 OR NOT EXISTS (
-              SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())) AS is_ours
+              SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)) AS is_ours
           FROM hero_jobs AS j WHERE j.id = ANY($2)
           """, parameters: [.int(session), .texts(steps.map(\.id.rawValue))]),
       Statement(

@@ -4,22 +4,15 @@ import Supervisor
 
 // The connection that holds the lease, listens, and tells.
 //
-// The lease is a row of `hero_nodes`: until `lease_until`, by the database's clock, nobody else takes what this process
-// owns. This process counts from the moment at which it asked for the lease, by its own clock, and stops a fifth of the
-// lease earlier: what runs is gone before anyone else may begin. A lease that was lost can be had again: what nobody has
-// taken meanwhile is still this process's, row by row.
+// The lease is a row of `hero_nodes`: until somebody has written that it `is_over`, nobody else takes what this process
+// owns. Who may write that, `PeerLease` says. This process counts from the moment at which it asked for the lease, by its
+// own clock, and stops a fifth of the lease earlier: what runs is gone before anyone else may begin. A lease that was lost
+// can be had again: what nobody has taken meanwhile is still this process's, row by row. docs/decisions/0016 says why no
+// clock of the database is read.
 //
 // What others must know (jobs ended, jobs queued) is told after its commit, in a transaction of its own that nobody waits
 // for and that need not reach the disk: NOTIFY makes commits wait for each other (PostgreSQL's commit of a transaction
 // with notifications holds one lock of the whole server), and a notification that is lost is made up for by polling.
-
-/// Whether this process may run jobs.
-enum Lease {
-  case none
-  /// By this machine's clock.
-  case held(until: ContinuousClock.Instant)
-  case lost(reason: String)
-}
 
 /// What other nodes are to be told.
 struct News {
@@ -62,22 +55,19 @@ extension PostgresJobStore {
 
   // MARK: Lease
 
-  /// How long before the end of the lease everything of this node is stopped.
-  private var margin: Duration { options.lease / 5 }
-
   public func begin() async throws(JobStoreError) {
     guard schema.isWritable else { return lose("the database's schema is newer than this node") }
     let begun = ContinuousClock.now
     guard let connection = controlLine.connection else {
       throw Self.unavailable(controlLine.outage ?? .notConnected(""))
     }
+    // What is over may have its row again, if its process comes back to work.
     let forget = Statement(
-      sql: "DELETE FROM hero_nodes WHERE instance = $1 OR lease_until < now() - INTERVAL '1 day'",
-      parameters: [.text(options.instance)])
+      sql: "DELETE FROM hero_nodes WHERE instance = $1 OR is_over", parameters: [.text(options.instance)])
     let answer = await connection.run([.begin, forget, addition, .commit])
     if case .failure(let error) = answer { throw Self.unavailable(error) }
     renewed(begun)
-    if case .none = lease { lose("the database took longer than a lease to grant one") }
+    if case .none = lease.state { lose("the database took longer than a lease to grant one") }
     writerLine.start()
     background.append(Task(executorPreference: loop) { await self.renewForEver() })
     // The first write must not be refused because the connection is just being made.
@@ -86,15 +76,18 @@ extension PostgresJobStore {
     }
   }
 
+  /// Another one with each renewal: none comes a second time, also after a failover to a server that had not seen the last.
+  private static var beat: Parameter { .int(.random(in: 0 ... .max)) }
+
   private var addition: Statement {
     Statement(
       sql: """
-        INSERT INTO hero_nodes (session, name, instance, address, writer, lease_until)
-        VALUES ($1, $2, $3, $4, 0, now() + $5 * INTERVAL '1 second')
+        INSERT INTO hero_nodes (session, name, instance, address, writer, length, beat)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         """,
       parameters: [
-        .int(session), .text(options.node.rawValue), .text(options.instance), .text(address),
-        .double(options.lease / .seconds(1)),
+        .int(session), .text(options.node.rawValue), .text(options.instance), .text(address), .int(writer.number),
+        .double(options.lease / .seconds(1)), Self.beat,
       ])
   }
 
@@ -103,34 +96,32 @@ extension PostgresJobStore {
   }
 
   func renew() async {
-    if case .none = lease { return }
+    if case .none = lease.state { return }
     guard !isClosed, schema.isWritable, let connection = controlLine.connection else { return }
     let begun = ContinuousClock.now
-    let time = Parameter.double(options.lease / .seconds(1))
-    // The time at which the row is had, not at which the statement began to wait for it: whoever ended the lease meanwhile
-    // has ended it.
     let renew = Statement(
-      name: "renew",
-      sql: """
-        UPDATE hero_nodes SET lease_until = clock_timestamp() + $2 * INTERVAL '1 second'
-        WHERE session = $1 AND lease_until > clock_timestamp()
-        """, parameters: [.int(session), time])
+      name: "renew", sql: "UPDATE hero_nodes SET beat = $2 WHERE session = $1 AND NOT is_over",
+      parameters: [.int(session), Self.beat])
     do throws(PostgresError) {
       if try await connection.run([renew], within: options.lease / 3).get()[0].affected == 1 { return renewed(begun) }
-      // It was over, or another node has ended it, believing that this process is gone: what ran here may run elsewhere.
-      lose("the lease was over before it was renewed")
+      // Another node has ended it: this one was silent for too long, or looked dead. What ran here may run elsewhere.
+      lose("another node has ended the lease")
+      let revived = ContinuousClock.now
       let revive = Statement(
-        sql: "UPDATE hero_nodes SET lease_until = now() + $2 * INTERVAL '1 second' WHERE session = $1",
-        parameters: [.int(session), time])
-      if try await connection.run([revive], within: options.lease / 3).get()[0].affected == 1 { return renewed(begun) }
-      // Forgotten after a day; unless another process is this node by now.
+        sql: "UPDATE hero_nodes SET beat = $2, is_over = false WHERE session = $1",
+        parameters: [.int(session), Self.beat])
+      if try await connection.run([revive], within: options.lease / 3).get()[0].affected == 1 {
+        return renewed(revived)
+      }
+      // Forgotten when another node started; unless another process is this node by now.
       let others = Statement(
         sql: "SELECT 1 FROM hero_nodes WHERE instance = $1", parameters: [.text(options.instance)])
       guard try await connection.run([others]).get()[0].count == 0 else {
         return logger.error("another process uses the identity of this node's data directory; this one works no more")
       }
+      let added = ContinuousClock.now
       _ = try await connection.run([addition], within: options.lease / 3).get()
-      renewed(begun)
+      renewed(added)
     } catch {
       // A connection that ends is made anew, and renews at once.
       logger.warning("cannot renew the lease, trying again", metadata: ["reason": "\(error)"])
@@ -139,16 +130,14 @@ extension PostgresJobStore {
   }
 
   private func renewed(_ begun: ContinuousClock.Instant) {
-    let until = begun + options.lease - margin
-    let wasLost = if case .lost = lease { true } else { false }
-    guard !isClosed, until > .now else { return }
-    lease = .held(until: until)
+    let wasLost = if case .lost = lease.state { true } else { false }
+    guard !isClosed, let until = lease.renewed(sent: begun, now: .now) else { return }
     let clock = leaseClock ?? Timer(on: loop)
     leaseClock = clock
     clock.schedule(after: until - .now) { [weak self] in
-      self?.assumeIsolated { $0.lose("the database could not be reached for \($0.options.lease - $0.margin)") }
+      self?.assumeIsolated { $0.lose("the database could not be reached for \($0.lease.length - $0.lease.margin)") }
     }
-    observer?(.leaseHeld(end: begun + options.lease - margin / 2))
+    observer?(.leaseHeld(end: lease.end(sent: begun)))
     if wasLost {
       logger.notice("this node has a lease again")
       observer?(.leaseRegained)
@@ -156,14 +145,14 @@ extension PostgresJobStore {
   }
 
   func lose(_ reason: String) {
-    if case .lost = lease { return }
-    lease = .lost(reason: reason)
+    if case .lost = lease.state { return }
+    lease.lose(reason)
     logger.error("the lease is lost, all jobs of this node are stopped", metadata: ["reason": "\(reason)"])
     observer?(.leaseLost(leaseLossReason ?? reason))
   }
 
   var leaseLossReason: String? {
-    switch lease {
+    switch lease.state {
     case .held: nil
     case .none: "this node has no lease yet"
     case .lost(let reason): "this node has lost its lease: \(reason)"
@@ -172,12 +161,14 @@ extension PostgresJobStore {
 
   public func leaseLoss() -> String? { leaseLossReason }
 
+  public func sayLeaseOver() -> Bool { lease.sayOver(now: .now) }
+
   /// Gives the lease back, if that can be said.
   func endLease() async {
     leaseClock?.close()
     leaseClock = nil
-    if case .none = lease { return }
-    lease = .none
+    if case .none = lease.state { return }
+    lease.giveBack()
     guard let connection = controlLine.connection else { return }
     _ = await connection.run(
       [Statement(sql: "DELETE FROM hero_nodes WHERE session = $1", parameters: [.int(session)])], within: .seconds(2))
@@ -196,6 +187,7 @@ extension PostgresJobStore {
   }
 
   func controlIsUp() {
+    leaseWatch.connected(at: .now)
     isUp()
     Task(executorPreference: loop) { await self.catchUp() }
   }
@@ -262,7 +254,7 @@ extension PostgresJobStore {
   }
 
   public func sharedStatus() -> SharedStoreStatus {
-    let remaining: Duration? = if case .held(let until) = lease { until - .now } else { nil }
+    let remaining: Duration? = if case .held(let until) = lease.state { until - .now } else { nil }
     return SharedStoreStatus(
       leaseRemaining: remaining, reconnections: statistics.connections, schema: schema.version,
       knownSchema: Schema.migrations.count)

@@ -26,7 +26,7 @@ extension PostgresJobStore {
   private static let patience = Statement(name: "patience", sql: "SET LOCAL lock_timeout = '3s'")
 
   private static let isAlive = """
-    EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = r.session AND n.lease_until > now())
+    EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = r.session AND NOT n.is_over)
     """
 
   public func claim(
@@ -145,22 +145,52 @@ extension PostgresJobStore {
   public func leases(of node: NodeName, at address: String) async throws(JobStoreError) -> [NodeLease] {
     let query = Statement(
       sql: """
-        SELECT session FROM hero_nodes WHERE name = $1 AND address = $2 AND session <> $3 AND lease_until > now()
+        SELECT session FROM hero_nodes WHERE name = $1 AND address = $2 AND session <> $3 AND NOT is_over
         """, parameters: [.text(node.rawValue), .text(address), .int(session)])
     return try await ask([query])[0].rows.map { NodeLease(session: $0.int(0)!) }
   }
 
-  public func end(_ leases: [NodeLease]) async throws(JobStoreError) {
-    _ = try await write([
+  public func peerLeases() async throws(JobStoreError) -> [PeerLease] {
+    guard let connection = controlLine.connection else {
+      throw Self.unavailable(controlLine.outage ?? .notConnected("not connected"))
+    }
+    let query = Statement(
+      name: "leases",
+      sql: "SELECT session, name, beat, length FROM hero_nodes WHERE NOT is_over AND session <> $1",
+      parameters: [.int(session)])
+    let rows: [LeaseWatch.Row]
+    do throws(PostgresError) {
+      rows = try await connection.run([query]).get()[0].rows.map { row in
+        LeaseWatch.Row(
+          session: row.int(0)!, node: NodeName(trusted: row.text(1)!), beat: row.int(2)!,
+          length: .seconds(row.double(3)!))
+      }
+    } catch {
+      throw Self.unavailable(error)
+    }
+    // Read on a connection that is no more.
+    guard controlLine.connection === connection else { throw Self.unavailable(.notConnected("not connected")) }
+    return leaseWatch.saw(rows, now: .now)
+  }
+
+  @discardableResult
+  public func end(_ leases: [NodeLease]) async throws(JobStoreError) -> [NodeLease] {
+    // What was read on another connection, perhaps of a server that had other renewals, says nothing any more.
+    let leases = leases.filter { $0.asRead.map { $0.connection == leaseWatch.connection } ?? true }
+    let results = try await write([
       Statement(
-        // A lease that is over stays as it is: its end never moves forward.
-        sql: "UPDATE hero_nodes SET lease_until = least(lease_until, now()) WHERE session = ANY($1)",
-        parameters: [.ints(leases.map(\.session))])
+        sql: """
+          UPDATE hero_nodes AS n SET is_over = true FROM unnest($1::bigint[], $2::bigint[]) AS x(session, beat)
+          WHERE n.session = x.session AND NOT n.is_over AND (x.beat < 0 OR n.beat = x.beat) RETURNING n.session
+          """,
+        parameters: [.ints(leases.map(\.session)), .ints(leases.map { $0.asRead?.beat ?? -1 })])
     ])
+    let ended = Set(results[0].rows.map { $0.int(0)! })
+    return leases.filter { ended.contains($0.session) }
   }
 
   public func leaseholders() async throws(JobStoreError) -> Set<NodeName> {
-    let query = Statement(name: "leaseholders", sql: "SELECT name FROM hero_nodes WHERE lease_until > now()")
+    let query = Statement(name: "leaseholders", sql: "SELECT name FROM hero_nodes WHERE NOT is_over")
     return Set(try await ask([query])[0].rows.map { NodeName(trusted: $0.text(0)!) })
   }
 
@@ -173,7 +203,7 @@ extension PostgresJobStore {
         sql: """
           SELECT DISTINCT j.runner FROM hero_jobs AS j JOIN hero_runners AS r ON r.name = j.runner
           WHERE j.status IN (1, 2) AND j.status = 2 AND r.session = $1 AND j.session IS DISTINCT FROM $1
-            AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
+            AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)
           """, parameters: [.int(session)]),
       Statement(
         name: "heads",
@@ -204,7 +234,7 @@ extension PostgresJobStore {
     let isLost = """
       j.status = 2 AND (
         j.session IS DISTINCT FROM $1
-          AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
+          AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)
         OR j.session = $1 AND EXISTS (
           SELECT 1 FROM unnest($6::text[], $7::bigint[]) AS a(id, attempt) WHERE a.id = j.id AND a.attempt = j.attempt))
       AND EXISTS (SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session = $1)

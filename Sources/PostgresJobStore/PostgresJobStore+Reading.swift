@@ -182,7 +182,7 @@ extension PostgresJobStore {
         UNION ALL
         SELECT j.id, j.runner, j.executor, j.queue_order, j.status, j.attempt, coalesce(j.session = $3, FALSE),
           j.session IS DISTINCT FROM $3
-            AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND n.lease_until > now())
+            AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)
         FROM unnest($1::text[]) AS x(runner) CROSS JOIN LATERAL (
           SELECT * FROM hero_jobs WHERE runner = x.runner AND status = 2
         ) AS j

@@ -44,7 +44,7 @@ public actor PostgresJobStore: SharedJobStore {
   nonisolated let logger: Logger
   public nonisolated let options: Options
   /// This process, as the database knows it.
-  nonisolated let session = Int64.random(in: 1 ... .max)
+  public nonisolated let session = Int64.random(in: 1 ... .max)
   /// As the writer's connection found it last.
   var schema: Schema.State
   /// Nothing is waited for any more: the node stops.
@@ -76,7 +76,9 @@ public actor PostgresJobStore: SharedJobStore {
   var observer: (@Sendable (SharedStoreEvent) -> Void)?
   var news = News()
   var isTelling = false
-  var lease = Lease.none
+  var lease: Lease
+  /// What the present connection has shown of the leases of others.
+  var leaseWatch = LeaseWatch()
   var leaseClock: Timer?
   /// Where peers find this node, once they do.
   var address: String?
@@ -99,6 +101,7 @@ public actor PostgresJobStore: SharedJobStore {
     self.schema = schema
     self.loop = loop
     self.logger = logger
+    lease = Lease(length: options.lease)
     connecting = Waiters(on: loop)
     progress = Waiters(on: loop)
     writer = Writer(

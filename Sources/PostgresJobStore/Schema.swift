@@ -84,7 +84,15 @@ enum Schema {
         "CREATE INDEX IF NOT EXISTS hero_jobs_by_runner ON hero_jobs (runner, status, created_at, seq)",
         "CREATE INDEX IF NOT EXISTS hero_jobs_by_caller ON hero_jobs (caller_id, status, created_at, seq)",
         "CREATE INDEX IF NOT EXISTS hero_jobs_by_context ON hero_jobs (context_id, status, created_at, seq)",
-      ], allowsOlderWriters: false)
+      ], allowsOlderWriters: false),
+    // Leases without a clock (docs/decisions/0016).
+    Migration(
+      statements: [
+        "ALTER TABLE hero_nodes ADD COLUMN IF NOT EXISTS beat BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE hero_nodes ADD COLUMN IF NOT EXISTS length DOUBLE PRECISION NOT NULL DEFAULT 600",
+        "ALTER TABLE hero_nodes ADD COLUMN IF NOT EXISTS is_over BOOLEAN NOT NULL DEFAULT false",
+        "ALTER TABLE hero_nodes DROP COLUMN IF EXISTS lease_until",
+      ], allowsOlderWriters: false),
   ]
 
   /// Two numbers that no other program is likely to lock: "Hero", "schm".

@@ -10,6 +10,20 @@ extension NodeSupervisor {
   /// Waiting jobs that are read together.
   private static var page: Int { 2000 }
 
+  /// What a lease of this node is worth, as a peer wants to know that would take over its runners.
+  distributed func leaseState(_ session: Int) async -> LeaseState {
+    guard let shared = context.shared, Int64(session) == shared.session else { return .unknown }
+    // In this order: a renewal that is sent after the first has another beat than the peer has read.
+    guard await shared.sayLeaseOver() else { return .inForce }
+    for runner in await context.held.runners where await !runner.isStillNow { return .inForce }
+    return .over
+  }
+
+  /// A node has lost its lease, and nothing runs there any more.
+  distributed func leaseIsOver(of node: NodeName, _ session: Int) async {
+    await registry.leaseIsOver(of: node, Int64(session))
+  }
+
   /// Nothing of a former life runs any more before the lease of that life ends. What this node owns is found later.
   func recover(_ shared: any SharedJobStore) async throws(SupervisorError) {
     await clearRemains([])

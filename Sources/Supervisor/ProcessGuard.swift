@@ -63,6 +63,9 @@ public actor ProcessGuard {
     tellLifeEnd()
   }
 
+  /// Whether jobs may not run any more. A node that stood still may be about to start one before it is told.
+  var isLifeOver: Bool { lifeEnd.map { $0 <= .now } ?? false }
+
   private func tellLifeEnd() {
     guard let lifeEnd else { return }
     let milliseconds = GuardProcess.nowMilliseconds + Int64((lifeEnd - ContinuousClock.now) / .milliseconds(1))

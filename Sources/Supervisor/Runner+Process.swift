@@ -18,11 +18,17 @@ extension Runner {
     var group: ControlGroups.Group?
     do throws(UVError) {
       let file = try await workspace.make(payload: record.job.payload)
+      group = try await makeGroup(for: executor)
+      // Nothing is awaited from here to the process: what is stopped before it never has one (`isStillNow`).
+      if isLifeOver {
+        handsBack = true
+        running[id]?.stopReason = "the lease of its node is over"
+      }
       if let reason = running[id]?.stopReason {
         await end(record, .stopped(reason), of: nil)
+        await remove(group)
         return await workspace.remove()
       }
-      group = try await makeGroup(for: executor)
       let process = try JobProcess(
         executor.order(
           for: record.job, payloadFile: file, environment: environment(of: record.job, executor),
@@ -31,8 +37,8 @@ extension Runner {
         job: id, in: workspace.path, readsInput: executor.configuration.payload == .stdin, by: context.launcher,
         group: group, maxOutputBytes: context.settings.maxOutputBytes, killGrace: context.settings.killGrace,
         on: context.loop)
-      await context.processes.add(process.pid)
       running[id]?.process = process
+      await context.processes.add(process.pid)
       if let reason = running[id]?.stopReason {
         if handsBack { await process.kill(reason) } else { await process.stop(reason) }
       }
@@ -64,6 +70,8 @@ extension Runner {
     await remove(group)
     await workspace.remove()
   }
+
+  private var isLifeOver: Bool { context.processes.assumeIsolated { $0.isLifeOver } }
 
   /// A control group for one job, where the node has some.
   private func makeGroup(for executor: ProcessExecutor) async throws(UVError) -> ControlGroups.Group? {
@@ -120,6 +128,7 @@ extension Runner {
   /// Records how it ended.
   func end(_ record: JobRecord, _ ending: JobEnding, of process: JobProcess?) async {
     let id = record.job.id
+    gone(id)
     let output = await process?.output
     let stderr = await process?.errorEnd ?? ""
     let explanation = stderr.isEmpty ? "" : ": \(stderr)"
@@ -151,6 +160,7 @@ extension Runner {
     _ record: JobRecord, _ executor: ProcessExecutor, _ error: UVError
   ) async throws(NotExecuted) {
     let id = record.job.id
+    gone(id)
     if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
     let shortages = [
       UVError.tryAgain, UVError.tooManyFiles, UVError.tooManyFilesInSystem, UVError.outOfMemory, UVError.noSpace,

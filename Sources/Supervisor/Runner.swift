@@ -21,6 +21,8 @@ public actor Runner {
     var stopReason: String?
     /// Its end is about to be written: too late to stop it.
     var isEnding = false
+    /// No process of it is there any more.
+    var isGone = false
   }
 
   public private(set) var state: RunnerState
@@ -254,6 +256,22 @@ public actor Runner {
       if job.stopReason == nil { running[id]!.stopReason = reason }
       await job.process?.kill(reason)
     }
+  }
+
+  /// Whether nothing of its jobs runs, nor will: what only waits to be written does not.
+  var isStillNow: Bool {
+    running.values.allSatisfy { $0.isGone || $0.process == nil && $0.stopReason != nil }
+  }
+
+  /// Returns when nothing of its jobs runs, or the task is cancelled.
+  func becomeStill() async {
+    await changes.waitUnlessCancelled(while: { !isStillNow })
+  }
+
+  /// The processes of a job have ended.
+  func gone(_ id: JobID) {
+    running[id]?.isGone = true
+    changes.resumeAll()
   }
 
   public func status() async -> RunnerStatus {

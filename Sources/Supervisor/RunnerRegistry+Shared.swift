@@ -5,7 +5,8 @@ import Gossip
 import Logging
 
 // Ownership where the nodes share a store. Gossip says who looks dead; the store decides who owns. A runner is taken from
-// a node without its consent when that node's lease is over, or was ended because its process is certainly gone.
+// a node without its consent when that node's lease was ended: since it says itself that it does not work any more, since
+// it is not there and was silent for a whole lease, or since its process is certainly gone.
 
 extension RunnerRegistry {
   /// How often the store is asked for runners without a live owner, beside the news that ask for it.
@@ -53,7 +54,10 @@ extension RunnerRegistry {
     case .leaseLost(let reason):
       leaseLoss = reason
       changed()
-      chore { await self.stopAtOnce(reason) }
+      chore {
+        await self.stopAtOnce(reason)
+        await self.tellLeaseOver()
+      }
     case .leaseRegained:
       leaseLoss = nil
       chore { await self.goOn() }
@@ -111,6 +115,7 @@ extension RunnerRegistry {
   /// can; a queue stays together.
   func adoptShared(_ shared: any SharedJobStore) async {
     do throws(SupervisorError) {
+      if leaseLoss == nil { try await endLeases(shared) }
       let all = try await learnOwners(shared)
       // What is this node's, and does not live here, since its lease was lost or it has just started.
       let hosted = await local.whenLocal { Set($0.runners.keys) } ?? []
@@ -143,6 +148,53 @@ extension RunnerRegistry {
     }
   }
 
+  // MARK: Leases of others
+
+  /// Ends the leases of nodes that do not work any more.
+  /// - Parameter told: a lease of which its node has just said so.
+  private func endLeases(_ shared: any SharedJobStore, told: Int64? = nil) async throws(SupervisorError) {
+    // Read before anybody is asked: who says that its lease is over renews it with another beat afterwards.
+    let leases = try await storing { () async throws(JobStoreError) in try await shared.peerLeases() }
+    for lease in leases {
+      var verdict = lease.verdict(isPresent: ownership.isPresent(lease.node.member), hasTold: lease.session == told)
+      if case .ask = verdict {
+        let answer = try? await ask(lease.node, within: .seconds(2), "the state of its lease") {
+          try await $0.leaseState(Int(lease.session))
+        }
+        verdict = answer.map(lease.verdict(after:)) ?? .wait
+      }
+      guard case .end = verdict else { continue }
+      let ended = try await storing { () async throws(JobStoreError) in
+        try await shared.end([NodeLease(lease)])
+      }
+      if !ended.isEmpty {
+        context.logger.notice(
+          "the lease of a node is over", metadata: ["node": "\(lease.node)", "silent": "\(lease.silence)"])
+      }
+    }
+  }
+
+  /// Nothing runs here any more, and the lease is lost: peers may have what this node owns at once.
+  private func tellLeaseOver() async {
+    guard let shared = context.shared, leaseLoss != nil else { return }
+    for runner in await context.held.runners { await runner.becomeStill() }
+    let (node, session) = (node, Int(shared.session))
+    guard leaseLoss != nil, !Task.isCancelled else { return }
+    _ = await askAll(ownership.peers) { try await $0.leaseIsOver(of: node, session) }
+  }
+
+  /// Another node has lost its lease, and says so.
+  func leaseIsOver(of node: NodeName, _ session: Int64) {
+    guard let shared = context.shared, leaseLoss == nil, state == .open else { return }
+    chore {
+      do throws(SupervisorError) { try await self.endLeases(shared, told: session) } catch {
+        self.context.logger.debug(
+          "cannot end a lease, trying again", metadata: ["node": "\(node)", "reason": "\(error)"])
+      }
+      await self.planReview()
+    }
+  }
+
   // MARK: Certain deaths
 
   /// A member was called failed. If its machine says that nobody listens at its port any more, its process is gone, and
@@ -160,7 +212,7 @@ extension RunnerRegistry {
       guard !leases.isEmpty, await isRefused(by: member) else { return planReview() }
       // The guard kills within some milliseconds; this long was never seen (docs/operations.md).
       try? await context.loop.sleep(for: .milliseconds(200))
-      try await storing { () async throws(JobStoreError) in try await shared.end(leases) }
+      _ = try await storing { () async throws(JobStoreError) in try await shared.end(leases) }
       context.logger.notice("the process of a node is gone, its lease was ended", metadata: ["node": "\(name)"])
     } catch {
       context.logger.debug("cannot end a lease, waiting for its end", metadata: ["reason": "\(error)"])

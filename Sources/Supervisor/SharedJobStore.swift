@@ -1,6 +1,7 @@
 // A store that all nodes of a cluster share. It decides who owns a runner: gossip only says who looks dead. A node may
-// work as long as it has a lease; whoever wants the runners of another waits for the end of that lease, or ends it,
-// knowing that the process is gone. What a node writes about jobs counts only while it owns their runner.
+// work as long as it has a lease; whoever wants the runners of another waits until that lease is over (`PeerLease`), or
+// knows that the process is gone, and writes that it is. What a node writes about jobs counts only while it owns their
+// runner.
 
 public protocol SharedJobStore: JobStore {
   /// Tells what happens in the store, on the loop. Once, before `begin`.
@@ -10,22 +11,30 @@ public protocol SharedJobStore: JobStore {
   /// - Throws: `unavailable`.
   func begin() async throws(JobStoreError)
 
+  /// This process, as the store knows it.
+  nonisolated var session: Int64 { get }
   /// Why this node must not run jobs at present, if so: the reason in words.
   func leaseLoss() async -> String?
+  /// Whether this process has lost its lease. If so, no renewal that was sent before counts any more.
+  func sayLeaseOver() async -> Bool
 
   /// Peers can reach this node from now on at this address, so that being refused there means that its process is gone.
   func noteJoined(at address: String) async throws(JobStoreError)
 
+  /// The leases of other processes that are in force.
+  func peerLeases() async throws(JobStoreError) -> [PeerLease]
   /// The leases of a node whose port was open once at this address.
   func leases(of node: NodeName, at address: String) async throws(JobStoreError) -> [NodeLease]
-  /// Ends leases of processes that are certainly gone.
-  func end(_ leases: [NodeLease]) async throws(JobStoreError)
+  /// Ends leases.
+  /// - Returns: those that were ended.
+  @discardableResult
+  func end(_ leases: [NodeLease]) async throws(JobStoreError) -> [NodeLease]
   /// The nodes with a lease at present.
   func leaseholders() async throws(JobStoreError) -> Set<NodeName>
 
   /// Makes this node the owner of runners, each with an epoch that is higher than before, if it changes its owner.
   ///
-  /// A runner that another node owns is taken only when that node's lease is over, or it agreed (`consented`).
+  /// A runner that another node owns is taken only when that node's lease was ended, or it agreed (`consented`).
   /// - Returns: those that this node owns now, as the store has them; the queue of a runner that was known before stays.
   func claim(_ runners: [RegisteredRunner], consented: Bool) async throws(JobStoreError) -> [RegisteredRunner]
 
@@ -78,7 +87,17 @@ public enum SharedStoreEvent: Sendable {
 /// One process's permission to run jobs.
 public struct NodeLease: Hashable, Sendable {
   public let session: Int64
-  public init(session: Int64) { self.session = session }
+  /// It is ended only if it was not renewed since it was read like this; `nil` when its process is certainly gone.
+  public let asRead: PeerLease?
+
+  public init(session: Int64) {
+    self.session = session
+    asRead = nil
+  }
+  public init(_ lease: PeerLease) {
+    session = lease.session
+    asRead = lease
+  }
 }
 
 /// A runner as the shared store has it.

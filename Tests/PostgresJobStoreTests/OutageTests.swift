@@ -106,7 +106,7 @@ struct OutageTests {
       // Before others may take what it owns.
       let database = String(fixture.url.split(separator: "/").last!)
       #expect(
-        try PostgresServer.shared.get().sql("SELECT lease_until > now() FROM hero_nodes", database: database) == "t")
+        try PostgresServer.shared.get().sql("SELECT is_over FROM hero_nodes", database: database) == "f")
       #expect(events.contains { if case .leaseLost = $0 { true } else { false } })
       await proxy.setDown(false)
       #expect(await eventually { await store.leaseLoss() == nil })

@@ -120,20 +120,27 @@ struct OwnershipTests {
     }
   }
 
-  @Test("a lease that is over is not ended once more: nobody finds a job not lost that was lost a moment ago")
-  func endedTwice() async throws {
+  @Test("a lease is ended only if it was not renewed since it was read, and only once")
+  func conditionalEnd() async throws {
     try await StoreFixture.with { fixture in
       let a = try await fixture.open(fixture.options(node: "a"))
       let b = try await fixture.open(fixture.options(node: "b"))
-      let database = String(fixture.url.split(separator: "/").last!)
-      func end() throws -> String {
-        try PostgresServer.shared.get().sql(
-          "SELECT lease_until FROM hero_nodes WHERE session = \(a.session)", database: database)
-      }
-      try await b.end([NodeLease(session: a.session)])
-      let first = try end()
-      try await b.end([NodeLease(session: a.session)])
-      #expect(try end() == first)
+      let read = try #require(try await b.peerLeases().first)
+      #expect(read.session == a.session && read.node == NodeName(trusted: "a") && read.length == .seconds(15))
+      await a.renew()
+      #expect(try await b.end([NodeLease(read)]) == [])
+      let present = try #require(try await b.peerLeases().first)
+      #expect(present.beat != read.beat)
+      let lease = NodeLease(present)
+      #expect(try await b.end([lease]) == [lease])
+      #expect(try await b.end([lease]) == [])
+      #expect(try await b.peerLeases() == [])
+      // Its process hears of it when it renews, and has another beat then.
+      #expect(await a.leaseLoss() == nil)
+      await a.renew()
+      #expect(await a.leaseLoss() == nil)
+      #expect(try await b.peerLeases().map(\.session) == [a.session])
+      #expect(try await b.end([lease]) == [])
     }
   }
 

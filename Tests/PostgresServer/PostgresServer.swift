@@ -22,11 +22,15 @@ package final class PostgresServer: Sendable {
   }
 
   /// A server with a life of its own; `remove` ends it.
-  /// - Parameter tls: whether it takes TLS; its certificate is `server.crt` in its directory.
-  package init(settings: [String], tls: Bool = false) throws {
+  /// - Parameters:
+  ///   - tls: whether it takes TLS; its certificate is `server.crt` in its directory.
+  ///   - environment: of the server.
+  package init(settings: [String], tls: Bool = false, environment: [String: String] = [:]) throws {
     directory = "\(NSTemporaryDirectory())/hero-postgres-\(getpid())-\(UUID().uuidString.prefix(8))"
     port = try Self.freePort()
-    try Self.run(["start", directory, "\(port)"] + settings, environment: tls ? ["POSTGRES_TLS": "1"] : [:])
+    try Self.run(
+      ["start", directory, "\(port)"] + settings,
+      environment: environment.merging(tls ? ["POSTGRES_TLS": "1"] : [:]) { $1 })
   }
 
   /// A standby of another server.
