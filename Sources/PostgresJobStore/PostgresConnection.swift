@@ -36,6 +36,8 @@ final class PostgresConnection: @unchecked Sendable {
   private var flight: Flight?
   private var prepared: Set<String> = []
   private(set) var end: PostgresError?
+  /// Which server it is to, once it was asked.
+  var server: DatabaseServer?
   /// Called with the payload of each NOTIFY of others.
   var onNotification: ((String) -> Void)?
   /// Called once, when the connection has ended by itself.
@@ -124,8 +126,20 @@ final class PostgresConnection: @unchecked Sendable {
     clock = Timer(on: loop)
   }
 
-  /// What the server says of itself at the start: `server_version`, `server_encoding` …
+  /// What the server says of itself at the start, and whenever it changes: `server_version`, `in_hot_standby` …
   func parameter(_ name: String) -> String? { PQparameterStatus(handle, name).map { String(cString: $0) } }
+
+  /// Whether the server takes no writes any more. It says so before the end of each answer, from PostgreSQL 14 on.
+  private var refusesWrites: Bool {
+    server?.isReadOnly == false
+      && (parameter("default_transaction_read_only") == "on" || parameter("in_hot_standby") == "on")
+  }
+
+  /// Where libpq has connected, of several hosts in the connection string.
+  var hostAndPort: String {
+    let host = PQhost(handle).map { String(cString: $0) } ?? ""
+    return "\(host):\(PQport(handle).map { String(cString: $0) } ?? "")"
+  }
 
   // MARK: Calls
 
@@ -261,6 +275,8 @@ final class PostgresConnection: @unchecked Sendable {
       self.flight!.error = flight.error
       return send([.rollback])
     }
+    // What was read there may be old, and what was written may be lost: it is asked for again elsewhere.
+    if flight.error == nil, refusesWrites { return fail("the server takes no writes any more") }
     self.flight = nil
     clock.cancel()
     let answer: Answer = flight.error.map { .failure($0) } ?? .success(flight.results)

@@ -138,7 +138,7 @@ extension PostgresJobStore {
     if error.isConflict { return keep(batch.steps) }
     if error.isFenced || error.isOutage {
       // A newer connection of this process writes, or the server cannot: another connection is made.
-      writerLine.replace(connection, because: error)
+      leave(connection, because: error)
       return keep(batch.steps)
     }
     // A statement that the server refuses takes no others with it.
@@ -153,7 +153,7 @@ extension PostgresJobStore {
       case .success(let results): await committed(alone, results, connection)
       case .failure(let error) where error.isDoubtful || error.isOutage || error.isFenced:
         // The connection, and not the step: what is left waits for the next one.
-        writerLine.replace(connection, because: error)
+        leave(connection, because: error)
         return keep(kept + [error.isDoubtful ? step.doubted : step] + batch.steps[(place + 1)...])
       case .failure(let error): if let step = await refused(step, error) { kept.append(step) }
       }

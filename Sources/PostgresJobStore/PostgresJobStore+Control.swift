@@ -177,6 +177,7 @@ extension PostgresJobStore {
   // MARK: Connection
 
   func setUpControl(_ connection: PostgresConnection) async -> PostgresError? {
+    if let error = await join(connection) { return error }
     connection.onNotification = { [weak self] payload in self?.assumeIsolated { $0.heard(payload) } }
     switch await connection.run([Statement(sql: "LISTEN \(Self.channel)")]) {
     case .success: return nil

@@ -82,8 +82,8 @@ extension PostgresJobStore {
       isUp: { [unowned self] in self.assumeIsolated { $0.controlIsUp() } }, isDown: { _ in })
     readers = (0..<2).map { _ in
       ConnectionLine(
-        on: loop, open: openInTurn, setUp: { _ in nil }, isUp: { [unowned self] in self.assumeIsolated { $0.isUp() } },
-        isDown: { _ in })
+        on: loop, open: openInTurn, setUp: { [unowned self] in await self.join($0) },
+        isUp: { [unowned self] in self.assumeIsolated { $0.isUp() } }, isDown: { _ in })
     }
     controlLine.start()
     for reader in readers { reader.start() }

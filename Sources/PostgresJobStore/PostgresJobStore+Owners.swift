@@ -15,7 +15,7 @@ extension PostgresJobStore {
       case .success(let results): return Array(results.dropFirst(2).dropLast())
       case .failure(let error) where error.isConflict: continue
       case .failure(let error):
-        if error.isOutage { writerLine.replace(connection, because: error) }
+        if error.isOutage { leave(connection, because: error) }
         outage = error
       }
     }

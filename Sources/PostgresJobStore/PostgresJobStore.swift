@@ -84,6 +84,8 @@ public actor PostgresJobStore: SharedJobStore {
   var address: String?
   var background: [Task<Void, Never>] = []
   public internal(set) var statistics = Statistics()
+  /// Where the writer was connected last.
+  var lastServer: DatabaseServer?
 
   /// Counts since the store was opened.
   public struct Statistics: Sendable {
@@ -94,6 +96,8 @@ public actor PostgresJobStore: SharedJobStore {
     public var connections = 0
     public var reads = 0
     public var notifications = 0
+    /// How often the database was another server than before, or a restarted one.
+    public var serverChanges = 0
   }
 
   init(_ options: Options, schema: Schema.State, loop: EventLoop, logger: Logger) {
@@ -179,6 +183,7 @@ public actor PostgresJobStore: SharedJobStore {
   /// From now on only this connection writes for this process; waits for what an older one may still be doing.
   func setUpWriter(_ connection: PostgresConnection) async -> PostgresError? {
     await Self.setLimits(connection)
+    if let error = await meet(connection) { return error }
     do throws(PostgresError) {
       if let state = try await Schema.read(connection) { schema = state }
     } catch {
@@ -216,6 +221,7 @@ public actor PostgresJobStore: SharedJobStore {
   /// A connection was made.
   func isUp() {
     statistics.connections += 1
+    gather()
     for line in [writerLine, controlLine] + readers { line?.retryNow() }
   }
 

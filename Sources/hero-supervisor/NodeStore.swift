@@ -85,6 +85,9 @@ enum NodeStore: Sendable {
           .init(
             "hero_store_connections_total", "counter", "Connections to the database that were made.",
             Double(counts.connections)),
+          .init(
+            "hero_store_server_changes_total", "counter",
+            "How often the database was another server than before, or a restarted one.", Double(counts.serverChanges)),
           .init("hero_store_reads_total", "counter", "Jobs that were read by their id.", Double(counts.reads)),
           .init(
             "hero_store_notifications_total", "counter", "Notifications sent to other nodes.",

@@ -1,0 +1,76 @@
+import EventLoop
+import Foundation
+import JobStoreConformance
+import PostgresServer
+import Supervisor
+import Testing
+
+@testable import PostgresJobStore
+
+// A primary and its standby, and what the old primary may still say after the standby was promoted.
+
+@Suite("Another server", .timeLimit(.minutes(10)))
+struct FailoverTests {
+  @Test("an old primary that is left up, read-only or as a standby, is not read: what the new one took is there")
+  func oldPrimaryLeftUp() async throws {
+    let primary = try PostgresServer(settings: ["fsync = off"])
+    defer { primary.remove() }
+    let standby = try PostgresServer(following: primary)
+    defer { standby.remove() }
+    // The database's tables must have come to the standby.
+    try primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    try primary.sql("SELECT pg_reload_conf()")
+    let url = "postgresql://hero@127.0.0.1:\(primary.port),127.0.0.1:\(standby.port)/hero"
+    try await StoreFixture.with(url: url) { fixture in
+      let store = try await fixture.open()
+      try await store.make(.sample("before"), .queued)
+      let wait = Task { try await store.finished(JobID(trusted: "before")) }
+      #expect(await eventually { await store.finishWaiters.count == 1 })
+
+      try await PostgresServer.aside {
+        try primary.sql("ALTER SYSTEM SET synchronous_standby_names = ''")
+        try primary.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+        try primary.sql("SELECT pg_reload_conf()")
+        try standby.promote()
+      }
+      try await takesWrites(store, "first")
+      try await isConsistent(store, "left up")
+      #expect(await store.statistics.serverChanges == 1)
+      _ = try await store.transition(JobID(trusted: "before"), .start(at: .at(5)))
+      _ = try await store.transition(JobID(trusted: "before"), .completed())
+      #expect(try await wait.value.status == .completed)
+
+      // It is back, and takes no writes since it is a standby; and the node has to connect anew.
+      try await PostgresServer.aside {
+        try primary.stop()
+        FileManager.default.createFile(atPath: "\(primary.directory)/data/standby.signal", contents: nil)
+        try primary.start()
+        try standby.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hero-%'")
+      }
+      try await takesWrites(store, "second")
+      try await isConsistent(store, "standby")
+      #expect(await store.statistics.serverChanges == 1)
+    }
+  }
+
+  private func takesWrites(_ store: PostgresJobStore, _ id: String) async throws {
+    #expect(
+      await eventually {
+        let answer = await attempt { () async throws(JobStoreError) in try await store.create(.created(.sample(id))) }
+        if case .success = answer { return true }
+        return false
+      })
+  }
+
+  /// Whatever is acknowledged is read at once, by every connection.
+  private func isConsistent(_ store: PostgresJobStore, _ prefix: String) async throws {
+    for number in 0..<20 {
+      let id = JobID(trusted: "\(prefix)-\(number)")
+      try await store.make(.sample(id.rawValue), .queued)
+      let records = try await concurrently(4) { _ in try await store.record(id) }
+      #expect(records.allSatisfy { $0.status == .queued })
+      #expect(try await store.place(id).status == .queued)
+      #expect(try await store.waiting([RunnerName(trusted: "runner")], after: 0, limit: 1000).contains { $0.id == id })
+    }
+  }
+}
