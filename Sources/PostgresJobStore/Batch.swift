@@ -22,7 +22,7 @@ struct PendingStep {
   let number: UInt64
   /// Written beside the step: a step whose answer was lost is known again by it.
   let token: Int64
-  let continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>
+  let caller: StepCaller
   /// Whether it was sent once without an answer.
   var isInDoubt = false
 
@@ -33,6 +33,21 @@ struct PendingStep {
     case .transition(.finish), .transition(.requeue), .transition(.spawned), .transition(.start): true
     default: false
     }
+  }
+}
+
+/// Whoever waits for a step; told once, perhaps before the step has been answered. On the loop.
+final class StepCaller: @unchecked Sendable {
+  // @unchecked: used on the loop's thread only.
+  private var continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>?
+
+  init(_ continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>) {
+    self.continuation = continuation
+  }
+
+  func resume(returning result: Result<JobRecord, JobStoreError>) {
+    continuation?.resume(returning: result)
+    continuation = nil
   }
 }
 
@@ -116,17 +131,15 @@ struct Batch {
 
   // MARK: Guards
 
-  /// Division by zero (22012) when the fence is not there.
+  /// The row is locked against another connection that begins to write and against its removal, but not against the
+  /// renewal of the lease, which must not wait for a transaction that waits for a lock or for a standby.
   private var fence: Statement {
-    Statement(
-      name: "fence",
-      sql: """
-        SELECT 1 / count(*) FROM (
-          SELECT 1 FROM hero_nodes WHERE session = $1 AND writer = $2
-            AND (SELECT oldest_writer FROM hero_schema WHERE id = 1) <= $3 FOR SHARE
-        ) AS fence
-        """,
-      parameters: [.int(writer.session), .int(writer.number), .int(Int64(Schema.migrations.count))])
+    .fence(
+      name: "fence", "a newer connection of this node writes",
+      unless: """
+        SELECT 1 FROM hero_nodes WHERE session = $1 AND writer = $2
+          AND (SELECT oldest_writer FROM hero_schema WHERE id = 1) <= $3 FOR KEY SHARE
+        """, [.int(writer.session), .int(writer.number), .int(Int64(Schema.migrations.count))])
   }
 
   /// In the order of their names, so that two transactions do not wait for each other.

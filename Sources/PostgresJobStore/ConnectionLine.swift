@@ -1,7 +1,8 @@
 import EventLoop
 import Logging
 
-// A connection that is made again whenever it ends, until it is closed.
+// A connection that is made again whenever it ends, until it is closed. One that ends while nobody uses it is no outage: it
+// is made again at once, and only if that fails is there a reason to tell.
 
 /// On its loop.
 final class ConnectionLine: @unchecked Sendable {
@@ -18,18 +19,21 @@ final class ConnectionLine: @unchecked Sendable {
   var connection: PostgresConnection? { current?.end == nil ? current : nil }
   /// Calls under way, as its users count them.
   var use = 0
-  var isBusy: Bool { use > 0 }
-  /// Why there is none.
+  /// How much there is to do before another call has its turn.
+  var load: Int { use + (connection?.busySince == nil ? 0 : 1) }
+  /// Why there is none, once it could not be made again; `nil` while there is one, or a lost one is being made again.
   private(set) var outage: PostgresError? = .notConnected("not connected yet")
   private var task: Task<Void, Never>?
   /// Resumed when the connection has ended, it is worth another try, or the line is closed.
   private let changes: Waiters
+  /// Why the connection that was used last has ended.
+  private var lastEnd: PostgresError?
   private var isWorthATry = false
   private var isClosed = false
 
   /// - Parameters:
   ///   - setUp: prepares a fresh connection, or says why it is of no use.
-  ///   - isDown: it ended, or could not be made; called after each attempt.
+  ///   - isDown: it could not be made; called after each attempt.
   init(
     on loop: EventLoop, open: @escaping @Sendable () async throws(PostgresError) -> PostgresConnection,
     setUp: @escaping (PostgresConnection) async -> PostgresError?, isUp: @escaping () -> Void,
@@ -58,10 +62,10 @@ final class ConnectionLine: @unchecked Sendable {
         if let error = fresh.end { throw error }
         guard !isClosed else { return fresh.close() }
         let start = ContinuousClock.now
-        await use(fresh)
+        let end = await use(fresh)
         // One that ends at once is not made again at once.
-        if start.duration(to: .now) > .seconds(5) { pause = .milliseconds(20) }
-        throw outage ?? .lost("the connection was closed")
+        guard start.duration(to: .now) > .milliseconds(500) else { throw end }
+        pause = .milliseconds(20)
       } catch {
         guard !isClosed else { return }
         outage = error
@@ -84,16 +88,19 @@ final class ConnectionLine: @unchecked Sendable {
   }
 
   /// Until it ends.
-  private func use(_ fresh: PostgresConnection) async {
+  /// - Returns: why it has ended.
+  private func use(_ fresh: PostgresConnection) async -> PostgresError {
     current = fresh
     outage = nil
+    lastEnd = nil
     fresh.onEnd = { [weak self] reason in
-      self?.outage = reason
+      self?.lastEnd = reason
       self?.changes.resumeAll()
     }
     isUp()
-    await changes.wait(while: { outage == nil && !isClosed })
+    await changes.wait(while: { lastEnd == nil && !isClosed })
     current = nil
+    return lastEnd ?? .lost("the connection was closed")
   }
 
   /// The server is of no use at present: looks for another connection, perhaps to another host.

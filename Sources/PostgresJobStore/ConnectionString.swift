@@ -23,7 +23,7 @@ public enum ConnectionString {
   /// and is cut where the first of them begins.
   static func shown(_ message: String) -> String {
     let lines = message.split(whereSeparator: \.isNewline).map(withoutRefusedValue)
-    let line = lines.joined(separator: "; ")
+    let line = PostgresError.inOneLine(lines.joined(separator: "\n"))
     if ["connection to server", "could not translate host name"].contains(where: line.hasPrefix) { return line }
     let words = line.prefix { $0 != "\"" && $0 != ":" }
     return "the connection string: libpq says \"\(words.trimmingTrailingSpaces)\" of an option"

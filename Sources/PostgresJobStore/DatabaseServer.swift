@@ -8,6 +8,8 @@ struct DatabaseServer: Sendable {
   let name: String
   /// Microseconds since 2000; `nil` of a database that does not say (CockroachDB, where every node is the same database).
   let started: Int64?
+  /// Process of the connection's session at the server; `nil` of a database that does not say.
+  let session: Int64?
   /// Whether it took no writes when the connection was made: a standby, or a primary that was set to refuse them.
   let isReadOnly: Bool
 
@@ -21,14 +23,17 @@ struct DatabaseServer: Sendable {
   static func ask(_ connection: PostgresConnection) async throws(PostgresError) -> DatabaseServer {
     let name = connection.hostAndPort
     let query = Statement(
-      sql: "SELECT pg_postmaster_start_time(), current_setting('transaction_read_only') = 'on'")
+      sql: """
+        SELECT pg_postmaster_start_time(), current_setting('transaction_read_only') = 'on', pg_backend_pid()::bigint
+        """)
     switch await connection.run([query], within: .seconds(5)) {
     case .success(let results):
       let row = results[0].first
-      return DatabaseServer(name: name, started: row?.int(0), isReadOnly: row?.bool(1) ?? false)
+      return DatabaseServer(
+        name: name, started: row?.int(0), session: row?.int(2), isReadOnly: row?.bool(1) ?? false)
     // A function that is not there, or must not be called.
     case .failure(.refused(let state, _)) where state.hasPrefix("42") || state == "0A000":
-      return DatabaseServer(name: name, started: nil, isReadOnly: false)
+      return DatabaseServer(name: name, started: nil, session: nil, isReadOnly: false)
     case .failure(let error): throw error
     }
   }

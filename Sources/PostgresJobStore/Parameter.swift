@@ -64,5 +64,20 @@ struct Statement: Sendable {
 
   static let begin = Statement(name: "begin", sql: "BEGIN")
   static let commit = Statement(name: "commit", sql: "COMMIT")
+  /// What a fence calls itself in the database's log.
+  static let fenceName = "hero-supervisor fence"
+
+  /// A statement that fails, and ends its transaction, when a query finds no row: with SQLSTATE 22P02, and a message that
+  /// says which fence it was. Standard SQL has no statement that raises an error; a text that is no number does.
+  static func fence(name: String? = nil, _ reason: String, unless query: String, _ parameters: [Parameter]) -> Statement
+  {
+    Statement(
+      name: name,
+      sql: """
+        SELECT CASE WHEN count(*) > 0 THEN 1
+          ELSE CAST('\(fenceName): \(reason) ' || CAST(count(*) AS TEXT) AS BIGINT) END FROM (\(query)) AS fence
+        """, parameters: parameters)
+  }
+
   static let rollback = Statement(name: nil, sql: "ROLLBACK")
 }

@@ -13,25 +13,45 @@ final class PostgresConnection: @unchecked Sendable {
 
   typealias Answer = Result<[QueryResult], PostgresError>
 
-  private struct Call {
+  /// What is asked in one go, until whoever asked has an answer, or waits no longer.
+  private final class Call {
     let statements: [Statement]
-    let limit: Duration
-    let continuation: CheckedContinuation<Answer, Never>
+    private var continuation: CheckedContinuation<Answer, Never>?
+    private var timer: Timer?
+
+    init(_ statements: [Statement], _ continuation: CheckedContinuation<Answer, Never>) {
+      self.statements = statements
+      self.continuation = continuation
+    }
+
+    func limit(_ time: Duration, on loop: EventLoop, _ expired: @escaping () -> Void) {
+      timer = Timer(on: loop)
+      timer!.schedule(after: time, expired)
+    }
+
+    func answer(_ answer: Answer) {
+      timer?.close()
+      timer = nil
+      continuation?.resume(returning: answer)
+      continuation = nil
+    }
   }
 
   /// What was sent and not answered yet.
   private struct Flight {
-    var call: Call?
+    let call: Call
+    let began: ContinuousClock.Instant
     /// For each message that libpq will answer: the name that it prepares, or `nil` for a statement.
     var messages: Deque<String?>
     var results: [QueryResult] = []
     var error: PostgresError?
+    /// What the server warned of: it did as it was told, but not all that belongs to it.
+    var warning: String?
   }
 
   let loop: EventLoop
   private let handle: OpaquePointer
   private let watch: DescriptorWatch
-  private let clock: Timer
   private var waiting: Deque<Call> = []
   private var flight: Flight?
   private var prepared: Set<String> = []
@@ -47,14 +67,18 @@ final class PostgresConnection: @unchecked Sendable {
 
   /// Connects, off the loop: libpq looks names up and tries one host after another.
   /// - Parameters:
-  ///   - url: whatever libpq takes (libpq documentation, "Connection Strings"); what it says beats `defaults`.
+  ///   - url: answers whatever libpq takes (libpq documentation, "Connection Strings"); what it says beats `defaults`.
   static func open(
-    _ url: String, defaults: [(String, String)], on loop: EventLoop
+    _ url: @escaping @Sendable () throws -> String, defaults: [(String, String)], on loop: EventLoop
   ) async throws(PostgresError) -> PostgresConnection {
     let opened: Result<Opened, PostgresError>
     do {
       opened = try await loop.blocking {
-        Result { () throws(PostgresError) in try connect(url, defaults) }
+        Result { () throws(PostgresError) -> Opened in
+          let text: String
+          do { text = try url() } catch { throw PostgresError.notConnected("the connection string: \(error)") }
+          return try connect(text, defaults)
+        }
       }
     } catch {
       throw .notConnected("\(error)")
@@ -100,13 +124,12 @@ final class PostgresConnection: @unchecked Sendable {
       }
     }
     guard let handle else { throw .notConnected("out of memory") }
+    PQsetNoticeReceiver(handle, { _, _ in }, nil)
     guard PQstatus(handle) == CONNECTION_OK else {
       let reason = ConnectionString.shown(String(cString: PQerrorMessage(handle)))
       PQfinish(handle)
       throw .notConnected(reason)
     }
-    // What the server remarks besides is not an error, and standard error is the node's log.
-    PQsetNoticeReceiver(handle, { _, _ in }, nil)
     guard PQsetnonblocking(handle, 1) == 0, PQenterPipelineMode(handle) == 1 else {
       PQfinish(handle)
       throw .notConnected("libpq refused the pipeline mode")
@@ -114,16 +137,21 @@ final class PostgresConnection: @unchecked Sendable {
     return Opened(handle: handle)
   }
 
-  /// libpq's words about a connection that was made, in one line: they hold nothing of the connection string.
+  /// libpq's words about a connection that was made: they hold nothing of the connection string.
   private static func message(of handle: OpaquePointer) -> String {
-    String(cString: PQerrorMessage(handle)).split(whereSeparator: \.isNewline).joined(separator: "; ")
+    PostgresError.inOneLine(String(cString: PQerrorMessage(handle)))
   }
 
   private init(_ handle: OpaquePointer, _ watch: DescriptorWatch, on loop: EventLoop) {
     self.handle = handle
     self.watch = watch
     self.loop = loop
-    clock = Timer(on: loop)
+    // What the server remarks besides is not for standard error, which is the node's log.
+    PQsetNoticeReceiver(
+      handle,
+      { connection, notice in
+        Unmanaged<PostgresConnection>.fromOpaque(connection!).takeUnretainedValue().warned(by: notice!)
+      }, Unmanaged.passUnretained(self).toOpaque())
   }
 
   /// What the server says of itself at the start, and whenever it changes: `server_version`, `in_hot_standby` …
@@ -146,20 +174,30 @@ final class PostgresConnection: @unchecked Sendable {
   /// Runs statements in one go, and answers what each returned.
   ///
   /// After an error nothing that follows in the same call is executed, and an open transaction is rolled back.
-  /// - Parameter limit: after which the server is taken for lost, and the connection is closed.
-  func run(_ statements: [Statement], within limit: Duration = .seconds(30)) async -> Answer {
+  /// - Parameter limit: for how long to wait for the connection's turn and for the answer. After that the server still does
+  ///   what it was asked, and the connection is busy as long: to leave it would leave its session at the server.
+  func run(_ statements: [Statement], within limit: Duration? = .seconds(30)) async -> Answer {
     loop.preconditionCurrent()
     return await withCheckedContinuation { continuation in
       if let end { return continuation.resume(returning: .failure(.notConnected("\(end)"))) }
-      waiting.append(Call(statements: statements, limit: limit, continuation: continuation))
+      let call = Call(statements, continuation)
+      if let limit { call.limit(limit, on: loop) { [weak self] in self?.expire(call, limit) } }
+      waiting.append(call)
       sendNext()
     }
   }
 
+  private func expire(_ call: Call, _ limit: Duration) {
+    waiting.removeAll { $0 === call }
+    call.answer(.failure(.unanswered("the server did not answer within \(limit)")))
+  }
+
+  /// When the statements were sent that the server has not answered yet, if any.
+  var busySince: ContinuousClock.Instant? { flight?.began }
+
   private func sendNext() {
     guard flight == nil, end == nil, let call = waiting.popFirst() else { return }
-    flight = Flight(call: call, messages: [])
-    clock.schedule(after: call.limit) { [weak self] in self?.fail("the server did not answer within \(call.limit)") }
+    flight = Flight(call: call, began: .now, messages: [])
     send(call.statements)
   }
 
@@ -263,24 +301,34 @@ final class PostgresConnection: @unchecked Sendable {
     func field(_ code: Character) -> String {
       PQresultErrorField(result, Int32(code.asciiValue!)).map { String(cString: $0) } ?? ""
     }
-    return .refused(state: field("C"), message: field("M"))
+    return .refused(state: field("C"), message: PostgresError.inOneLine(field("M")))
+  }
+
+  /// A COMMIT that stops waiting for its standby, since somebody cancelled it, warns and succeeds (PostgreSQL documentation,
+  /// "Synchronous Replication"): such a success is none.
+  private func warned(by notice: OpaquePointer) {
+    guard flight != nil, case .refused("01000", let message) = Self.error(notice) else { return }
+    flight!.warning = message
   }
 
   /// All messages of the call are answered.
   private func finish() {
-    guard let flight else { return }
+    guard var flight else { return }
+    if flight.error == nil, let warning = flight.warning {
+      flight.error = .refused(state: "40003", message: warning)
+      self.flight = flight
+    }
     if flight.error != nil, PQtransactionStatus(handle) != PQTRANS_IDLE {
       // The transaction is still open, and of no use.
-      self.flight = Flight(call: flight.call, messages: [])
+      self.flight = Flight(call: flight.call, began: flight.began, messages: [])
       self.flight!.error = flight.error
       return send([.rollback])
     }
     // What was read there may be old, and what was written may be lost: it is asked for again elsewhere.
     if flight.error == nil, refusesWrites { return fail("the server takes no writes any more") }
     self.flight = nil
-    clock.cancel()
     let answer: Answer = flight.error.map { .failure($0) } ?? .success(flight.results)
-    flight.call?.continuation.resume(returning: answer)
+    flight.call.answer(answer)
     sendNext()
   }
 
@@ -291,7 +339,8 @@ final class PostgresConnection: @unchecked Sendable {
     fail(reason.isEmpty ? "the server closed the connection" : reason)
   }
 
-  private func fail(_ reason: String) {
+  /// The server has nothing more to say to it.
+  func fail(_ reason: String) {
     guard end == nil else { return }
     terminate(.lost(reason))
     onEnd?(.lost(reason))
@@ -309,11 +358,10 @@ final class PostgresConnection: @unchecked Sendable {
   private func terminate(_ error: PostgresError) {
     end = error
     watch.close()
-    clock.close()
     PQfinish(handle)
-    flight?.call?.continuation.resume(returning: .failure(error))
+    flight?.call.answer(.failure(error))
     flight = nil
-    for call in waiting { call.continuation.resume(returning: .failure(.notConnected("\(error)"))) }
+    for call in waiting { call.answer(.failure(.notConnected("\(error)"))) }
     waiting = []
   }
 

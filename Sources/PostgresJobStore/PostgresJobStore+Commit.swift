@@ -14,15 +14,18 @@ extension PostgresJobStore {
   private func commitAll() async {
     while !pending.isEmpty, let connection = writerLine.connection {
       let batch = Batch(takeSteps(), by: writer)
-      underWay = batch.steps[0].number
+      inFlight = batch.steps
       let start = loop.nowMilliseconds
-      let answer = await connection.run(batch.statements)
+      // Not limited: while the server works, the session is not left.
+      let answer = await connection.run(batch.statements, within: nil)
       statistics.lastCommitMilliseconds = loop.nowMilliseconds - start
       switch answer {
-      case .success(let results): await committed(batch, results, connection)
+      case .success(let results):
+        answered()
+        await committed(batch, results, connection)
       case .failure(let error): await refused(batch, error, connection)
       }
-      underWay = nil
+      inFlight = []
       progress.resumeAll()
     }
     commits = nil
@@ -63,20 +66,21 @@ extension PostgresJobStore {
     let creations = steps.compactMap { step in
       if case .create(let record, _) = step.kind { record.job.runner.rawValue } else { nil as String? }
     }
-    let answer = await connection.run([
-      Statement(
-        name: "settle",
-        sql: """
-          SELECT \(JobColumns.all), NOT EXISTS (
-              SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session <> $1)
-            AND (j.status <> 2 OR j.session = $1 OR NOT EXISTS (
-              SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)) AS is_ours
-          FROM hero_jobs AS j WHERE j.id = ANY($2)
-          """, parameters: [.int(session), .texts(steps.map(\.id.rawValue))]),
-      Statement(
-        name: "foreign runners", sql: "SELECT name FROM hero_runners WHERE name = ANY($1) AND session <> $2",
-        parameters: [.texts(creations), .int(session)]),
-    ])
+    let answer = await connection.run(
+      [
+        Statement(
+          name: "settle",
+          sql: """
+            SELECT \(JobColumns.all), NOT EXISTS (
+                SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session <> $1)
+              AND (j.status <> 2 OR j.session = $1 OR NOT EXISTS (
+                SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)) AS is_ours
+            FROM hero_jobs AS j WHERE j.id = ANY($2)
+            """, parameters: [.int(session), .texts(steps.map(\.id.rawValue))]),
+        Statement(
+          name: "foreign runners", sql: "SELECT name FROM hero_runners WHERE name = ANY($1) AND session <> $2",
+          parameters: [.texts(creations), .int(session)]),
+      ], within: nil)
     guard case .success(let results) = answer else {
       // Sent again on the next connection; what was done is known by its token.
       return keep(steps.map(\.doubted))
@@ -97,7 +101,7 @@ extension PostgresJobStore {
       }
       switch Settlement(step, found: found[step.id], isOurs: isOurs) {
       case .done(let record): done(step, record)
-      case .refused(let error): step.continuation.resume(returning: .failure(error))
+      case .refused(let error): step.caller.resume(returning: .failure(error))
       case .again: again.append(step)
       }
     }
@@ -106,7 +110,7 @@ extension PostgresJobStore {
 
   private func done(_ step: PendingStep, _ record: JobRecord) {
     happened(step, record)
-    step.continuation.resume(returning: .success(record))
+    step.caller.resume(returning: .success(record))
   }
 
   /// Wakes whoever waits, here and at other nodes.
@@ -135,12 +139,14 @@ extension PostgresJobStore {
   private func refused(_ batch: Batch, _ error: PostgresError, _ connection: PostgresConnection) async {
     statistics.failedCommits += 1
     if error.isDoubtful { return keep(batch.steps.map(\.doubted)) }
+    if error.isLockedOut { return lockedOut(batch, error) }
     if error.isConflict { return keep(batch.steps) }
     if error.isFenced || error.isOutage {
       // A newer connection of this process writes, or the server cannot: another connection is made.
       leave(connection, because: error)
       return keep(batch.steps)
     }
+    answered()
     // A statement that the server refuses takes no others with it.
     var kept: [PendingStep] = []
     guard batch.steps.count > 1 else {
@@ -149,7 +155,7 @@ extension PostgresJobStore {
     }
     for (place, step) in batch.steps.enumerated() {
       let alone = Batch([step], by: writer)
-      switch await connection.run(alone.statements) {
+      switch await connection.run(alone.statements, within: nil) {
       case .success(let results): await committed(alone, results, connection)
       case .failure(let error) where error.isDoubtful || error.isOutage || error.isFenced:
         // The connection, and not the step: what is left waits for the next one.
@@ -174,7 +180,7 @@ extension PostgresJobStore {
       let reason = JobResult.error("its result could not be stored: \(error)")
       return step.replaced(by: .transition(.finish(.failed, reason, nil, at: at)))
     }
-    step.continuation.resume(
+    step.caller.resume(
       returning: .failure(.unavailable("the database refused it: \(error)", retryAfterMilliseconds: 1000)))
     return nil
   }
@@ -186,6 +192,13 @@ extension PostgresJobStore {
     if let outage = writerLine.outage { failOthers(outage) }
   }
 
+  /// Somebody else holds a lock. Nothing was done, and who may be refused is told so; the rest tries again.
+  private func lockedOut(_ batch: Batch, _ error: PostgresError) {
+    pending = batch.steps + pending
+    failOthers(error)
+    stalled(because: "somebody else's lock is in the way: \(error)")
+  }
+
   func failOthers(_ outage: PostgresError) {
     let error = Self.unavailable(outage)
     var kept: [PendingStep] = []
@@ -193,7 +206,7 @@ extension PostgresJobStore {
       if step.isEssential || step.isInDoubt {
         kept.append(step)
       } else {
-        step.continuation.resume(returning: .failure(error))
+        step.caller.resume(returning: .failure(error))
       }
     }
     pending = kept
@@ -210,7 +223,7 @@ extension PendingStep {
 
   /// The same caller waits for another step instead.
   func replaced(by kind: Kind) -> PendingStep {
-    PendingStep(id: id, kind: kind, number: number, token: token, continuation: continuation)
+    PendingStep(id: id, kind: kind, number: number, token: token, caller: caller)
   }
 
   /// What it carries, roughly.

@@ -24,6 +24,13 @@ struct News {
   /// A payload of NOTIFY is shorter than 8,000 bytes.
   static let payloadBytes = 7800
 
+  /// What could not be told.
+  mutating func add(_ other: News) {
+    ended += other.ended
+    queued.formUnion(other.queued)
+    isAny = isAny || other.isAny
+  }
+
   /// So many jobs at once are only said to be many.
   mutating func shorten() {
     guard ended.count > 5000 else { return }
@@ -58,14 +65,20 @@ extension PostgresJobStore {
   public func begin() async throws(JobStoreError) {
     guard schema.isWritable else { return lose("the database's schema is newer than this node") }
     let begun = ContinuousClock.now
-    guard let connection = controlLine.connection else {
-      throw Self.unavailable(controlLine.outage ?? .notConnected(""))
-    }
     // What is over may have its row again, if its process comes back to work.
     let forget = Statement(
       sql: "DELETE FROM hero_nodes WHERE instance = $1 OR is_over", parameters: [.text(options.instance)])
-    let answer = await connection.run([.begin, forget, addition, .commit])
-    if case .failure(let error) = answer { throw Self.unavailable(error) }
+    let deadline = begun + .seconds(10)
+    while true {
+      let connection = await ready([controlLine], until: deadline)?.connection
+      let answer = await connection?.run([.begin, forget, addition, .commit], within: .seconds(5))
+      if case .success = answer { break }
+      var outage = controlLine.outage ?? .notConnected("not connected")
+      if case .failure(let error) = answer { outage = error }
+      // A transaction of this node's former life may still be under way.
+      guard ContinuousClock.now < deadline, outage.isOutage || outage.isConflict else { throw Self.unavailable(outage) }
+      try? await loop.sleep(for: .milliseconds(100))
+    }
     renewed(begun)
     if case .none = lease.state { lose("the database took longer than a lease to grant one") }
     writerLine.start()
@@ -97,20 +110,27 @@ extension PostgresJobStore {
 
   func renew() async {
     if case .none = lease.state { return }
-    guard !isClosed, schema.isWritable, let connection = controlLine.connection else { return }
+    // Its own connection; any other that is free, while there is none.
+    let lines = [controlLine!] + readers
+    guard !isClosed, schema.isWritable,
+      let line = lines.first(where: { $0.connection != nil && ($0 === controlLine || $0.connection!.busySince == nil) }
+      ),
+      let connection = line.connection
+    else { return }
+    let limit = max(options.lease / 5, .seconds(1))
     let begun = ContinuousClock.now
     let renew = Statement(
       name: "renew", sql: "UPDATE hero_nodes SET beat = $2 WHERE session = $1 AND NOT is_over",
       parameters: [.int(session), Self.beat])
     do throws(PostgresError) {
-      if try await connection.run([renew], within: options.lease / 3).get()[0].affected == 1 { return renewed(begun) }
+      if try await connection.run([renew], within: limit).get()[0].affected == 1 { return renewed(begun) }
       // Another node has ended it: this one was silent for too long, or looked dead. What ran here may run elsewhere.
       lose("another node has ended the lease")
       let revived = ContinuousClock.now
       let revive = Statement(
         sql: "UPDATE hero_nodes SET beat = $2, is_over = false WHERE session = $1",
         parameters: [.int(session), Self.beat])
-      if try await connection.run([revive], within: options.lease / 3).get()[0].affected == 1 {
+      if try await connection.run([revive], within: limit).get()[0].affected == 1 {
         return renewed(revived)
       }
       // Forgotten when another node started; unless another process is this node by now.
@@ -120,12 +140,12 @@ extension PostgresJobStore {
         return logger.error("another process uses the identity of this node's data directory; this one works no more")
       }
       let added = ContinuousClock.now
-      _ = try await connection.run([addition], within: options.lease / 3).get()
+      _ = try await connection.run([addition], within: limit).get()
       renewed(added)
     } catch {
       // A connection that ends is made anew, and renews at once.
       logger.warning("cannot renew the lease, trying again", metadata: ["reason": "\(error)"])
-      if error.isOutage { controlLine.replace(connection, because: error) }
+      if error.isOutage || error.isUnanswered { line.replace(connection, because: error) }
     }
   }
 
@@ -177,7 +197,7 @@ extension PostgresJobStore {
   // MARK: Connection
 
   func setUpControl(_ connection: PostgresConnection) async -> PostgresError? {
-    if let error = await join(connection) { return error }
+    if let error = await join(connection, as: .control) { return error }
     connection.onNotification = { [weak self] payload in self?.assumeIsolated { $0.heard(payload) } }
     switch await connection.run([Statement(sql: "LISTEN \(Self.channel)")]) {
     case .success: return nil
@@ -222,6 +242,7 @@ extension PostgresJobStore {
           } + [.commit])
       if case .failure(let error) = answer {
         logger.debug("cannot tell other nodes", metadata: ["reason": "\(error)"])
+        news.add(told)
         break
       }
     }

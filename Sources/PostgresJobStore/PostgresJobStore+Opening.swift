@@ -15,7 +15,7 @@ extension PostgresJobStore {
   static func defaults(node: NodeName) -> [(String, String)] {
     [
       ("connect_timeout", "5"), ("keepalives_idle", "5"), ("keepalives_interval", "2"), ("keepalives_count", "3"),
-      ("tcp_user_timeout", "10000"), ("target_session_attrs", "read-write"), ("client_encoding", "UTF8"),
+      ("tcp_user_timeout", "4000"), ("target_session_attrs", "read-write"), ("client_encoding", "UTF8"),
       ("application_name", "hero-supervisor \(node.rawValue)"),
     ]
   }
@@ -24,7 +24,7 @@ extension PostgresJobStore {
   /// - Throws: `PostgresJobStoreError`.
   public static func open(_ options: Options, loop: EventLoop, logger: Logger) async throws -> PostgresJobStore {
     let schema = try await Task(executorPreference: loop) {
-      do throws(PostgresError) { return try await prepare(options, on: loop) } catch {
+      do throws(PostgresError) { return try await prepare(options, on: loop, logger: logger) } catch {
         throw PostgresJobStoreError(description: "\(error)")
       }
     }.value
@@ -41,74 +41,91 @@ extension PostgresJobStore {
   }
 
   /// Looks at the database, and brings it up to date.
-  private static func prepare(_ options: Options, on loop: EventLoop) async throws(PostgresError) -> Schema.State {
-    let connection = try await connect(options, on: loop)
+  private static func prepare(
+    _ options: Options, on loop: EventLoop, logger: Logger
+  ) async throws(PostgresError) -> Schema.State {
+    let connection = try await connect(options, on: loop, logger: logger)
     defer { connection.close() }
     let encoding = connection.parameter("server_encoding") ?? "UTF8"
     guard encoding == "UTF8" || encoding == "SQL_ASCII" else {
       throw .notConnected("its encoding is \(encoding), and must be UTF8 (CREATE DATABASE … ENCODING 'UTF8')")
     }
+    await SessionSettings.migration.apply(to: connection)
     return try await Schema.migrate(connection)
   }
 
-  /// The first connection. A server that is just starting, or being replaced, is waited for some seconds.
-  private static func connect(_ options: Options, on loop: EventLoop) async throws(PostgresError) -> PostgresConnection
-  {
+  /// The first connection. A server that is just starting, or being replaced, or has no connection to spare, is waited for
+  /// some seconds; only what will not pass by itself is not.
+  private static func connect(
+    _ options: Options, on loop: EventLoop, logger: Logger
+  ) async throws(PostgresError) -> PostgresConnection {
     let deadline = ContinuousClock.now + .seconds(10)
+    var last: PostgresError?
     while true {
       do throws(PostgresError) {
-        return try await PostgresConnection.open(options.url, defaults: defaults(node: options.node), on: loop)
+        return try await open(options, on: loop)
       } catch {
-        let passing = ["refused", "starting up", "shutting down", "read-only", "hot standby", "timeout expired"]
-        guard ContinuousClock.now < deadline, passing.contains(where: "\(error)".contains) else { throw error }
+        // A server whose messages are in another language is waited for in any case.
+        let lasting = [
+          "connection string", "does not exist", "authentication failed", "pg_hba.conf", "ertificate", "SSL",
+        ]
+        guard ContinuousClock.now < deadline, !lasting.contains(where: "\(error)".contains) else { throw error }
+        if last != error { logger.warning("waiting for the database", metadata: ["reason": "\(error)"]) }
+        last = error
         try? await loop.sleep(for: .milliseconds(200))
       }
     }
   }
 
+  private static func open(_ options: Options, on loop: EventLoop) async throws(PostgresError) -> PostgresConnection {
+    try await PostgresConnection.open(
+      options.freshURL ?? { options.url }, defaults: defaults(node: options.node), on: loop)
+  }
+
   /// - Returns: when it can be read, and has listened.
   private func startLines() async {
-    let openInTurn: @Sendable () async throws(PostgresError) -> PostgresConnection = {
-      () async throws(PostgresError) in try await self.openInTurn()
-    }
+    // The one that writes before those that read.
     writerLine = ConnectionLine(
-      on: loop, open: openInTurn, setUp: { [unowned self] in await self.setUpWriter($0) },
+      on: loop, open: { () async throws(PostgresError) in try await self.openInTurn(isWriter: true) },
+      setUp: { [unowned self] in await self.setUpWriter($0) },
       isUp: { [unowned self] in self.assumeIsolated { $0.writerIsUp() } },
       isDown: { [unowned self] error in self.assumeIsolated { $0.writerIsDown(error) } })
     // The lease does not wait for the others.
     controlLine = ConnectionLine(
-      on: loop, open: { () async throws(PostgresError) in try await self.open() },
+      on: loop, open: { () async throws(PostgresError) in try await Self.open(self.options, on: self.loop) },
       setUp: { [unowned self] in await self.setUpControl($0) },
-      isUp: { [unowned self] in self.assumeIsolated { $0.controlIsUp() } }, isDown: { _ in })
-    readers = (0..<2).map { _ in
+      isUp: { [unowned self] in self.assumeIsolated { $0.controlIsUp() } },
+      isDown: { [unowned self] error in self.assumeIsolated { $0.isDown(error) } })
+    readers = (0..<max(1, options.connections - 2)).map { _ in
       ConnectionLine(
-        on: loop, open: openInTurn, setUp: { [unowned self] in await self.join($0) },
-        isUp: { [unowned self] in self.assumeIsolated { $0.isUp() } }, isDown: { _ in })
+        on: loop, open: { () async throws(PostgresError) in try await self.openInTurn(isWriter: false) },
+        setUp: { [unowned self] in await self.join($0, as: .reader) },
+        isUp: { [unowned self] in self.assumeIsolated { $0.isUp() } },
+        isDown: { [unowned self] error in self.assumeIsolated { $0.isDown(error) } })
     }
     controlLine.start()
     for reader in readers { reader.start() }
     background.append(Task(executorPreference: loop) { await self.pollForEver() })
     background.append(Task(executorPreference: loop) { await self.retainForEver() })
+    background.append(Task(executorPreference: loop) { await self.watchSilence() })
     let deadline = ContinuousClock.now + .seconds(10)
     while controlLine.connection == nil || readers.contains(where: { $0.connection == nil }), .now < deadline {
       try? await loop.sleep(for: .milliseconds(2))
     }
   }
 
-  private nonisolated func open() async throws(PostgresError) -> PostgresConnection {
-    try await PostgresConnection.open(options.url, defaults: Self.defaults(node: options.node), on: loop)
-  }
-
   /// One at a time: libpq looks names up and waits for hosts on the thread pool, which jobs need as well.
-  private func openInTurn() async throws(PostgresError) -> PostgresConnection {
-    await connecting.wait(while: { isConnecting })
+  private func openInTurn(isWriter: Bool) async throws(PostgresError) -> PostgresConnection {
+    if isWriter { writerWaits = true }
+    await connecting.wait(while: { isConnecting || (writerWaits && !isWriter) })
+    if isWriter { writerWaits = false }
     guard !isClosed else { throw .notConnected("the store is closed") }
     isConnecting = true
     defer {
       isConnecting = false
       connecting.resumeAll()
     }
-    return try await open()
+    return try await Self.open(options, on: loop)
   }
 
   // MARK: Retention

@@ -8,22 +8,24 @@ extension PostgresJobStore {
   private func write(_ statements: [Statement]) async throws(JobStoreError) -> [QueryResult] {
     guard !isClosed else { throw Self.closed }
     guard schema.isWritable else { throw foreignSchema }
+    if let stall { throw Self.unavailable(.unanswered(stall)) }
+    let deadline = ContinuousClock.now + Self.patience
     var outage = writerLine.outage
     for _ in 0..<3 {
-      guard let connection = writerLine.connection else { break }
-      switch await connection.run([.begin, Self.patience] + statements + [.commit]) {
-      case .success(let results): return Array(results.dropFirst(2).dropLast())
-      case .failure(let error) where error.isConflict: continue
+      guard let connection = await ready([writerLine], until: deadline)?.connection else { break }
+      switch await connection.run([.begin] + statements + [.commit], within: ContinuousClock.now.duration(to: deadline))
+      {
+      case .success(let results): return Array(results.dropFirst().dropLast())
       case .failure(let error):
-        if error.isOutage { leave(connection, because: error) }
         outage = error
+        if error.isLockedOut || error.isUnanswered { break }
+        if error.isOutage { leave(connection, because: error) }
+        continue
       }
+      break
     }
     throw Self.unavailable(outage ?? .notConnected("not connected"))
   }
-
-  /// Locks of a process that has vanished in the middle of a transaction are let go by the server soon.
-  private static let patience = Statement(name: "patience", sql: "SET LOCAL lock_timeout = '3s'")
 
   private static let isAlive = """
     EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = r.session AND NOT n.is_over)
@@ -34,7 +36,8 @@ extension PostgresJobStore {
   ) async throws(JobStoreError) -> [RegisteredRunner] {
     guard !runners.isEmpty else { return [] }
     // A start that was asked for while this process owned a runner before must not be written under the new claim.
-    guard await settle() else {
+    _ = await ready([writerLine], until: .now + Self.patience)
+    guard await settle(within: Self.patience) else {
       throw .unavailable("earlier steps are not written yet", retryAfterMilliseconds: 1000)
     }
     let runners = runners.sorted { $0.name < $1.name }

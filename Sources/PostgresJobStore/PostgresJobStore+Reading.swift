@@ -42,6 +42,9 @@ extension PostgresJobStore {
         answer = .success(Dictionary(rows.map(JobColumns.record).map { ($0.job.id, $0) }, uniquingKeysWith: { $1 }))
       } catch {
         answer = .failure(error)
+        // Those who came meanwhile have waited as well.
+        for waiters in reads.values { for waiter in waiters { waiter.resume(returning: .failure(error)) } }
+        reads = [:]
       }
       statistics.reads += ids.count
       for (id, waiters) in asked {
@@ -53,29 +56,46 @@ extension PostgresJobStore {
   }
 
   /// Runs statements that change nothing on one of the readers' connections.
-  func ask(_ statements: [Statement], within limit: Duration = .seconds(30)) async throws(JobStoreError)
+  /// - Parameter limit: for how long to wait, and for how long the server may work.
+  func ask(_ statements: [Statement], within limit: Duration = PostgresJobStore.patience) async throws(JobStoreError)
     -> [QueryResult]
   {
     guard !isClosed else { throw Self.closed }
-    var outage = PostgresError.notConnected("not connected")
+    let deadline = ContinuousClock.now + limit
+    var outage: PostgresError?
     // A connection may have ended without anyone having noticed: what only reads may be asked again.
-    for _ in 0..<2 {
-      // While those that read are being made again, the one that writes will do.
-      let lines = (readers.contains { $0.connection != nil } ? readers : [writerLine]).filter { $0.connection != nil }
-      guard let line = lines.first(where: { !$0.isBusy }) ?? lines.first else {
-        throw Self.unavailable(readers.first?.outage ?? outage)
-      }
+    for _ in 0..<3 {
+      guard let line = await ready(readers, or: writerLine, until: deadline) else { break }
       line.use += 1
       defer { line.use -= 1 }
-      switch await line.connection!.run(statements, within: limit) {
-      case .success(let results): return results
+      let isLong = limit > SessionSettings.readingTime
+      let time = Statement(sql: "SET LOCAL statement_timeout = \(limit.components.seconds * 1000)")
+      let all = isLong ? [.begin, time] + statements + [.commit] : statements
+      switch await line.connection!.run(all, within: ContinuousClock.now.duration(to: deadline)) {
+      case .success(let results): return isLong ? Array(results.dropFirst(2).dropLast()) : results
       case .failure(let error):
         if isClosed { throw Self.closed }
         outage = error
+        if error.isLockedOut || error.isUnanswered { throw Self.unavailable(error) }
         if case .refused = error, !error.isOutage, !error.isConflict { throw Self.unavailable(error) }
       }
     }
-    throw Self.unavailable(outage)
+    throw Self.unavailable(outage ?? readers.first?.outage ?? .notConnected("not connected"))
+  }
+
+  /// A line with a connection: the one with the least to do. One that is just being made again is waited for.
+  /// - Parameter spare: will do while none of the lines has a connection.
+  func ready(
+    _ lines: [ConnectionLine], or spare: ConnectionLine? = nil, until deadline: ContinuousClock.Instant
+  ) async -> ConnectionLine? {
+    func found() -> ConnectionLine? {
+      let connected = lines.filter { $0.connection != nil }
+      return connected.min { $0.load < $1.load } ?? (spare?.connection == nil ? nil : spare)
+    }
+    await arrivals.waitUnlessCancelled(
+      while: { found() == nil && !isClosed && lines.contains { $0.outage == nil } },
+      atMost: ContinuousClock.now.duration(to: deadline))
+    return found()
   }
 
   public func output(_ id: JobID) async throws(JobStoreError) -> JobOutput {
@@ -94,7 +114,7 @@ extension PostgresJobStore {
         SELECT id, runner, executor, status, attempt, pid, start_ticks, boot_id, queue_order FROM hero_jobs
         WHERE status IN (1, 2) ORDER BY queue_order
         """)
-    return try await ask([query])[0].rows.map { row in
+    return try await ask([query], within: SessionSettings.readingTime)[0].rows.map { row in
       UnfinishedJob(
         id: JobID(trusted: row.text(0)!), runner: RunnerName(trusted: row.text(1)!),
         executor: ExecutorName(trusted: row.text(2)!), status: JobStatus(number: row.int(3)!),
@@ -103,7 +123,7 @@ extension PostgresJobStore {
   }
 
   public func query(_ query: JobQuery) async throws(JobStoreError) -> JobPage {
-    let rows = try await ask([try Self.statement(query)])[0]
+    let rows = try await ask([try Self.statement(query)], within: SessionSettings.readingTime)[0]
     var jobs: [JobRecord] = []
     var positions: [String] = []
     for row in rows.rows where jobs.count < query.limit {

@@ -6,15 +6,16 @@ import Supervisor
 // stops taking writes (`PostgresConnection.refusesWrites`); that the writer has gone to another server is seen here.
 
 extension PostgresJobStore {
-  /// What every connection finds out before it is used.
-  func meet(_ connection: PostgresConnection) async -> PostgresError? {
+  /// What every connection does and finds out before it is used.
+  func meet(_ connection: PostgresConnection, as settings: SessionSettings) async -> PostgresError? {
+    await settings.apply(to: connection)
     do throws(PostgresError) { connection.server = try await DatabaseServer.ask(connection) } catch { return error }
     return nil
   }
 
   /// Whether a connection that reads, or holds the lease, is to the writer's server.
-  func join(_ connection: PostgresConnection) async -> PostgresError? {
-    if let error = await meet(connection) { return error }
+  func join(_ connection: PostgresConnection, as settings: SessionSettings) async -> PostgresError? {
+    if let error = await meet(connection, as: settings) { return error }
     guard let server = connection.server else { return nil }
     // What only reads (an export) may read at a standby.
     if server.isReadOnly, isWriting { return .refused(state: "25006", message: "\(server.name) takes no writes") }
@@ -50,6 +51,29 @@ extension PostgresJobStore {
     guard error.state == "25006" else { return }
     for line in followers {
       if let other = line.connection { line.replace(other, because: error) }
+    }
+  }
+
+  /// Looks after connections that have not answered for long. What waits for a lock or for a standby is let be, since to leave
+  /// it would leave its session; whose session is not there any more, or has nothing to do, will never answer.
+  func watchSilence() async {
+    while (try? await loop.sleep(for: .seconds(5))) != nil {
+      for line in [writerLine!] + readers {
+        guard let connection = line.connection, let since = connection.busySince,
+          since.duration(to: .now) > .seconds(10)
+        else { continue }
+        if let session = connection.server?.session {
+          let query = Statement(
+            sql: "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state IS DISTINCT FROM 'idle'",
+            parameters: [.int(session)])
+          guard let asked = followers.first(where: { $0 !== line && $0.connection?.busySince == nil })?.connection,
+            case .success(let results) = await asked.run([query], within: .seconds(3)), results[0].count == 0
+          else { continue }
+        } else if since.duration(to: .now) < .seconds(60) {
+          continue
+        }
+        if connection.busySince == since { connection.fail("its session at the server is gone") }
+      }
     }
   }
 

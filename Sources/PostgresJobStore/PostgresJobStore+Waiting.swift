@@ -27,7 +27,8 @@ extension PostgresJobStore {
       }
       if record.status.isFinal { end.resolve(.success(record)) }
     } catch {
-      end.resolve(.failure(error))
+      // While the database is away, the wait goes on; the store looks again when it is back.
+      hasUnseenWaits = true
     }
   }
 

@@ -8,7 +8,7 @@ import Supervisor
 // each read. Group commit: while one transaction is under way, the steps for the next one gather, so that its round trip
 // and its fsync are shared by all callers; the same for reads.
 //
-// Connections (`ConnectionLine`): one writes, two read, and one holds the lease and listens (`control`). When the writer's
+// Connections (`ConnectionLine`): one writes, one holds the lease and listens (`control`), the others read. When the writer's
 // connection ends in the middle of a transaction, its steps are in doubt: they are sent again, and a step that was done
 // the first time is known by its token.
 
@@ -19,6 +19,11 @@ public actor PostgresJobStore: SharedJobStore {
     public var node: NodeName
     /// Identity of the node's data directory: what has it and is not this process is a former life of this node.
     public var instance: String
+    /// The connection string as it is now, for each new connection, where it can change (a file with a password); called on
+    /// a thread that may block.
+    public var freshURL: (@Sendable () throws -> String)?
+    /// How many connections to the database there are: 3 or more.
+    public var connections = 4
     /// For how long this node may work without reaching the database.
     public var lease = Duration.seconds(15)
     /// Finished jobs older than this are deleted; 0 keeps them.
@@ -54,18 +59,32 @@ public actor PostgresJobStore: SharedJobStore {
   var controlLine: ConnectionLine!
   var readers: [ConnectionLine] = []
   var isConnecting = false
+  /// Whether the writer's line waits for its turn to connect.
+  var writerWaits = false
   let connecting: Waiters
 
   var pending: [PendingStep] = []
   var commits: Task<Void, Never>?
-  /// The number of the first step of the transaction that is under way.
-  var underWay: UInt64?
+  /// The steps of the transaction that is under way.
+  var inFlight: [PendingStep] = []
   var writer: Writer
   private(set) var isClosed = false
   private var wasDown = false
   /// Resumed when steps have left `pending`, the writer's connection was lost, or a reading has ended.
   let progress: Waiters
   private var stepCount: UInt64 = 0
+  // Writes that wait (`PostgresJobStore+Stalls.swift`).
+  /// Why writes wait longer than callers do, if so.
+  var stall: String?
+  var isExpecting = false
+  var lastAnswer = ContinuousClock.now
+  var patienceClock: Timer?
+  /// Reasons of failures that were logged since all was well.
+  var reasonsLogged: Set<String> = []
+  /// Resumed when a connection was made, or could not be made.
+  let arrivals: Waiters
+  /// Whether waits began that could not be looked at.
+  var hasUnseenWaits = false
 
   // Reading (`PostgresJobStore+Reading.swift`).
   var reads: [JobID: [CheckedContinuation<Result<JobRecord?, JobStoreError>, Never>]] = [:]
@@ -98,6 +117,8 @@ public actor PostgresJobStore: SharedJobStore {
     public var notifications = 0
     /// How often the database was another server than before, or a restarted one.
     public var serverChanges = 0
+    /// How often writes waited longer than callers do.
+    public var stalls = 0
   }
 
   init(_ options: Options, schema: Schema.State, loop: EventLoop, logger: Logger) {
@@ -108,6 +129,7 @@ public actor PostgresJobStore: SharedJobStore {
     lease = Lease(length: options.lease)
     connecting = Waiters(on: loop)
     progress = Waiters(on: loop)
+    arrivals = Waiters(on: loop)
     writer = Writer(
       session: session, node: options.node.rawValue, number: 0, createsForOwners: options.createsForOwners)
   }
@@ -145,12 +167,16 @@ public actor PostgresJobStore: SharedJobStore {
     await withCheckedContinuation { continuation in
       stepCount += 1
       let step = PendingStep(
-        id: id, kind: kind, number: stepCount, token: .random(in: .min ... .max), continuation: continuation)
+        id: id, kind: kind, number: stepCount, token: .random(in: .min ... .max), caller: StepCaller(continuation))
       if isClosed || hasGivenUp { return continuation.resume(returning: .failure(Self.closed)) }
       if !schema.isWritable { return continuation.resume(returning: .failure(foreignSchema)) }
       if !step.isEssential, let outage = writerLine.outage {
         return continuation.resume(returning: .failure(Self.unavailable(outage)))
       }
+      if !step.isEssential, let stall {
+        return continuation.resume(returning: .failure(Self.unavailable(.unanswered(stall))))
+      }
+      expectAnswer()
       pending.append(step)
       accepted?()
       commitSoon()
@@ -164,7 +190,9 @@ public actor PostgresJobStore: SharedJobStore {
   func settle(within time: Duration = .seconds(5)) async -> Bool {
     let count = stepCount
     return await progress.waitUnlessCancelled(
-      while: { writerLine.connection != nil && min(underWay ?? .max, pending.first?.number ?? .max) <= count },
+      while: {
+        writerLine.connection != nil && min(inFlight.first?.number ?? .max, pending.first?.number ?? .max) <= count
+      },
       atMost: time)
   }
 
@@ -182,8 +210,7 @@ public actor PostgresJobStore: SharedJobStore {
 
   /// From now on only this connection writes for this process; waits for what an older one may still be doing.
   func setUpWriter(_ connection: PostgresConnection) async -> PostgresError? {
-    await Self.setLimits(connection)
-    if let error = await meet(connection) { return error }
+    if let error = await meet(connection, as: .writer) { return error }
     do throws(PostgresError) {
       if let state = try await Schema.read(connection) { schema = state }
     } catch {
@@ -193,36 +220,41 @@ public actor PostgresJobStore: SharedJobStore {
       lose("the database's schema is newer than this node")
       return .notConnected("\(foreignSchema)")
     }
+    // Not on the standby before it goes on: a number is for connections to this server.
+    let local = Statement(sql: "SET LOCAL synchronous_commit = local")
+    // A transaction of the connection before, which holds the fence, comes wholly before.
+    let wait = Statement(
+      sql: "SELECT 1 FROM hero_nodes WHERE session = $1 FOR UPDATE", parameters: [.int(session)])
     let take = Statement(
       sql: "UPDATE hero_nodes SET writer = writer + 1 WHERE session = $1 RETURNING writer",
       parameters: [.int(session)])
-    switch await connection.run([take]) {
+    switch await connection.run([.begin, local, wait, take, .commit]) {
     case .success(let results):
-      guard let number = results[0].first?.int(0) else { return .notConnected("this node has no lease yet") }
+      guard let number = results[3].first?.int(0) else { return .notConnected("this node has no lease yet") }
       writer.number = number
       return nil
     case .failure(let error): return error
     }
   }
 
-  /// What the server is asked to do so that a connection whose other end has vanished, or stands still, does not hold
-  /// locks that others wait for. A database that does not know a setting keeps its own.
-  static func setLimits(_ connection: PostgresConnection) async {
-    _ = await connection.run([
-      Statement(
-        sql: """
-          SELECT set_config('idle_in_transaction_session_timeout', '5s', false),
-            set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
-            set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)
-          """)
-    ])
-  }
-
   /// A connection was made.
   func isUp() {
     statistics.connections += 1
     gather()
-    for line in [writerLine, controlLine] + readers { line?.retryNow() }
+    let lines = [writerLine!, controlLine!] + readers
+    for line in lines { line.retryNow() }
+    if lines.allSatisfy({ $0.connection != nil }) { reasonsLogged = [] }
+    arrivals.resumeAll()
+    guard hasUnseenWaits else { return }
+    hasUnseenWaits = false
+    Task(executorPreference: loop) { await self.compareAll() }
+  }
+
+  /// A connection could not be made: each new reason is logged once.
+  func isDown(_ error: PostgresError) {
+    arrivals.resumeAll()
+    guard reasonsLogged.count < 20, reasonsLogged.insert("\(error)").inserted else { return }
+    logger.error("cannot connect to the database, trying on", metadata: ["reason": "\(error)"])
   }
 
   func writerIsUp() {
@@ -232,12 +264,17 @@ public actor PostgresJobStore: SharedJobStore {
       logger.notice("the database accepts writes again")
       observer?(.recovered)
     }
+    answered()
     commitSoon()
   }
 
   func writerIsDown(_ error: PostgresError) {
-    if !wasDown { logger.error("the database is not available", metadata: ["reason": "\(error)"]) }
+    if !wasDown {
+      reasonsLogged.insert("\(error)")
+      logger.error("the database is not available", metadata: ["reason": "\(error)"])
+    }
     wasDown = true
+    isDown(error)
     failOthers(error)
     progress.resumeAll()
   }
@@ -247,6 +284,7 @@ public actor PostgresJobStore: SharedJobStore {
     if isClosed { return "the store is closed" }
     if !schema.isWritable, case .unavailable(let reason, _) = foreignSchema { return reason }
     if let outage = writerLine.outage { return "the database is not available: \(outage)" }
+    if let stall { return "the database is not available: \(stall)" }
     return leaseLossReason
   }
 
@@ -256,7 +294,7 @@ public actor PostgresJobStore: SharedJobStore {
   /// here is found by others when the lease is over.
   public func giveUp() {
     hasGivenUp = true
-    for step in pending { step.continuation.resume(returning: .failure(Self.closed)) }
+    for step in inFlight + pending { step.caller.resume(returning: .failure(Self.closed)) }
     pending = []
     progress.resumeAll()
   }
@@ -267,12 +305,15 @@ public actor PostgresJobStore: SharedJobStore {
     // Before the lease is given back: a renewal that is under way must not take it again.
     isClosed = true
     await endLease()
+    patienceClock?.close()
+    patienceClock = nil
     for line in [writerLine, controlLine] + readers { line?.end() }
+    arrivals.resumeAll()
     for task in background { task.cancel() }
     for task in background { await task.value }
     await commits?.value
     for line in [writerLine, controlLine] + readers { await line?.close() }
-    for step in pending { step.continuation.resume(returning: .failure(Self.closed)) }
+    for step in pending { step.caller.resume(returning: .failure(Self.closed)) }
     pending = []
     for id in Array(finishWaiters.keys) { wake(id, .failure(Self.closed)) }
     await progress.wait(while: { readingCount > 0 })

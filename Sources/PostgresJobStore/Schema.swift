@@ -137,10 +137,10 @@ enum Schema {
       let next = migrations[state.version]
       let version = Int64(state.version + 1)
       let oldest = next.allowsOlderWriters ? Int64(state.oldestWriter) : version
-      // Whoever comes second waits for the row, finds it changed, divides by zero, and looks again.
-      let take = Statement(
-        sql: "SELECT 1 / count(*) FROM (SELECT 1 FROM hero_schema WHERE id = 1 AND version = $1 FOR UPDATE) AS mine",
-        parameters: [.int(Int64(state.version))])
+      // Whoever comes second waits for the row, finds it changed, is refused, and looks again.
+      let take = Statement.fence(
+        "another node migrates",
+        unless: "SELECT 1 FROM hero_schema WHERE id = 1 AND version = $1 FOR UPDATE", [.int(Int64(state.version))])
       let note = Statement(
         sql: "UPDATE hero_schema SET version = $1, oldest_writer = $2 WHERE id = 1",
         parameters: [.int(version), .int(oldest)])

@@ -22,11 +22,13 @@ enum NodeStore: Sendable {
       } catch {
         throw CommandFailure(message: "cannot open the store \(path): \(error)", status: .failed)
       }
-    case .postgres(let url, let leaseSeconds):
+    case .postgres(let postgres):
       let instance = try InstanceFile(in: configuration.dataDirectory)
       var options = PostgresJobStore.Options(
-        url: url.reveal(), node: configuration.nodeName, instance: instance.identity)
-      options.lease = .milliseconds(Int64(leaseSeconds * 1000))
+        url: postgres.url.reveal(), node: configuration.nodeName, instance: instance.identity)
+      options.freshURL = postgres.freshURL
+      options.lease = .milliseconds(Int64(postgres.leaseSeconds * 1000))
+      options.connections = postgres.connections
       options.retentionDays = retention.days
       options.retentionMaximumJobs = retention.maxJobs
       do {
@@ -88,6 +90,9 @@ enum NodeStore: Sendable {
           .init(
             "hero_store_server_changes_total", "counter",
             "How often the database was another server than before, or a restarted one.", Double(counts.serverChanges)),
+          .init(
+            "hero_store_stalls_total", "counter",
+            "How often writes waited so long for the database that callers were refused.", Double(counts.stalls)),
           .init("hero_store_reads_total", "counter", "Jobs that were read by their id.", Double(counts.reads)),
           .init(
             "hero_store_notifications_total", "counter", "Notifications sent to other nodes.",
@@ -108,4 +113,22 @@ enum NodeStore: Sendable {
         Double(lastMilliseconds) / 1000),
     ]
   }
+}
+
+extension PostgresConfiguration {
+  /// Reads the connection string again, for each connection that is made: a password in a file may have changed.
+  fileprivate var freshURL: (@Sendable () throws -> String)? {
+    guard case .file = source else { return nil }
+    return { [source] in
+      do throws(SecretReference.Failure) {
+        return try source.resolve(relativeTo: "/", environment: [:]).secrets[0].reveal()
+      } catch {
+        throw UnreadableURL(description: error.reason)
+      }
+    }
+  }
+}
+
+private struct UnreadableURL: Error, CustomStringConvertible {
+  let description: String
 }

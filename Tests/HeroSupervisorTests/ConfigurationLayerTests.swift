@@ -91,8 +91,8 @@ struct ConfigurationLayerTests {
   func stores() throws {
     let json = #"{"store": {"sqlite": {"path": "/a.db"}}}"#
     let url = ["HERO_STORE_POSTGRES_URL": "postgres://h/d"]
-    guard
-      case .postgres(Secret("postgres://h/d"), leaseSeconds: 15) = try load(json, environment: url).configuration.store
+    guard case .postgres(let postgres) = try load(json, environment: url).configuration.store,
+      postgres.url == Secret("postgres://h/d"), postgres.leaseSeconds == 15, postgres.connections == 4
     else {
       Issue.record("the variable does not count")
       return

@@ -30,7 +30,7 @@ struct ConfigurationSchemaTests {
   func example() throws {
     let shown = patterns(try JSON.parse(try text("cluster.example.json")))
     let missing = ConfigurationSchema.known.map(\.pattern).filter { !shown.contains($0) }
-    #expect(missing == ["store.postgres.url", "store.postgres.lease_seconds"])
+    #expect(missing == ["store.postgres.url", "store.postgres.lease_seconds", "store.postgres.connections"])
   }
 
   @Test("accepts cluster.example.json")

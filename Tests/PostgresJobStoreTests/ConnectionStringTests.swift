@@ -92,7 +92,7 @@ struct ConnectionStringTests {
   private func failure(_ text: String, _ loop: EventLoop) async -> String {
     await Task(executorPreference: loop) {
       do throws(PostgresError) {
-        try await PostgresConnection.open(text, defaults: [("connect_timeout", "2")], on: loop).close()
+        try await PostgresConnection.open({ text }, defaults: [("connect_timeout", "2")], on: loop).close()
         return ""
       } catch {
         return "\(error)"

@@ -21,6 +21,10 @@ final class CuttingProxy: @unchecked Sendable {
   private(set) var cuts = 0
   /// Whether new connections are refused.
   var isDown = false
+  /// Whether it keeps all connections, and nothing comes through.
+  private var isFrozen = false
+  /// Connections that were accepted while it was frozen.
+  private var held: [TCPStream] = []
 
   static func open(to port: UInt16, on loop: EventLoop) async throws -> CuttingProxy {
     try await Task(executorPreference: loop) { try CuttingProxy(port, loop) }.value
@@ -32,6 +36,7 @@ final class CuttingProxy: @unchecked Sendable {
     listener = try TCPListener.listen(on: loop, address: try SocketAddress(host: "127.0.0.1", port: 0)) {
       [unowned self] client in
       if isDown || isClosed { return client.close() }
+      if isFrozen { return held.append(client) }
       Task(executorPreference: loop) { await self.serve(client) }
     }
   }
@@ -51,6 +56,7 @@ final class CuttingProxy: @unchecked Sendable {
     pairs[number] = Pair(client: client, server: server)
     client.startReading { [unowned self] event in
       guard case .bytes(let bytes) = event else { return end(number) }
+      if isFrozen { return }
       let sent = Array(bytes)
       if let words = swallowed, sent.contains(words) {
         swallowed = nil
@@ -60,6 +66,7 @@ final class CuttingProxy: @unchecked Sendable {
     }
     server.startReading { [unowned self] event in
       guard case .bytes(let bytes) = event else { return end(number) }
+      if isFrozen { return }
       guard pairs[number]?.isMuted == true else { return client.write(Array(bytes)) }
       // The server has done it, and nobody hears of it.
       cuts += 1
@@ -86,11 +93,18 @@ final class CuttingProxy: @unchecked Sendable {
     }.value
   }
 
+  /// From now on it is silent, as a host that is cut off behind a proxy: nothing is refused, and nothing answered.
+  func freeze() async {
+    await Task(executorPreference: loop) { [self] in isFrozen = true }.value
+  }
+
   func close() async {
     await Task(executorPreference: loop) { [self] in
       isClosed = true
       listener.close()
       for number in Array(pairs.keys) { end(number) }
+      for client in held { client.close() }
+      held = []
     }.value
   }
 

@@ -43,13 +43,56 @@ struct FailoverTests {
       // It is back, and takes no writes since it is a standby; and the node has to connect anew.
       try await PostgresServer.aside {
         try primary.stop()
-        FileManager.default.createFile(atPath: "\(primary.directory)/data/standby.signal", contents: nil)
+        _ = FileManager.default.createFile(atPath: "\(primary.directory)/data/standby.signal", contents: nil)
         try primary.start()
         try standby.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'hero-%'")
       }
       try await takesWrites(store, "second")
       try await isConsistent(store, "standby")
       #expect(await store.statistics.serverChanges == 1)
+    }
+  }
+
+  @Test("an old primary that falls silent is left for the new one, by reads and writes alike")
+  func oldPrimarySilent() async throws {
+    let primary = try PostgresServer(settings: ["fsync = off"])
+    defer { primary.remove() }
+    let standby = try PostgresServer(following: primary)
+    defer { standby.remove() }
+    try primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    try primary.sql("SELECT pg_reload_conf()")
+    try await StoreFixture.with(url: primary.url()) { fixture in
+      let proxy = try await CuttingProxy.open(to: primary.port, on: fixture.loop)
+      var options = fixture.options()
+      options.url =
+        "postgresql://hero@127.0.0.1:\(await proxy.port()),127.0.0.1:\(standby.port)/hero?connect_timeout=2"
+      options.lease = .seconds(4)
+      let store = try await fixture.open(options)
+      do {
+        try await store.make(.sample("before"), .running)
+        let wait = Task { try await store.finished(JobID(trusted: "before")) }
+        #expect(await eventually { await store.finishWaiters.count == 1 })
+        await proxy.freeze()
+        try await PostgresServer.aside { try standby.promote() }
+        // Nobody hangs meanwhile, and nobody is told that the job is not there.
+        let read = await attempt { () async throws(JobStoreError) in try await store.record(JobID(trusted: "before")) }
+        if case .failure(let error) = read, case .unavailable = error {
+        } else {
+          #expect(throws: Never.self) { try read.get() }
+        }
+        try await takesWrites(store, "first")
+        try await isConsistent(store, "new")
+        _ = try await store.transition(JobID(trusted: "before"), .completed())
+        #expect(try await wait.value.status == .completed)
+        #expect(await eventually { await store.leaseLoss() == nil })
+        #expect(await store.statistics.serverChanges == 1)
+      } catch {
+        await fixture.close(store)
+        await proxy.close()
+        throw error
+      }
+      await fixture.close(store)
+      await proxy.close()
     }
   }
 

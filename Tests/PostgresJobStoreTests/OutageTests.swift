@@ -92,6 +92,26 @@ struct OutageTests {
     }
   }
 
+  @Test(
+    "a wait that begins while the database is away waits on, until it is back and the job has ended, or is not there")
+  func lateWaits() async throws {
+    try await withProxy { fixture, store, proxy in
+      try await store.make(.sample("running"), .running)
+      try await store.make(.sample("done"), .completed)
+      await proxy.setDown(true)
+      #expect(await eventually { await store.unavailability() != nil })
+      let waits = ["running", "done", "none"].map { id in Task { try await store.finished(JobID(trusted: id)) } }
+      #expect(await eventually { await store.finishWaiters.count == 3 })
+      #expect(await eventually { await store.hasUnseenWaits })
+      await proxy.setDown(false)
+      #expect(try await waits[1].value.status == .completed)
+      await expect(.notFound(JobID(trusted: "none"))) { _ = try await waits[2].value }
+      #expect(await eventually { await store.unavailability() == nil })
+      _ = try await store.transition(JobID(trusted: "running"), .completed())
+      #expect(try await waits[0].value.status == .completed)
+    }
+  }
+
   @Test("a lease that cannot be renewed is lost in time, and found again; what nobody took is still there")
   func lease() async throws {
     try await withProxy(lease: .seconds(5)) { fixture, store, proxy in

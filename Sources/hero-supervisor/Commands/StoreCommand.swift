@@ -38,7 +38,7 @@ struct StoreOptions: ParsableArguments {
       file: file ?? variable, environment: environment, dataDirectory: dataDir, missingSecrets: .areWarnings)
     let loaded: ConfigurationLoader.Loaded
     do throws(ConfigurationError) { loaded = try loader.load() } catch { throw CommandFailure(error) }
-    if case .postgres(let url, _) = loaded.configuration.store, url.reveal().isEmpty {
+    if case .postgres(let postgres) = loaded.configuration.store, postgres.url.reveal().isEmpty {
       let problems = loaded.warnings.filter { $0.path.hasPrefix("store.") }
       throw CommandFailure(ConfigurationError(problems: problems))
     }

@@ -99,8 +99,19 @@ struct AuthConfiguration: Sendable {
 enum StoreConfiguration: Sendable {
   /// The database file, an absolute path.
   case sqlite(path: String)
-  /// A connection URL, which may hold a password; for how long a node may work without reaching the database.
-  case postgres(url: Secret, leaseSeconds: Double)
+  case postgres(PostgresConfiguration)
+}
+
+/// The section `store.postgres`.
+struct PostgresConfiguration: Sendable {
+  /// A connection string, which may hold a password.
+  var url: Secret
+  /// Where it comes from, by an absolute path: a file may have another password later.
+  var source: SecretReference
+  /// For how long a node may work without reaching the database.
+  var leaseSeconds: Double
+  /// How many connections a node has.
+  var connections: Int
 }
 
 /// The section `jobs`.

@@ -78,8 +78,12 @@ struct ConfigurationLoader {
     let store: StoreConfiguration =
       switch reading.store.choice {
       case .sqlite(let path): .sqlite(path: absolutePath(path, relativeTo: directory))
-      case .postgres(let url, let leaseSeconds):
-        .postgres(url: databaseURL(url, reading.store.source, findings), leaseSeconds: leaseSeconds)
+      case .postgres(let url, let leaseSeconds, let connections):
+        .postgres(
+          PostgresConfiguration(
+            url: databaseURL(url, reading.store.source, findings),
+            source: url.absolute(relativeTo: self.directory(of: findings.source(of: "store.postgres.url"))),
+            leaseSeconds: leaseSeconds, connections: connections))
       }
 
     guard findings.problems.isEmpty, let name else {
@@ -189,7 +193,7 @@ struct ConfigurationLoader {
       ("auth.admin_secrets", reading.adminSecrets), ("auth.user_secrets", reading.userSecrets),
       ("auth.register_secrets", reading.registerSecrets), ("cluster.keys", reading.clusterKeys),
     ]
-    if case .postgres(let url, _) = reading.store.choice { settings.append(("store.postgres.url", [url])) }
+    if case .postgres(let url, _, _) = reading.store.choice { settings.append(("store.postgres.url", [url])) }
     return settings.flatMap { setting, references in
       let directory = directory(of: findings.source(of: setting))
       return references.compactMap { reference in

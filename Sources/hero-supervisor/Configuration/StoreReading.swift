@@ -3,7 +3,7 @@ struct StoreReading {
   enum Choice {
     /// Relative to the data directory, or absolute.
     case sqlite(path: String)
-    case postgres(url: SecretReference, leaseSeconds: Double)
+    case postgres(url: SecretReference, leaseSeconds: Double, connections: Int)
   }
 
   let choice: Choice
@@ -20,6 +20,7 @@ struct StoreReading {
     var postgres = section.section("postgres")
     let url = postgres.optional("url", .secret)
     let lease = postgres.value("lease_seconds", .number(3...600), default: 15)
+    let connections = postgres.value("connections", .int(3...100), default: 4)
     postgres.finish()
     section.finish()
 
@@ -36,7 +37,7 @@ struct StoreReading {
     if postgresNode["url"] == nil, case .object = postgresNode.value {
       section.findings.problem("\(section.path).postgres", "needs the key \"url\"", postgresNode.source)
     }
-    choice = .postgres(url: url ?? .literal(Secret("")), leaseSeconds: lease)
+    choice = .postgres(url: url ?? .literal(Secret("")), leaseSeconds: lease, connections: connections)
     source = postgresNode.source
   }
 }

@@ -20,8 +20,8 @@ enum MovableStore: Sendable {
           message: "cannot open the store \(path): \(error)",
           hints: ["--config and --data-dir must be those of the node"], status: .failed)
       }
-    case .postgres(let url, _):
-      return .postgres(try await open(url, "export", isWritten: false, loop: loop, logger: logger))
+    case .postgres(let postgres):
+      return .postgres(try await open(postgres, "export", isWritten: false, loop: loop, logger: logger))
     }
   }
 
@@ -46,8 +46,8 @@ enum MovableStore: Sendable {
       } catch {
         throw CommandFailure(message: "cannot open the store \(path): \(error)", status: .failed)
       }
-    case .postgres(let url, _):
-      let store = try await open(url, "import", isWritten: true, loop: loop, logger: logger)
+    case .postgres(let postgres):
+      let store = try await open(postgres, "import", isWritten: true, loop: loop, logger: logger)
       do throws(JobStoreError) { try await store.begin() } catch {
         await store.close()
         throw CommandFailure(message: "cannot write the store", error)
@@ -58,11 +58,12 @@ enum MovableStore: Sendable {
 
   /// A session of no node, which owns no runner and cannot be taken for one that does.
   private static func open(
-    _ url: Secret, _ purpose: String, isWritten: Bool, loop: EventLoop, logger: Logger
+    _ postgres: PostgresConfiguration, _ purpose: String, isWritten: Bool, loop: EventLoop, logger: Logger
   ) async throws(CommandFailure) -> PostgresJobStore {
     let identity = "\(purpose)-\(String(UInt64.random(in: .min ... .max), radix: 16))"
     var options = PostgresJobStore.Options(
-      url: url.reveal(), node: NodeName(trusted: identity), instance: identity)
+      url: postgres.url.reveal(), node: NodeName(trusted: identity), instance: identity)
+    options.connections = postgres.connections
     options.retentionDays = 0
     options.retentionMaximumJobs = .max
     // Never, as far as an import goes.

@@ -1,0 +1,251 @@
+import EventLoop
+import JobStoreConformance
+import PostgresServer
+import Supervisor
+import Synchronization
+import Testing
+
+@testable import PostgresJobStore
+
+// A database that answers, but not at once: locks of others, a standby that is lost, sessions that the server ends.
+
+@Suite("A database that makes wait", .timeLimit(.minutes(10)))
+struct StallTests {
+  private static func database(_ url: String) -> String { String(url.split(separator: "/").last!) }
+
+  /// What a node has at the server, by the server's count.
+  private func sessions(_ server: PostgresServer, _ database: String) throws -> Int {
+    let count = try server.sql(
+      """
+      SELECT count(*) FROM pg_stat_activity
+      WHERE datname = '\(database)' AND application_name LIKE 'hero-supervisor%'
+      """, database: database)
+    return Int(count)!
+  }
+
+  /// Refused within five seconds, with a reason.
+  private func isRefusedInTime<Value: Sendable>(
+    _ what: String, _ body: () async throws(JobStoreError) -> Value
+  ) async {
+    let start = ContinuousClock.now
+    let answer = await attempt(body)
+    guard case .failure(.unavailable) = answer else {
+      Issue.record("\(what): \(answer)")
+      return
+    }
+    // The bound is the product's promise; a busy machine gets as much again.
+    #expect(start.duration(to: .now) < .seconds(10), "\(what)")
+  }
+
+  @Test("a lock on the tables takes no more connections, ends no lease, and callers are refused within seconds")
+  func lockedTables() async throws {
+    let server = try PostgresServer.shared.get()
+    try await StoreFixture.with { fixture in
+      let database = Self.database(fixture.url)
+      var options = fixture.options()
+      options.lease = .seconds(4)
+      let store = try await fixture.open(options)
+      let losses = Losses()
+      await store.observe { losses.note($0) }
+      try await store.make(.sample("running"), .running)
+      try await store.make(.sample("queued"), .queued)
+      let wait = Task { try await store.finished(JobID(trusted: "running")) }
+      #expect(await eventually { await store.finishWaiters.count == 1 })
+      let lock = Task.detached {
+        try await PostgresServer.aside {
+          _ = try server.sql("BEGIN; LOCK TABLE hero_jobs; SELECT pg_sleep(12); COMMIT", database: database)
+        }
+      }
+      let locked = """
+        SELECT count(*) FROM pg_locks WHERE relation = 'hero_jobs'::regclass AND mode = 'AccessExclusiveLock' AND granted
+        """
+      #expect(try await eventually { try server.sql(locked, database: database) == "1" })
+
+      let end = Task { try await store.transition(JobID(trusted: "running"), .completed()) }
+      await withTaskGroup { group in
+        for number in 0..<5 {
+          group.addTask {
+            await self.isRefusedInTime("create") { () async throws(JobStoreError) in
+              try await store.create(.queued(.sample("new-\(number)")))
+            }
+          }
+          group.addTask {
+            await self.isRefusedInTime("read") { () async throws(JobStoreError) in
+              try await store.record(JobID(trusted: "queued"))
+            }
+          }
+          group.addTask {
+            await self.isRefusedInTime("list") { () async throws(JobStoreError) in try await store.query(JobQuery()) }
+          }
+        }
+      }
+      #expect(await store.unavailability()?.contains("somebody else's lock") == true)
+      // Longer than the lease, with its connections counted all the time.
+      var most = 0
+      while try server.sql(locked, database: database) == "1" { most = max(most, try sessions(server, database)) }
+      #expect(most == 4)
+      #expect(losses.count == 0)
+      #expect(await store.leaseLoss() == nil)
+
+      try await lock.value
+      #expect(try await end.value.status == .completed)
+      #expect(try await wait.value.status == .completed)
+      #expect(await eventually { await store.unavailability() == nil })
+      // What was refused was not done.
+      for number in 0..<5 {
+        let id = JobID(trusted: "new-\(number)")
+        await expect(.notFound(id)) { _ = try await store.record(id) }
+      }
+      #expect(try await store.create(.queued(.sample("new-0"))).isNew)
+      #expect(await store.statistics.connections == 4)
+    }
+  }
+
+  @Test("a synchronous standby that is lost ends no lease and takes no connections; what it held up is done afterwards")
+  func lostStandby() async throws {
+    let server = try PostgresServer(settings: ["fsync = off"])
+    defer { server.remove() }
+    try await StoreFixture.with(url: server.url()) { fixture in
+      var options = fixture.options()
+      options.lease = .seconds(4)
+      let store = try await fixture.open(options)
+      let losses = Losses()
+      await store.observe { losses.note($0) }
+      try await store.make(.sample("running"), .running)
+      try await PostgresServer.aside {
+        try server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        try server.sql("SELECT pg_reload_conf()")
+      }
+      // Until the server has read it.
+      var number = 0
+      var start = ContinuousClock.now
+      while case .success = await attempt({ () async throws(JobStoreError) in
+        start = .now
+        number += 1
+        return try await store.create(.queued(.sample("new-\(number)")))
+      }) {}
+      #expect(start.duration(to: .now) < .seconds(10))
+      let end = Task { try await store.transition(JobID(trusted: "running"), .completed()) }
+      await isRefusedInTime("create") { () async throws(JobStoreError) in
+        try await store.create(.queued(.sample("another")))
+      }
+      #expect(await store.unavailability()?.contains("has not answered") == true)
+      // Somebody loses patience: what he lets through is not on a standby, and not acknowledged.
+      let pending = """
+        SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name LIKE 'hero-%'
+        """
+      #expect(try await eventually { try server.sql(pending) == "1" })
+      try server.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+      #expect(await eventually { await store.statistics.failedCommits > 0 })
+      #expect(try await eventually { try server.sql(pending) == "1" })
+      #expect(await store.statistics.steps == 3 + number - 1)
+      // Longer than a lease.
+      let renewed = "SELECT extract(epoch FROM lease_until)::numeric FROM hero_nodes"
+      for _ in 0..<4 {
+        let before = try server.sql(renewed)
+        #expect(try await eventually { try server.sql(renewed) != before })
+        #expect(try sessions(server, "hero") == 4)
+      }
+      #expect(losses.count == 0)
+      try await PostgresServer.aside {
+        try server.sql("ALTER SYSTEM SET synchronous_standby_names = ''")
+        try server.sql("SELECT pg_reload_conf()")
+      }
+      #expect(try await end.value.status == .completed)
+      #expect(await eventually { await store.unavailability() == nil })
+      // What was not acknowledged may have been done; the same call again settles it.
+      _ = try await store.create(.queued(.sample("new-\(number)")))
+      #expect(try await store.record(JobID(trusted: "new-\(number)")).status == .queued)
+      #expect(await store.statistics.connections == 4)
+      #expect(await store.leaseLoss() == nil)
+    }
+  }
+
+  @Test("sessions outlive the server's time limits, and those that are cut while idle are replaced without a refusal")
+  func idleSessions() async throws {
+    let server = try PostgresServer.shared.get()
+    let url = try server.makeDatabase()
+    let database = Self.database(url)
+    for setting in ["idle_session_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout"]
+    {
+      try server.sql("ALTER DATABASE \(database) SET \(setting) = '200ms'")
+    }
+    try await StoreFixture.with(url: url) { fixture in
+      let store = try await fixture.open()
+      let processes = "SELECT string_agg(pid::text, ',' ORDER BY pid) FROM pg_stat_activity "
+      let ours = "WHERE datname = '\(database)' AND application_name LIKE 'hero-supervisor%'"
+      let before = try server.sql(processes + ours)
+      #expect(before.split(separator: ",").count == 4)
+      // Five times the limit, idle.
+      try await fixture.loop.sleep(for: .seconds(1))
+      #expect(try server.sql(processes + ours) == before)
+      for round in 0..<5 {
+        try await fixture.loop.sleep(for: .milliseconds(550))
+        try server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity " + ours)
+        let job = Job.sample("job-\(round)")
+        try await store.make(job, .completed)
+        #expect(try await store.record(job.id).status == .completed)
+        #expect(try await store.query(JobQuery()).jobs.count == round + 1)
+        #expect(
+          try await store.claim(
+            [RegisteredRunner(name: RunnerName(trusted: "r"), queue: QueueName(trusted: "q"))], consented: false
+          ).count == 1)
+      }
+      #expect(await store.leaseLoss() == nil)
+    }
+  }
+
+  @Test("the number of connections is the one that was asked for")
+  func connections() async throws {
+    let server = try PostgresServer.shared.get()
+    try await StoreFixture.with { fixture in
+      for connections in [3, 7] {
+        var options = fixture.options()
+        options.connections = connections
+        let store = try await fixture.open(options)
+        _ = try await concurrently(20) { try await store.create(.created(.sample("\(connections)-\($0)"))) }
+        _ = try await concurrently(20) { try await store.record(JobID(trusted: "\(connections)-\($0)")) }
+        let database = Self.database(fixture.url)
+        #expect(try await eventually { try sessions(server, database) == connections })
+        await fixture.close(store)
+        #expect(try await eventually { try sessions(server, database) == 0 })
+      }
+    }
+  }
+
+  @Test("a fence that refuses says its name, to the node and in the database's log")
+  func fence() async throws {
+    try await StoreFixture.with { fixture in
+      let store = try await fixture.open()
+      let connection = try await PostgresConnection.open(
+        { fixture.url }, defaults: PostgresJobStore.defaults(node: NodeName(trusted: "x")), on: fixture.loop)
+      let number = await store.writer.number
+      let batch = Batch(
+        [], by: Writer(session: store.session, node: "n1", number: number - 1, createsForOwners: false))
+      await Task(executorPreference: fixture.loop) {
+        let answer = await connection.run(batch.statements)
+        connection.close()
+        guard case .failure(let error) = answer else {
+          Issue.record("\(answer)")
+          return
+        }
+        #expect(error.isFenced)
+        #expect("\(error)" == "a newer connection of this process writes")
+        guard case .refused("22P02", let message) = error else {
+          Issue.record("\(error)")
+          return
+        }
+        #expect(message.contains("hero-supervisor fence: a newer connection of this node writes"))
+      }.value
+    }
+  }
+}
+
+/// How often a lease was lost.
+private final class Losses: Sendable {
+  private let losses = Mutex(0)
+  var count: Int { losses.withLock { $0 } }
+  func note(_ event: SharedStoreEvent) {
+    if case .leaseLost = event { losses.withLock { $0 += 1 } }
+  }
+}
