@@ -163,6 +163,9 @@ final class PostgresConnection: @unchecked Sendable {
       && (parameter("default_transaction_read_only") == "on" || parameter("in_hot_standby") == "on")
   }
 
+  /// The process of its session, as it was said when the connection was made: a pooler says another than the session does.
+  var announcedSession: Int64 { Int64(PQbackendPID(handle)) }
+
   /// Where libpq has connected, of several hosts in the connection string.
   var hostAndPort: String {
     let host = PQhost(handle).map { String(cString: $0) } ?? ""

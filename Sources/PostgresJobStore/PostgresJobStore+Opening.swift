@@ -51,6 +51,9 @@ extension PostgresJobStore {
       throw .notConnected("its encoding is \(encoding), and must be UTF8 (CREATE DATABASE … ENCODING 'UTF8')")
     }
     await SessionSettings.migration.apply(to: connection)
+    try await Pooler.refuse(behind: connection) { () async throws(PostgresError) in
+      try await connect(options, on: loop, logger: logger)
+    }
     return try await Schema.migrate(connection)
   }
 

@@ -8,8 +8,8 @@ package final class PostgresServer: Sendable {
 
   package struct Failure: Error, CustomStringConvertible { package let description: String }
 
-  private static let script =
-    #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined() + "/scripts/postgres"
+  static let scripts = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined() + "/scripts"
+  private static let script = "\(scripts)/postgres"
 
   /// Started at the first use, and stopped when this process is gone; each test has a database of its own in it.
   package static let shared = Result { try PostgresServer() }
@@ -86,7 +86,7 @@ package final class PostgresServer: Sendable {
 
   /// By posix_spawn(3), and with files for what it writes: a pipe's end may be inherited by another test's child, and then
   /// stays open as long as that lives.
-  private static func output(
+  static func output(
     _ program: String, _ arguments: [String], environment added: [String: String] = [:]
   ) throws -> String {
     let base = "\(NSTemporaryDirectory())/hero-postgres-\(UUID().uuidString)"
