@@ -41,7 +41,7 @@ final class StepCaller: @unchecked Sendable {
   // @unchecked: used on the loop's thread only.
   private var continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>?
 
-  init(_ continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>) {
+  init(_ continuation: CheckedContinuation<Result<JobRecord, JobStoreError>, Never>?) {
     self.continuation = continuation
   }
 
@@ -178,6 +178,9 @@ struct Batch {
   /// One number for the transaction; with the place of a step it makes the position of a job. Not part of a statement
   /// that joins: the join's plan would decide how often it is drawn, and in which order.
   private var number: Statement { Statement(name: "number", sql: "SELECT nextval('hero_order')") }
+  /// The column in a form that no index has: a job's row is to be found by its id. A planner may think that few jobs are
+  /// unfinished, and walk over all entries of their index, which are as many as ended since the oldest transaction began.
+  private static let status = "(j.status * 1)"
   private static let base = "currval('hero_order') * 1048576"
 
   private var insert: Statement {
@@ -225,7 +228,7 @@ struct Batch {
       sql: """
         UPDATE hero_jobs AS j SET status = 1, updated_at = x.at, step = x.step, queue_order = \(Self.base) + x.place
         FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[]) AS x(id, step, at, place)
-        WHERE j.id = x.id AND j.status = 0 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
+        WHERE j.id = x.id AND \(Self.status) = 0 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
         """,
       parameters: [
         .int(writer.session), Self.ids(enqueues.map(\.0)), Self.tokens(enqueues.map(\.0)),
@@ -240,7 +243,7 @@ struct Batch {
         UPDATE hero_jobs AS j SET status = 2, attempt = j.attempt + 1, started_at = x.at, updated_at = x.at,
           step = x.step, session = $1, node = $2
         FROM unnest($3::text[], $4::bigint[], $5::timestamptz[]) AS x(id, step, at)
-        WHERE j.id = x.id AND j.status = 1 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
+        WHERE j.id = x.id AND \(Self.status) = 1 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
         """,
       parameters: [
         .int(writer.session), .text(writer.node), Self.ids(starts.map(\.0)), Self.tokens(starts.map(\.0)),
@@ -256,7 +259,7 @@ struct Batch {
           step = x.step
         FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::text[])
           AS x(id, step, at, pid, start_ticks, boot_id)
-        WHERE j.id = x.id AND j.status = 2 AND \(Self.runsHere("$1")) RETURNING \(JobColumns.all)
+        WHERE j.id = x.id AND \(Self.status) = 2 AND \(Self.runsHere("$1")) RETURNING \(JobColumns.all)
         """,
       parameters: [
         .int(writer.session), Self.ids(spawns.map(\.0)), Self.tokens(spawns.map(\.0)), Self.times(spawns.map(\.2)),
@@ -272,7 +275,7 @@ struct Batch {
         UPDATE hero_jobs AS j SET status = 1, started_at = NULL, pid = NULL, start_ticks = NULL, boot_id = NULL,
           session = NULL, node = NULL, updated_at = x.at, step = x.step
         FROM unnest($2::text[], $3::bigint[], $4::timestamptz[]) AS x(id, step, at)
-        WHERE j.id = x.id AND j.status = 2 AND \(Self.runsHere("$1")) RETURNING \(JobColumns.all)
+        WHERE j.id = x.id AND \(Self.status) = 2 AND \(Self.runsHere("$1")) RETURNING \(JobColumns.all)
         """,
       parameters: [
         .int(writer.session), Self.ids(requeues.map(\.0)), Self.tokens(requeues.map(\.0)),
@@ -290,8 +293,8 @@ struct Batch {
         FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bytea[], $7::bytea[], $8::bytea[],
           $9::bigint[], $10::bigint[])
           AS x(id, step, at, status, result, stdout, stderr, stdout_dropped, stderr_dropped)
-        WHERE j.id = x.id AND (j.status = 2 AND \(Self.runsHere("$1"))
-          OR j.status IN (0, 1) AND \(Self.isOurs("j.runner", "$1"))) RETURNING \(JobColumns.all)
+        WHERE j.id = x.id AND (\(Self.status) = 2 AND \(Self.runsHere("$1"))
+          OR \(Self.status) IN (0, 1) AND \(Self.isOurs("j.runner", "$1"))) RETURNING \(JobColumns.all)
         """,
       parameters: [
         .int(writer.session), Self.ids(finishes.map(\.0)), Self.tokens(finishes.map(\.0)),

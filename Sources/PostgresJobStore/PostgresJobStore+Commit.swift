@@ -109,6 +109,8 @@ extension PostgresJobStore {
   }
 
   private func done(_ step: PendingStep, _ record: JobRecord) {
+    readings.gave(record.position)
+    if case .transition(.requeue) = step.kind { readings.reopen(record.job.runner, at: record.position) }
     happened(step, record)
     step.caller.resume(returning: .success(record))
   }

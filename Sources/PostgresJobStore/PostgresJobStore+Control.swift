@@ -216,6 +216,7 @@ extension PostgresJobStore {
   private func catchUp() async {
     await renew()
     // What was told while nobody listened.
+    readings.reopenAll()
     await compareAll()
     tellSoon()
   }
@@ -262,6 +263,7 @@ extension PostgresJobStore {
       default: isAny = true
       }
     }
+    for runner in queued { readings.reopen(runner, at: nil) }
     if !queued.isEmpty { observer?(.queued(queued)) }
     let waited = ended.filter { finishWaiters[$0] != nil }
     if isAny {

@@ -41,6 +41,7 @@ extension PostgresJobStore {
       throw .unavailable("earlier steps are not written yet", retryAfterMilliseconds: 1000)
     }
     let runners = runners.sorted { $0.name < $1.name }
+    readings.forget(runners.map(\.name))
     let names = Parameter.texts(runners.map(\.name.rawValue))
     let results = try await write([
       Statement(
@@ -82,6 +83,7 @@ extension PostgresJobStore {
 
   /// Records a registration or its new state; of another process's runner only once its lease is over.
   public func save(_ runner: RegisteredRunner) async throws(JobStoreError) {
+    readings.forget([runner.name])
     let results = try await write([
       Statement(
         name: "save runner",
@@ -200,25 +202,43 @@ extension PostgresJobStore {
   // MARK: What may have been missed
 
   public func check() async throws(JobStoreError) -> SharedStoreCheck {
-    let results = try await ask([
+    let look = readings.nextLook()
+    let results = try await ask(Self.checks(look, session))
+    let first = results[1].rows.map(Self.waitingJob)
+    readings.found(first, by: look)
+    return SharedStoreCheck(
+      lost: results[0].rows.map { RunnerName(trusted: $0.text(0)!) }, first: first)
+  }
+
+  /// Runners with jobs of nodes that are gone, and the first job in line of each runner.
+  static func checks(_ look: BacklogReadings.Look, _ session: Int64) -> [Statement] {
+    let read = Parameter.texts(look.floors.keys.map(\.rawValue))
+    return [
+      // Of runners that were read before, what may be lost is known by its id; `status` is as in `Batch`.
       Statement(
         name: "lost",
         sql: """
           SELECT DISTINCT j.runner FROM hero_jobs AS j JOIN hero_runners AS r ON r.name = j.runner
-          WHERE j.status IN (1, 2) AND j.status = 2 AND r.session = $1 AND j.session IS DISTINCT FROM $1
+          WHERE j.status IN (1, 2) AND j.status = 2 AND r.session = $1 AND NOT r.name = ANY($2)
+            AND j.session IS DISTINCT FROM $1
             AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)
-          """, parameters: [.int(session)]),
+          UNION
+          SELECT j.runner FROM hero_jobs AS j JOIN hero_runners AS r ON r.name = j.runner
+          WHERE j.id = ANY($3) AND (j.status * 1) = 2 AND r.session = $1 AND j.session IS DISTINCT FROM $1
+            AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)
+          """, parameters: [.int(session), read, .texts(look.elsewhere.map(\.rawValue))]),
       Statement(
         name: "heads",
         sql: """
-          SELECT j.id, j.runner, j.executor, j.queue_order FROM hero_runners AS r CROSS JOIN LATERAL (
+          SELECT j.id, j.runner, j.executor, j.queue_order
+          FROM hero_runners AS r LEFT JOIN unnest($2::text[], $3::bigint[]) AS x(name, floor) ON x.name = r.name
+          CROSS JOIN LATERAL (
             SELECT id, runner, executor, queue_order FROM hero_jobs
-            WHERE runner = r.name AND status IN (1, 2) AND status = 1 ORDER BY queue_order LIMIT 1
+            WHERE runner = r.name AND status IN (1, 2) AND status = 1 AND queue_order >= coalesce(x.floor, 0)
+            ORDER BY queue_order LIMIT 1
           ) AS j WHERE r.session = $1
-          """, parameters: [.int(session)]),
-    ])
-    return SharedStoreCheck(
-      lost: results[0].rows.map { RunnerName(trusted: $0.text(0)!) }, first: results[1].rows.map(Self.waitingJob))
+          """, parameters: [.int(session), read, .ints(look.floors.values.map { $0 })]),
+    ]
   }
 
   // MARK: Jobs of nodes that are gone
@@ -265,6 +285,7 @@ extension PostgresJobStore {
           WHERE j.runner = x.runner AND j.status IN (1, 2) AND \(isLost) RETURNING j.id
           """, parameters: [.int(session), now, token, names, maxima, ids, starts]),
     ])
+    for runner in runners { readings.reopen(runner.name, at: nil) }
     let failed = results[2].rows.map { JobID(trusted: $0.text(0)!) }
     guard !failed.isEmpty else { return }
     await compare(failed)

@@ -208,6 +208,7 @@ extension PostgresJobStore {
         ) AS j
         """,
       parameters: [.texts(runners.map(\.rawValue)), .int(Int64(limit)), .int(session)])
+    let reopenings = readings.reopenings
     var waiting: [WaitingJob] = []
     var running: [RunningJob] = []
     for row in try await ask([query])[0].rows {
@@ -220,7 +221,9 @@ extension PostgresJobStore {
             id: job.id, runner: job.runner, attempt: Int(row.int(5)!), isMine: row.bool(6)!, isLost: row.bool(7)!))
       }
     }
-    return SharedBacklog(waiting: waiting.sorted { $0.position < $1.position }, running: running)
+    let backlog = SharedBacklog(waiting: waiting.sorted { $0.position < $1.position }, running: running)
+    readings.read(runners, backlog, since: reopenings)
+    return backlog
   }
 
   public func waiting(

@@ -89,6 +89,7 @@ public actor PostgresJobStore: SharedJobStore {
   // Reading (`PostgresJobStore+Reading.swift`).
   var reads: [JobID: [CheckedContinuation<Result<JobRecord?, JobStoreError>, Never>]] = [:]
   var readingCount = 0
+  var readings = BacklogReadings()
   // Waiting (`PostgresJobStore+Waiting.swift`).
   var finishWaiters: [JobID: [ObjectIdentifier: Promise<Result<JobRecord, JobStoreError>>]] = [:]
   // Notifications and lease (`PostgresJobStore+Control.swift`).

@@ -140,7 +140,7 @@ struct StallTests {
       #expect(try await eventually { try server.sql(pending) == "1" })
       #expect(await store.statistics.steps == 3 + number - 1)
       // Longer than a lease.
-      let renewed = "SELECT extract(epoch FROM lease_until)::numeric FROM hero_nodes"
+      let renewed = "SELECT beat FROM hero_nodes"
       for _ in 0..<4 {
         let before = try server.sql(renewed)
         #expect(try await eventually { try server.sql(renewed) != before })
