@@ -174,9 +174,11 @@ public struct Executors: Sendable {
     }
   }
 
+  /// They read the payload from a file: a program that read it from standard input would share it with whatever the payload
+  /// starts, and a command that empties its standard input would cut the rest of a script, in the middle of a line.
   private static let builtIn = [
-    ExecutorConfiguration(name: .shell, command: ["/bin/sh", "-s"]),
-    ExecutorConfiguration(name: .python, command: ["python3", "-"]),
+    ExecutorConfiguration(name: .shell, command: ["/bin/sh", "{payload_file}"], payload: .file),
+    ExecutorConfiguration(name: .python, command: ["python3", "{payload_file}"], payload: .file),
   ]
 }
 

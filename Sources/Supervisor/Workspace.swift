@@ -55,7 +55,9 @@ struct Workspace: Sendable {
     let descriptor = work.open(name)
     guard descriptor >= 0 else { throw UVError(errno: errno, operation: "open \(path)") }
     defer { close(descriptor) }
-    fchown(descriptor, account.uid, account.gid)
+    guard fchown(descriptor, account.uid, account.gid) == 0 else {
+      throw UVError(errno: errno, operation: "chown \(path)")
+    }
   }
 
   private func write(_ bytes: [UInt8], in work: WorkDirectory) throws(UVError) {
@@ -70,6 +72,9 @@ struct Workspace: Sendable {
       guard count > 0 else { throw UVError(errno: errno, operation: "write \(path)") }
       rest = rest.dropFirst(count)
     }
-    if let account = executor.account { fchown(descriptor, account.uid, account.gid) }
+    guard let account = executor.account else { return }
+    guard fchown(descriptor, account.uid, account.gid) == 0 else {
+      throw UVError(errno: errno, operation: "chown \(path)")
+    }
   }
 }

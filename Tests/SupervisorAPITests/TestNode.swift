@@ -3,6 +3,7 @@
 
 import Cluster
 import EventLoop
+import Glibc
 import Gossip
 import HTTPServer
 import JSONRPC
@@ -34,6 +35,8 @@ struct TestNode {
     var wrongKeys = 100_000
     /// Where it keeps the keys that are made at run time; in its own directory, if it is not said.
     var records: String?
+    /// Whether other users may walk through its directory to what is theirs.
+    var isWalkable = false
   }
 
   let loop: EventLoop
@@ -48,6 +51,7 @@ struct TestNode {
   /// Starts a node, runs the scenario, stops the node, and checks that neither a handle nor a process is left.
   static func run(_ options: Options = Options(), _ scenario: (TestNode) async throws -> Void) async throws {
     let directory = TemporaryDirectory()
+    if options.isWalkable { chmod(directory.path, 0o711) }
     let loop = try EventLoop()
     loop.start()
     let store = try await SQLiteJobStore.open(path: "\(directory.path)/jobs.db", loop: loop, logger: .silent)
