@@ -79,6 +79,17 @@ public struct ProcessExecutor: Sendable {
   /// What its jobs find as `HOME`; `nil` for the node's own.
   var home: String? { isSandboxed ? "/tmp" : account?.home }
 
+  /// Program and arguments for one job.
+  func command(for job: Job, payloadFile: String?) -> [String] {
+    configuration.command.map { word in
+      switch configuration.payload {
+      case .stdin: word
+      case .file: word.replacing("{payload_file}", with: payloadFile ?? "")
+      case .argument: word.replacing("{payload}", with: job.payload)
+      }
+    }
+  }
+
   /// What the launcher is to do for one job.
   /// - Parameters:
   ///   - environment: the job's.
@@ -89,14 +100,7 @@ public struct ProcessExecutor: Sendable {
     by launcher: Launcher,
     groupBoundsProcesses: Bool = false
   ) -> LaunchOrder {
-    let command = configuration.command.map { word in
-      switch configuration.payload {
-      case .stdin: word
-      case .file: word.replacing("{payload_file}", with: payloadFile ?? "")
-      case .argument: word.replacing("{payload}", with: job.payload)
-      }
-    }
-    var order = LaunchOrder(command: command, environment: environment)
+    var order = LaunchOrder(command: command(for: job, payloadFile: payloadFile), environment: environment)
     if let account, runsAsOtherUser { order.identity = (account.uid, account.gid) }
     order.forbidsNewPrivileges = isSandboxed || !(configuration.allowsNewPrivileges ?? !runsAsOtherUser)
     order.limits = configuration.limits

@@ -31,7 +31,8 @@ extension Runner {
       }
       let process = try JobProcess(
         executor.order(
-          for: record.job, payloadFile: file, environment: environment(of: record.job, executor),
+          for: record.job, payloadFile: file,
+          environment: environment(of: record.job, executor).map { "\($0.key)=\($0.value)" },
           wrapperEnvironment: { environment(of: executor).map { "\($0.key)=\($0.value)" } }, by: context.launcher,
           groupBoundsProcesses: context.groups?.boundsProcesses ?? false),
         job: id, in: workspace.path, readsInput: executor.configuration.payload == .stdin, by: context.launcher,
@@ -99,16 +100,16 @@ extension Runner {
   }
 
   /// Later sources win, the node's own names last of all.
-  private func environment(of job: Job, _ executor: ProcessExecutor) -> [String] {
+  func environment(of job: Job, _ executor: ProcessExecutor) -> [VariableName: String] {
     var variables = environment(of: executor)
     variables.merge(job.environment) { $1 }
     variables["HERO_JOB_ID"] = job.id.rawValue
     variables["HERO_RUNNER"] = name.rawValue
     variables["HERO_NODE"] = context.settings.node.rawValue
-    variables["HERO_CALLER_ID"] = job.callerID
-    variables["HERO_CONTEXT_ID"] = job.contextID
+    variables[Job.callerVariable] = job.callerID
+    variables[Job.contextVariable] = job.contextID
     variables[Leftovers.instanceVariable] = context.settings.instance
-    return variables.map { "\($0.key)=\($0.value)" }
+    return variables
   }
 
   private func timeout(of job: Job) -> Duration? {
@@ -173,32 +174,5 @@ extension Runner {
     }
     let command = executor.configuration.command[0]
     await finish(id, .failed, "cannot run executor \"\(executor.configuration.name)\" (\(command)): \(error)")
-  }
-}
-
-extension ProcessExecutor {
-  /// Whether the fields of a job can be handed to a process at all.
-  func check(_ job: Job) throws(SupervisorError) {
-    let passesArgument = configuration.payload == .argument
-    if passesArgument && job.payload.utf8.contains(0) {
-      throw .invalidJob(field: "payload", reason: "must not contain NUL, it is passed as an argument")
-    }
-    // execve(2): MAX_ARG_STRLEN, 32 pages with the final NUL.
-    if passesArgument && job.payload.utf8.count > 131_000 {
-      throw .invalidJob(field: "payload", reason: "must be at most 131000 bytes, it is passed as an argument")
-    }
-    for (field, text) in [("caller_id", job.callerID), ("context_id", job.contextID)] where text.utf8.contains(0) {
-      throw .invalidJob(field: field, reason: "must not contain NUL, it becomes an environment variable")
-    }
-    for (key, value) in job.environment {
-      // Another node may still let in what the API of this one refuses.
-      let name = key.rawValue.utf8
-      if name.isEmpty || name.contains(UInt8(ascii: "=")) || name.contains(0) {
-        throw .invalidJob(field: "env_vars", reason: "names must not be empty or contain '=' or NUL")
-      }
-      if value.utf8.contains(0) || value.utf8.count + name.count > 131_000 {
-        throw .invalidJob(field: "env_vars.\(key)", reason: "must not contain NUL or exceed 131000 bytes")
-      }
-    }
   }
 }

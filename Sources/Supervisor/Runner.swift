@@ -384,7 +384,7 @@ public actor Runner {
     guard mayUse(job.executor), let executor = context.executors[job.executor] else {
       throw .executorNotAllowed(job.executor, name, allowed: executors)
     }
-    if case .process(let process) = executor { try process.check(job) }
+    if case .process(let process) = executor { try process.check(job, environment(of: job, process)) }
     return executor
   }
 }
