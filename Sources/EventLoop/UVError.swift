@@ -1,4 +1,5 @@
 import CLibUV
+import Glibc
 
 /// An operation that libuv or the system refused. `code` is libuv's: a negated errno(3), or one of its own.
 public struct UVError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -18,9 +19,11 @@ public struct UVError: Error, Hashable, Sendable, CustomStringConvertible {
   public init(errno: Int32, operation: String) { self.init(code: -errno, operation: operation) }
 
   /// `ECONNRESET`
-  public var name: String { String(cString: uv_err_name(code)) }
+  public var name: String { code == Self.quotaExceeded ? "EDQUOT" : String(cString: uv_err_name(code)) }
   /// `connection reset by peer`
-  public var message: String { reason ?? String(cString: uv_strerror(code)) }
+  public var message: String {
+    reason ?? (code == Self.quotaExceeded ? "disk quota exceeded" : String(cString: uv_strerror(code)))
+  }
   public var description: String { "\(operation): \(message) (\(name))" }
 
   public static let connectionReset = UV_ECONNRESET.rawValue
@@ -41,6 +44,8 @@ public struct UVError: Error, Hashable, Sendable, CustomStringConvertible {
   public static let tooManyFilesInSystem = UV_ENFILE.rawValue
   public static let outOfMemory = UV_ENOMEM.rawValue
   public static let noSpace = UV_ENOSPC.rawValue
+  /// libuv has no name for it.
+  public static let quotaExceeded = -EDQUOT
   public static let messageTooLong = UV_EMSGSIZE.rawValue
 
   /// Throws when a libuv call answered a negative number.

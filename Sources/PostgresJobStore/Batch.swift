@@ -30,7 +30,8 @@ struct PendingStep {
   /// marked as running must run.
   var isEssential: Bool {
     switch kind {
-    case .transition(.finish), .transition(.requeue), .transition(.spawned), .transition(.start): true
+    case .transition(.finish), .transition(.requeue), .transition(.putBack), .transition(.spawned), .transition(.start):
+      true
     default: false
     }
   }
@@ -69,7 +70,8 @@ struct Batch {
   private var enqueues: [(PendingStep, Timestamp, place: Int)] = []
   private var starts: [(PendingStep, Timestamp)] = []
   private var spawns: [(PendingStep, ProcessIdentity, Timestamp)] = []
-  private var requeues: [(PendingStep, Timestamp)] = []
+  // With how many attempts are taken back.
+  private var requeues: [(PendingStep, Timestamp, undone: Int64)] = []
   private var finishes: [(PendingStep, JobStatus, JobResult, JobOutput?, Timestamp)] = []
   private var deletions: [PendingStep] = []
 
@@ -82,7 +84,8 @@ struct Batch {
       case .transition(.enqueue(let at, _)): enqueues.append((step, at, place))
       case .transition(.start(let at)): starts.append((step, at))
       case .transition(.spawned(let process, let at)): spawns.append((step, process, at))
-      case .transition(.requeue(let at)): requeues.append((step, at))
+      case .transition(.requeue(let at)): requeues.append((step, at, 0))
+      case .transition(.putBack(let at)): requeues.append((step, at, 1))
       case .transition(.finish(let status, let result, let output, let at)):
         finishes.append((step, status, result, output, at))
       case .delete: deletions.append(step)
@@ -273,13 +276,13 @@ struct Batch {
       name: "requeue",
       sql: """
         UPDATE hero_jobs AS j SET status = 1, started_at = NULL, pid = NULL, start_ticks = NULL, boot_id = NULL,
-          session = NULL, node = NULL, updated_at = x.at, step = x.step
-        FROM unnest($2::text[], $3::bigint[], $4::timestamptz[]) AS x(id, step, at)
+          session = NULL, node = NULL, updated_at = x.at, step = x.step, attempt = j.attempt - x.undone
+        FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[]) AS x(id, step, at, undone)
         WHERE j.id = x.id AND \(Self.status) = 2 AND \(Self.runsHere("$1")) RETURNING \(JobColumns.all)
         """,
       parameters: [
         .int(writer.session), Self.ids(requeues.map(\.0)), Self.tokens(requeues.map(\.0)),
-        Self.times(requeues.map(\.1)),
+        Self.times(requeues.map(\.1)), .ints(requeues.map(\.undone)),
       ])
   }
 

@@ -120,7 +120,7 @@ extension PostgresJobStore {
     switch step.kind {
     case .create where record.status.isFinal: wake(step.id, .success(record))
     case .create: break
-    case .transition(.requeue):
+    case .transition(.requeue), .transition(.putBack):
       news.queued.insert(record.job.runner)
       observer?(.queued([record.job.runner]))
       tellSoon()

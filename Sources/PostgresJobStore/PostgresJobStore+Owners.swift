@@ -253,13 +253,13 @@ extension PostgresJobStore {
     let now = Parameter.time(Timestamp.now.milliseconds)
     let token = Parameter.int(.random(in: .min ... .max))
     let ids = Parameter.texts(abandoned.map(\.id.rawValue))
-    let starts = Parameter.ints(abandoned.map { Int64($0.attempt) })
+    let starts = Parameter.ints(abandoned.map(\.start))
     let isLost = """
       j.status = 2 AND (
         j.session IS DISTINCT FROM $1
           AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)
         OR j.session = $1 AND EXISTS (
-          SELECT 1 FROM unnest($6::text[], $7::bigint[]) AS a(id, attempt) WHERE a.id = j.id AND a.attempt = j.attempt))
+          SELECT 1 FROM unnest($6::text[], $7::bigint[]) AS a(id, step) WHERE a.id = j.id AND a.step = j.step))
       AND EXISTS (SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session = $1)
       """
     let results = try await write([

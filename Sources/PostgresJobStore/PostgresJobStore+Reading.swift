@@ -194,13 +194,13 @@ extension PostgresJobStore {
     let query = Statement(
       name: "backlog",
       sql: """
-        (SELECT j.id, j.runner, j.executor, j.queue_order, j.status, j.attempt, FALSE, FALSE
+        (SELECT j.id, j.runner, j.executor, j.queue_order, j.status, j.step, FALSE, FALSE
         FROM unnest($1::text[]) AS x(runner) CROSS JOIN LATERAL (
           SELECT * FROM hero_jobs WHERE runner = x.runner AND status IN (1, 2) AND status = 1
           ORDER BY queue_order LIMIT $2
         ) AS j ORDER BY j.queue_order LIMIT $2)
         UNION ALL
-        SELECT j.id, j.runner, j.executor, j.queue_order, j.status, j.attempt, coalesce(j.session = $3, FALSE),
+        SELECT j.id, j.runner, j.executor, j.queue_order, j.status, j.step, coalesce(j.session = $3, FALSE),
           j.session IS DISTINCT FROM $3
             AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)
         FROM unnest($1::text[]) AS x(runner) CROSS JOIN LATERAL (
@@ -218,7 +218,7 @@ extension PostgresJobStore {
       } else {
         running.append(
           RunningJob(
-            id: job.id, runner: job.runner, attempt: Int(row.int(5)!), isMine: row.bool(6)!, isLost: row.bool(7)!))
+            id: job.id, runner: job.runner, start: row.int(5)!, isMine: row.bool(6)!, isLost: row.bool(7)!))
       }
     }
     let backlog = SharedBacklog(waiting: waiting.sorted { $0.position < $1.position }, running: running)

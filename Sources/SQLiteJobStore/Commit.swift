@@ -23,7 +23,7 @@ struct PendingStep {
   /// Whether it is kept until the disk takes it: the end of a job cannot be refused.
   var isEssential: Bool {
     switch kind {
-    case .transition(.finish), .transition(.requeue), .transition(.spawned): true
+    case .transition(.finish), .transition(.requeue), .transition(.putBack), .transition(.spawned): true
     default: false
     }
   }

@@ -67,8 +67,10 @@ struct Backlog: Sendable {
   private var arrived: [Transfer: Int64] = [:]
   /// What the givers said that they run.
   private var runningAtGivers: [Transfer: Set<JobID>] = [:]
-  /// Nothing starts: the store is away, or the node is stopping.
-  var isHeld = false
+  /// Which jobs may leave it.
+  enum Starts { case all, one, none }
+  /// `none` while the machine or the store cannot have it, or the node is stopping; `one` to find out.
+  var starts = Starts.all
 
   // MARK: What there is
 
@@ -85,14 +87,16 @@ struct Backlog: Sendable {
 
   /// Whether a job handed over now would start at once on this runner.
   func isFree(for runner: RunnerName) -> Bool {
-    guard waiting.isEmpty, readings.isEmpty, arrived.isEmpty, mayStart, let slots = slots[runner] else { return false }
+    guard waiting.isEmpty, readings.isEmpty, arrived.isEmpty, starts == .all, mayStart, let slots = slots[runner] else {
+      return false
+    }
     return slots.isOpen && slots.free > 0
   }
 
   /// Whether anything may start: an open runner has a slot that no job elsewhere takes. Which runner of a queue executes a
   /// job elsewhere is not known, so that it may be any.
   private var mayStart: Bool {
-    guard !isHeld else { return false }
+    guard starts != .none else { return false }
     var free = 0
     for slots in slots.values {
       guard slots.isRead else { return false }
@@ -153,6 +157,7 @@ struct Backlog: Sendable {
       guard let ticket = takeFirst(upTo: limit, where: slots.mayUse) else { continue }
       self.slots[runner]!.executing += 1
       held[ticket.id] = Held(runner: runner)
+      if starts == .one { starts = .none }
       for reading in readings.keys { readings[reading]!.insert(ticket.id) }
       return Start(ticket: ticket, runner: runner)
     }

@@ -10,7 +10,8 @@ public actor JobQueue {
 
   private var backlog = Backlog()
   private var runners: [RunnerName: Runner] = [:]
-  private var hold: Task<Void, Never>?
+  /// Set once something could not be started.
+  private var gate: StartGate?
   private var isDraining = false
   /// The highest epoch of its runners so far (`QueuePosition`).
   private(set) var generation: UInt64 = 0
@@ -37,18 +38,32 @@ public actor JobQueue {
     pump()
   }
 
-  /// Back to its place: it could not start. Nothing of this queue starts for a while.
-  func putBack(_ ticket: Backlog.Ticket, holding time: Duration) {
-    backlog.putBack(ticket)
-    guard !backlog.isHeld else { return }
-    backlog.isHeld = true
-    hold = Task(executorPreference: loop) { await self.letGo(after: time) }
+  /// Back to its place: it could not start.
+  func putBack(_ ticket: Backlog.Ticket) { backlog.putBack(ticket) }
+
+  /// Nothing of this queue starts until the gate says so.
+  /// - Returns: `false` if nothing of it starts ever again.
+  func hold(by gate: StartGate) -> Bool {
+    guard !isDraining else { return false }
+    backlog.starts = .none
+    self.gate = gate
+    return true
   }
 
-  private func letGo(after time: Duration) async {
-    try? await loop.sleep(for: time)
+  /// One job starts, if there is one that could.
+  /// - Returns: whether there was.
+  func tryOne() -> Bool {
+    guard !isDraining else { return false }
+    backlog.starts = .one
+    pump()
+    defer { backlog.starts = .none }
+    return backlog.starts == .none
+  }
+
+  /// It may start jobs again.
+  func open() {
     guard !isDraining else { return }
-    backlog.isHeld = false
+    backlog.starts = .all
     pump()
   }
 
@@ -93,9 +108,9 @@ public actor JobQueue {
   /// No job of this queue starts any more.
   func drain() {
     isDraining = true
-    backlog.isHeld = true
+    backlog.starts = .none
     // Nothing of a node that stops waits on the loop.
-    hold?.cancel()
+    gate?.assumeIsolated { $0.forget(self) }
   }
 
   // MARK: Jobs on runners

@@ -64,7 +64,8 @@ public struct JobOutput: Hashable, Sendable {
 public struct JobRecord: Hashable, Sendable {
   public let job: Job
   public var status: JobStatus
-  /// How often it was started: 0 until its first start, 2 when it was queued again once and started again.
+  /// How often it was started: 0 until its first start, 2 when it was queued again once and started again. A start of which
+  /// nothing has run is taken back.
   public var attempt: Int
   public let createdAt: Timestamp
   public var updatedAt: Timestamp

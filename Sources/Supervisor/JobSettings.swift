@@ -41,6 +41,7 @@ public struct RunnerContext: Sendable {
   /// The store, if it is this node's alone.
   let embedded: (any EmbeddedJobStore)?
   let held: HeldJobs
+  let gate: StartGate
 
   /// - Parameter groups: for the jobs; `nil` where the node may not make any.
   public init(
@@ -59,5 +60,6 @@ public struct RunnerContext: Sendable {
     shared = store as? any SharedJobStore
     embedded = store as? any EmbeddedJobStore
     held = HeldJobs(loop: loop)
+    gate = StartGate(loop: loop, logger: logger)
   }
 }

@@ -13,7 +13,7 @@ public protocol JobStore: Sendable {
 
   /// Applies one step (`JobTransition.apply`).
   ///
-  /// While the disk refuses writes, `finish`, `requeue` and `spawned` are kept in memory and written when it accepts
+  /// While the disk refuses writes, `finish`, `requeue`, `putBack` and `spawned` are kept in memory and written when it accepts
   /// them again (the call waits for that); every other step fails with `unavailable` and has no effect.
   /// - Parameter accepted: called on the store's loop, at most once, when the step has its place in the order of writing:
   ///   what is asked for from then on is written with it or after it, never before. It may be refused all the same.

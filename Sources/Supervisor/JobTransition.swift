@@ -9,6 +9,8 @@ public enum JobTransition: Hashable, Sendable {
   case spawned(ProcessIdentity, at: Timestamp)
   /// `running → queued`: its node died or gave it back.
   case requeue(at: Timestamp)
+  /// `running → queued`: nothing of it has run, so that the start is no attempt.
+  case putBack(at: Timestamp)
   /// Any unfinished state `→ completed | failed | timeout`. `status` is a final one.
   case finish(JobStatus, JobResult, JobOutput?, at: Timestamp)
 
@@ -28,8 +30,9 @@ public enum JobTransition: Hashable, Sendable {
     case .spawned(let process, let at) where record.status == .running:
       next.process = process
       next.updatedAt = at
-    case .requeue(let at) where record.status == .running:
+    case .requeue(let at) where record.status == .running, .putBack(let at) where record.status == .running:
       next.status = .queued
+      if case .putBack = self { next.attempt -= 1 }
       next.startedAt = nil
       next.process = nil
       next.updatedAt = at

@@ -34,6 +34,12 @@ extension NodeSupervisor {
 
   distributed func summary(_ id: JobID) async throws -> JobSummary { JobSummary(try await record(id)) }
 
+  /// Why the queue of a runner starts nothing at present, in words; `nil` if it may.
+  distributed func holdReason(_ runner: RunnerName) async throws -> String? {
+    guard let queue = runners[runner]?.queue else { return nil }
+    return await context.gate.reason(of: queue.name)
+  }
+
   /// Whether the job is in this node's store, or on its way to or from it.
   distributed func has(_ id: JobID) async throws -> Bool {
     do {

@@ -70,6 +70,7 @@ extension Runner {
     }
     await remove(group)
     await workspace.remove()
+    await context.gate.roomMade()
   }
 
   private var isLifeOver: Bool { context.processes.assumeIsolated { $0.isLifeOver } }
@@ -118,8 +119,9 @@ extension Runner {
   }
 
   private func recordProcess(_ pid: Int32, of id: JobID) async {
-    guard (try? await context.loop.sleep(for: Self.timeUntilRecorded)) != nil,
-      let found = try? await context.loop.blocking({ (ProcessTable.entry(pid), ProcessTable.bootID()) }),
+    guard (try? await context.loop.sleep(for: Self.timeUntilRecorded)) != nil else { return }
+    await context.gate.started(queue)
+    guard let found = try? await context.loop.blocking({ (ProcessTable.entry(pid), ProcessTable.bootID()) }),
       let entry = found.0, !Task.isCancelled
     else { return }
     let identity = ProcessIdentity(pid: pid, startTicks: entry.startTicks, bootID: found.1)
@@ -150,6 +152,9 @@ extension Runner {
     case .lost(let signal):
       let end = signal == 0 ? "ended" : "was killed by signal \(signal) (\(SignalName.of(signal)))"
       await finish(id, .failed, "its launcher \(end)", explanation: explanation, output)
+    case .stopped where handsBack && process == nil:
+      // Nothing of it has run.
+      _ = try? await context.store.transition(id, .putBack(at: .now), accepted: releasing(id))
     case .stopped where handsBack && settings.onNodeLoss == .requeue && record.attempt < settings.maxAttempts:
       _ = try? await context.store.transition(id, .requeue(at: .now), accepted: releasing(id))
     case .stopped(let reason): await finish(id, .failed, reason, output)
@@ -163,14 +168,13 @@ extension Runner {
     let id = record.job.id
     gone(id)
     if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
-    let shortages = [
-      UVError.tryAgain, UVError.tooManyFiles, UVError.tooManyFilesInSystem, UVError.outOfMemory, UVError.noSpace,
-    ]
-    if shortages.contains(error.code), record.attempt < settings.maxAttempts,
-      (try? await context.store.transition(id, .requeue(at: .now))) != nil
-    {
-      context.logger.error("cannot start a job, it waits", metadata: ["job": "\(id)", "reason": "\(error)"])
-      throw .waits(.seconds(1))
+    if let cause = StartHolds.Cause(error, of: executor) {
+      let record = try? await context.store.transition(id, .putBack(at: .now))
+      // It has ended already, or is another node's.
+      guard let record else { throw .gone }
+      // Stopped meanwhile; a node that stops leaves it queued.
+      if let reason = running[id]?.stopReason, !handsBack { return await end(record, .stopped(reason), of: nil) }
+      throw .waits(cause, reason: "\(error)")
     }
     let command = executor.configuration.command[0]
     await finish(id, .failed, "cannot run executor \"\(executor.configuration.name)\" (\(command)): \(error)")

@@ -300,13 +300,17 @@ public actor Runner {
       }
       dropped(id)
       await queue.drop(id)
+      await context.gate.started(queue)
     } catch {
       dropped(id)
       switch error {
       case .gone: await queue.drop(id)
-      case .waits(let time): await queue.putBack(ticket, holding: time)
+      case .waits(let cause, let reason, let pause):
+        await queue.putBack(ticket)
+        await context.gate.failed(queue, id, cause, reason, pause: pause)
       case .runsElsewhere: await queue.occupy(id, of: ticket.runner)
       }
+      await context.gate.idle(queue)
     }
     if running.isEmpty { changes.resumeAll() }
   }
@@ -333,9 +337,7 @@ public actor Runner {
       observer?()
       return record
     } catch .unavailable(let reason, let milliseconds) {
-      context.logger.warning(
-        "cannot start a job, it stays queued", metadata: ["job": "\(ticket.id)", "reason": "\(reason)"])
-      throw .waits(.milliseconds(milliseconds))
+      throw .waits(.store, reason: reason, pause: .milliseconds(milliseconds))
     } catch .wrongState(_, .running) {
       throw .runsElsewhere
     } catch {
@@ -393,8 +395,8 @@ public actor Runner {
 enum NotExecuted: Error {
   /// It was stopped or deleted while it waited, or its runner has another owner now.
   case gone
-  /// The store or the machine cannot have it run now: it waits where it was, and its queue starts nothing for a time.
-  case waits(Duration)
+  /// The store or the machine cannot have it run now: it waits where it was, and its queue is on hold (`StartGate`).
+  case waits(StartHolds.Cause, reason: String, pause: Duration? = nil)
   /// The store calls it running: an earlier life of this runner started it, and is about to end it or to queue it again.
   case runsElsewhere
 }

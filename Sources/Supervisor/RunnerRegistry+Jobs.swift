@@ -60,6 +60,13 @@ extension RunnerRegistry {
     return try await askHolder(of: id) { try await $0.summary(id) }
   }
 
+  /// Why the queue of a runner starts no jobs at present, in words; `nil` if it may, and if its owner does not say.
+  public func holdReason(of name: RunnerName) async -> String? {
+    guard let owner = try? owner(of: name) else { return nil }
+    let answer = try? await ask(owner, within: .seconds(1), "runner \(name)") { try await $0.holdReason(name) }
+    return answer ?? nil
+  }
+
   /// Waits for the end.
   public func result(_ id: JobID, of scope: JobScope = .all) async throws(SupervisorError) -> JobResult {
     if context.shared != nil { return try await ask(node, within: nil, "") { try await $0.result(id, of: scope) } }

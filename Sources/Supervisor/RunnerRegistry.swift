@@ -113,6 +113,9 @@ public actor RunnerRegistry {
   /// Workspaces and payload files of ended jobs that could not be removed so far.
   public var workspacesNotRemoved: Int { get async { await context.workspaces.notRemoved } }
 
+  /// Which queues of this node may start jobs, and which are on hold.
+  public nonisolated var gate: StartGate { context.gate }
+
   // MARK: Nodes
 
   /// A node's supervisor: this node's own, or one that is called over its peer link.

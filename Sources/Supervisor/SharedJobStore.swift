@@ -145,16 +145,17 @@ public struct SharedBacklog: Hashable, Sendable {
 public struct RunningJob: Hashable, Sendable {
   public let id: JobID
   public let runner: RunnerName
-  public let attempt: Int
+  /// Tells this start of it from every other, also from one that was taken back.
+  public let start: Int64
   /// Whether this process has started it.
   public let isMine: Bool
   /// Whether the process that has started it has no lease any more.
   public let isLost: Bool
 
-  public init(id: JobID, runner: RunnerName, attempt: Int, isMine: Bool, isLost: Bool) {
+  public init(id: JobID, runner: RunnerName, start: Int64, isMine: Bool, isLost: Bool) {
     self.id = id
     self.runner = runner
-    self.attempt = attempt
+    self.start = start
     self.isMine = isMine
     self.isLost = isLost
   }

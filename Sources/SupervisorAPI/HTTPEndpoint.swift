@@ -16,10 +16,13 @@ public struct HTTPEndpoint: Sendable {
   private let audit: AuditTrail?
   /// `nil` when the node takes work, else why not.
   private let unreadiness: @Sendable () async -> String?
+  /// What a node that takes work has to say all the same.
+  private let notice: @Sendable () async -> String?
 
   public init(
     dispatcher: Dispatcher<APICall>, authenticator: Authenticator, metrics: Metrics, document: JSON,
-    isClustered: Bool = false, audit: AuditTrail? = nil, unreadiness: @escaping @Sendable () async -> String?
+    isClustered: Bool = false, audit: AuditTrail? = nil, unreadiness: @escaping @Sendable () async -> String?,
+    notice: @escaping @Sendable () async -> String? = { nil }
   ) {
     self.dispatcher = dispatcher
     self.authenticator = authenticator
@@ -28,6 +31,7 @@ public struct HTTPEndpoint: Sendable {
     self.isClustered = isClustered
     self.audit = audit
     self.unreadiness = unreadiness
+    self.notice = notice
   }
 
   public func answer(_ request: HTTPRequest) async -> HTTPResponse {
@@ -104,7 +108,8 @@ public struct HTTPEndpoint: Sendable {
 
   private func readiness() async -> HTTPResponse {
     if let reason = await unreadiness() { return .text("not ready: \(reason)\n", status: 503) }
-    return .text("ready\n")
+    guard let notice = await notice() else { return .text("ready\n") }
+    return .text("ready; \(notice)\n")
   }
 
   /// The body of an answer that the server gives by itself: a JSON-RPC error where clients look for one.

@@ -96,11 +96,14 @@ extension JSON {
   }
 
   /// The answer of `job.status`.
-  static func jobStatus(_ job: JobSummary) -> JSON {
-    [
+  /// - Parameter onHold: why its queue starts nothing at present.
+  static func jobStatus(_ job: JobSummary, onHold: String?) -> JSON {
+    var object: JSONObject = [
       "job_id": .string(job.id.rawValue), "status": .string(job.status.rawValue), "created_at": time(job.createdAt),
       "started_at": time(job.startedAt), "completed_at": time(job.completedAt),
     ]
+    if let onHold { object["on_hold"] = .string(onHold) }
+    return .object(object)
   }
 
   /// The answer of `job.run` and `job.result`.

@@ -32,7 +32,9 @@ extension SupervisorAPI {
       "job.status": Method(parameters: ["job_id"], byName: ["secret"]) { (params, call) async throws(JSONRPCError) in
         let grant = try authenticator.admit(.jobReading, params, call)
         let id: JobID = try params.name("job_id")
-        return .jobStatus(try await summary(id, grant))
+        let job = try await summary(id, grant)
+        let isWaiting = job.status == .queued
+        return .jobStatus(job, onHold: isWaiting ? await registry.holdReason(of: job.runner) : nil)
       },
       "job.result": Method(parameters: ["job_id"], byName: ["secret"], tooBigHint: "read the output by job.logs") {
         (params, call) async throws(JSONRPCError) in

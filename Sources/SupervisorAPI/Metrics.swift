@@ -57,6 +57,10 @@ public final class Metrics: Sendable {
         (labels: [("runner", status.name.rawValue), ("status", $0.0)], value: Double($0.1))
       }
     }
+    let starts = await registry.gate.statistics
+    func perReason(_ counts: [String: Int]) -> [(labels: [(String, String)], value: Double)] {
+      counts.sorted { $0.key < $1.key }.map { ([("reason", $0.key)], Double($0.value)) }
+    }
     let counted = calls.withLock { $0 }.sorted {
       ($0.key.method ?? "", $0.key.code ?? 0) < ($1.key.method ?? "", $1.key.code ?? 0)
     }
@@ -69,6 +73,14 @@ public final class Metrics: Sendable {
       Family(
         "hero_workspaces_not_removed", "gauge", "Workspaces and payload files of ended jobs that are still there.",
         Double(await registry.workspacesNotRemoved)),
+      Family(
+        "hero_queues_on_hold", "gauge",
+        "Queues that start no jobs at present, by what they wait for: an error number of the machine, or the store.",
+        perReason(starts.held)),
+      Family(
+        "hero_refused_starts_total", "counter",
+        "Starts of jobs that the machine or the store refused; the jobs wait, and no attempt is counted.",
+        perReason(starts.refusals)),
       Family(
         "hero_rpc_calls_total", "counter", "Calls by method and error code; code 0 is success.",
         counted.map {

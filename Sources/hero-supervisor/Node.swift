@@ -240,11 +240,11 @@ actor Node {
       observer: { metrics.count(method: $0, code: $1) })
     let endpoint = HTTPEndpoint(
       dispatcher: dispatcher, authenticator: auth, metrics: metrics, document: document,
-      isClustered: registry.isClustered, audit: trail
-    ) {
-      if let reason = await registry.unreadiness { return reason }
-      return await store.jobs.unavailability()
-    }
+      isClustered: registry.isClustered, audit: trail,
+      unreadiness: {
+        if let reason = await registry.unreadiness { return reason }
+        return await store.jobs.unavailability()
+      }, notice: { await registry.gate.summary })
     var limits = HTTPServerConfiguration()
     limits.maxRequestBytes = api.maxRequestBytes
     limits.maxConnections = api.maxConnections

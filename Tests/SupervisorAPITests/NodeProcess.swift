@@ -20,13 +20,17 @@ struct NodeProcess {
   /// - Parameters:
   ///   - signal: what is to end the node, 0 for an end with status 0.
   ///   - openFiles: its hard limit of open files.
+  ///   - user: who it runs as, if not the test's own user.
+  ///   - starter: words of a command that becomes the node.
+  ///   - executors: as the configuration has them.
   static func run(
-    endedBy signal: Int32 = 0, openFiles: Int? = nil, _ scenario: (NodeProcess) async throws -> Void
+    endedBy signal: Int32 = 0, openFiles: Int? = nil, as user: UInt32? = nil, by starter: String = "",
+    executors: JSON = [:], _ scenario: (NodeProcess) async throws -> Void
   ) async throws {
     let directory = TemporaryDirectory()
     let configuration: JSON = [
       "auth": ["admin_secrets": [.string(Key.admin)]],
-      "jobs": ["kill_grace_seconds": 0.2, "drain_seconds": 1],
+      "executors": executors, "jobs": ["kill_grace_seconds": 0.2, "drain_seconds": 1],
       "runners": [["name": "r", "queue": "q", "concurrency": 2]],
     ]
     let arguments = [
@@ -34,11 +38,15 @@ struct NodeProcess {
       directory.write(configuration.text, to: "cluster.json"),
     ]
     directory.write("", to: "log")
+    if let user {
+      for path in ["", "/cluster.json"] { chown(directory.path + path, user, user) }
+    }
     let loop = try EventLoop()
     loop.start()
     let process = try await Task(executorPreference: loop) {
       try await TestProcess(
-        program, arguments, log: "\(directory.path)/log", home: directory.path, openFiles: openFiles, on: loop)
+        program, arguments, log: "\(directory.path)/log", home: directory.path, openFiles: openFiles,
+        starter: user.map { "setpriv --reuid=\($0) --regid=\($0) --clear-groups" } ?? starter, on: loop)
     }.value
 
     var address: String?
@@ -101,14 +109,16 @@ private actor TestProcess {
   private static let withoutControlGroups = "HERO_JOBS_CONTROL_GROUPS=false"
 
   init(
-    _ program: String, _ arguments: [String], log: String, home: String, openFiles: Int?, on loop: EventLoop
+    _ program: String, _ arguments: [String], log: String, home: String, openFiles: Int?, starter: String,
+    on loop: EventLoop
   ) async throws {
     self.loop = loop
     let limit = openFiles.map { "ulimit -n \($0); " } ?? ""
     // The shell opens the log, and becomes the program.
     child = try ChildProcess.spawn(
       ChildProcess.Options(
-        executable: "/bin/sh", arguments: ["-c", "\(limit)exec \"$@\" 2> '\(log)'", "sh", program] + arguments,
+        executable: "/bin/sh",
+        arguments: ["-c", "\(limit)exec \(starter) \"$@\" 2> '\(log)'", "sh", program] + arguments,
         environment: ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=\(home)", Self.withoutControlGroups], stdin: .null,
         stdout: .null, stderr: .null,
         newSession: true), on: loop)

@@ -35,6 +35,8 @@ struct TestNode {
     var wrongKeys = 100_000
     /// Where it keeps the keys that are made at run time; in its own directory, if it is not said.
     var records: String?
+    /// Where jobs have their directories; in its own directory, if it is not said.
+    var work: String?
     /// Whether other users may walk through its directory to what is theirs.
     var isWalkable = false
   }
@@ -63,7 +65,8 @@ struct TestNode {
       context: RunnerContext(
         loop: loop, store: store, executors: try Executors(options.executors), settings: settings,
         processes: ProcessGuard(loop: loop, command: nil, logger: .silent), launcher: try Launcher(),
-        workspaces: try Workspaces(at: "\(directory.path)/work", loop: loop, logger: .silent), logger: .silent),
+        workspaces: try Workspaces(at: options.work ?? "\(directory.path)/work", loop: loop, logger: .silent),
+        logger: .silent),
       configured: options.runners)
     try await registry.recover()
     let keys = KeyDirectory()
@@ -116,11 +119,11 @@ struct TestNode {
       observer: { metrics.count(method: $0, code: $1) })
     let endpoint = HTTPEndpoint(
       dispatcher: dispatcher, authenticator: authenticator, metrics: metrics, document: document,
-      audit: options.audit
-    ) {
-      if let reason = await registry.unreadiness { return reason }
-      return await store.unavailability()
-    }
+      audit: options.audit,
+      unreadiness: {
+        if let reason = await registry.unreadiness { return reason }
+        return await store.unavailability()
+      }, notice: { await registry.gate.summary })
     var limits = options.http
     limits.maxRequestBytes = options.maxRequestBytes
     limits.keyJudge = RequestKeys(

@@ -215,10 +215,29 @@ struct BacklogTests {
     backlog.insert(ticket(1))
     #expect(backlog.next() == nil)
     backlog.setOpen(r, true)
-    backlog.isHeld = true
+    backlog.starts = .none
     #expect(backlog.next() == nil)
-    backlog.isHeld = false
+    backlog.starts = .all
     #expect(backlog.next()?.ticket == ticket(1))
+  }
+
+  @Test("of a queue that tries whether jobs can start, one does, and it is the first")
+  func trying() {
+    var backlog = backlog(concurrency: 3)
+    for position in [3, 1, 2] { backlog.insert(ticket(Int64(position))) }
+    backlog.starts = .one
+    #expect(!backlog.isFree(for: r))
+    #expect(backlog.next()?.ticket == ticket(1))
+    #expect(backlog.next() == nil)
+    #expect(backlog.starts == .none)
+    // It could not: it is the first again, and the only one.
+    backlog.putBack(ticket(1))
+    backlog.starts = .one
+    #expect(backlog.next()?.ticket == ticket(1))
+    #expect(backlog.next() == nil)
+    backlog.starts = .all
+    #expect(backlog.next()?.ticket == ticket(2))
+    #expect(backlog.next()?.ticket == ticket(3))
   }
 
   @Test("while jobs come from a former owner, nothing starts that is behind one that has not come")

@@ -57,6 +57,7 @@ actor ScriptedStore: JobStore {
       case .start: "start"
       case .spawned: "spawned"
       case .requeue: "requeue"
+      case .putBack: "put back"
       case .finish: "finish"
       }
     steps.append("\(name) \(id)")

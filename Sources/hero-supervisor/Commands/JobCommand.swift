@@ -91,6 +91,9 @@ struct JobStatusCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "status", abstract: "Show where a job is in its life.",
     discussion: """
+      While its queue starts nothing, since the machine is short of something or
+      the store cannot be written, a line on standard error says so.
+
       EXAMPLES
         hero-supervisor job status backup-1
         hero-supervisor job status backup-1 --json | jq -r .status
@@ -105,5 +108,6 @@ struct JobStatusCommand: AsyncParsableCommand {
     var table = Table([("JOB", .left), ("STATUS", .left), ("CREATED", .left), ("STARTED", .left), ("COMPLETED", .left)])
     table.add(["job_id", "status", "created_at", "started_at", "completed_at"].map { result[$0]?.cell ?? "-" })
     StandardStreams.out(table.rendered)
+    if let reason = result["on_hold"]?.stringValue { StandardStreams.error("its queue is on hold: \(reason)\n") }
   }
 }
