@@ -75,7 +75,7 @@ let package = Package(
       name: "SQLiteJobStore",
       dependencies: [
         "EventLoop", "ExactText", "JSONRPC", "Supervisor", .product(name: "GRDB", package: "GRDB.swift"),
-        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Logging", package: "swift-log"), .product(name: "DequeModule", package: "swift-collections"),
       ], swiftSettings: swift),
     .target(
       name: "PostgresJobStore",

@@ -16,7 +16,7 @@ extension SQLiteJobStore {
     defer { uses -= 1 }
     let first = takeOrders(jobs.count)
     return await withCheckedContinuation { continuation in
-      pool.asyncWriteWithoutTransaction { database in
+      write { database in
         let results: [Result<JobCreation, JobStoreError>]
         do { results = try Self.record(jobs, firstOrder: first, in: database) } catch {
           let refusal = JobStoreError.unavailable(Self.reason(error), retryAfterMilliseconds: 1000)

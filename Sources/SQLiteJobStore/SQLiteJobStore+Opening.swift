@@ -41,7 +41,7 @@ extension SQLiteJobStore {
     do {
       makePrivate(path)
       var configuration = GRDB.Configuration()
-      configuration.maximumReaderCount = 2
+      configuration.maximumReaderCount = maximumReaders
       configuration.prepareDatabase { database in
         // 512 KiB of page cache a connection: the records that are asked for again are in `RecordCache`.
         try database.execute(sql: "PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY")

@@ -175,17 +175,29 @@ extension SQLiteJobStore {
     _ answer: @escaping @Sendable (isolated SQLiteJobStore, Result<Value, JobStoreError>) -> Void
   ) {
     uses += 1
-    pool.asyncRead { [self] access in
+    let pool = pool
+    reads.append { [self] in
       let result: Result<Value, JobStoreError>
-      do { result = .success(try body(try access.get())) } catch {
+      do { result = .success(try pool.read(body)) } catch {
         result = .failure(.unavailable(Self.reason(error), retryAfterMilliseconds: 1000))
       }
       loop.execute {
         self.assumeIsolated {
+          $0.readers -= 1
+          $0.startReads()
           answer($0, result)
           $0.uses -= 1
         }
       }
+    }
+    startReads()
+  }
+
+  /// No more at a time than there are connections for reading: more would only keep threads of the pool from other work.
+  private func startReads() {
+    while readers < Self.maximumReaders, let read = reads.popFirst() {
+      readers += 1
+      onThreadPool(read)
     }
   }
 }

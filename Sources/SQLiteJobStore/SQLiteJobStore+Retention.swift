@@ -60,7 +60,7 @@ extension SQLiteJobStore {
   /// Between two commits, and told in the order of commits, so that none is counted twice or not at all.
   private func countFinished() async {
     await withCheckedContinuation { continuation in
-      pool.asyncWriteWithoutTransaction { [self] database in
+      write { [self] database in
         let count = try? Int.fetchOne(database, sql: "SELECT count(*) FROM jobs WHERE status >= 3")
         loop.execute {
           self.assumeIsolated {

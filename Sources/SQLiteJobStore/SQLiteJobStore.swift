@@ -1,3 +1,4 @@
+import DequeModule
 import EventLoop
 import Foundation
 import GRDB
@@ -59,6 +60,10 @@ public actor SQLiteJobStore: JobStore {
   var uses = 0 {
     didSet { if uses == 0 { progress.resumeAll() } }
   }
+  /// Reads that wait for a connection, and how many have one.
+  var reads: Deque<@Sendable () -> Void> = []
+  var readers = 0
+  static let maximumReaders = 2
   /// The next attempt of an outage, at most one.
   private var retry: Task<Void, Never>?
   private var nextOrder: Int64
@@ -240,7 +245,7 @@ public actor SQLiteJobStore: JobStore {
     pendingRows = []
     let commit = sum(steps, rows)
     let start = loop.nowMilliseconds
-    pool.asyncWriteWithoutTransaction { [self] database in
+    write { [self] database in
       let failure: String?
       do {
         try commit.write(to: database)
@@ -250,6 +255,20 @@ public actor SQLiteJobStore: JobStore {
       }
       loop.execute { self.assumeIsolated { $0.committed(steps, rows, commit, failure, since: start) } }
     }
+  }
+
+  /// Runs work on libuv's thread pool, whose threads are there since the node's start. GRDB's asynchronous calls may need
+  /// another thread of Dispatch, and where the machine has no room for one, Dispatch waits for it on the thread that calls:
+  /// the loop's.
+  func onThreadPool(_ work: @escaping @Sendable () -> Void) {
+    let loop = loop
+    Task(executorPreference: loop) { try? await loop.blocking(work) }
+  }
+
+  /// Has the connection that writes to itself for a while; in which order two calls get it is not said.
+  func write(_ work: @escaping @Sendable (Database) -> Void) {
+    let pool = pool
+    onThreadPool { pool.writeWithoutTransaction(work) }
   }
 
   /// The steps of each job as one change.
