@@ -18,7 +18,8 @@
 
 static int set_limit(int resource, uint64_t value) {
   if (value == UNLIMITED) return 0;
-  struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
+  /* At its hard limit of processor time a process gets SIGKILL, which says nothing; SIGXCPU comes first, a second before. */
+  struct rlimit limit = {.rlim_cur = value, .rlim_max = value + (resource == RLIMIT_CPU)};
   return setrlimit(resource, &limit);
 }
 

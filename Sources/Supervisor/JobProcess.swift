@@ -8,6 +8,9 @@ import Glibc
 enum JobEnding: Hashable, Sendable {
   case exited(Int64)
   case signalled(Int32)
+  /// The kernel ended it by SIGXCPU, since it used more processor time than it may, in seconds; or by SIGKILL, which does to
+  /// one that ignores SIGXCPU, a second later, and may have come from elsewhere.
+  case outOfProcessorTime(limit: Int, signal: Int32)
   /// Its time was over.
   case timedOut
   /// Someone stopped it; the reason in words.
@@ -30,6 +33,7 @@ actor JobProcess {
   private let order: MemoryFile
   private let group: ControlGroups.Group?
   private let command: String
+  private let cpuSeconds: Int?
   private let killGrace: Duration
   private var stdout: OutputCapture
   private var stderr: OutputCapture
@@ -53,6 +57,7 @@ actor JobProcess {
     self.loop = loop
     streams = Waiters(on: loop)
     command = order.command[0]
+    cpuSeconds = order.limits.cpuSeconds
     self.group = group
     var order = order
     order.hasGroup = group != nil
@@ -92,6 +97,9 @@ actor JobProcess {
     guard case .ended(let status, let hasSurvivors) = report else { return .lost(signal: end.signal) }
     self.hasSurvivors = hasSurvivors
     if status.signal == SIGKILL, let group, group.killedForMemory > 0 { return .outOfMemory }
+    if let cpuSeconds, status.signal == SIGXCPU || status.signal == SIGKILL {
+      return .outOfProcessorTime(limit: cpuSeconds, signal: status.signal)
+    }
     return status.signal != 0 ? .signalled(status.signal) : .exited(status.code)
   }
 

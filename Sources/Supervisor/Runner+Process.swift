@@ -142,6 +142,11 @@ extension Runner {
     case .signalled(let signal):
       let reason = "killed by signal \(signal) (\(SignalName.of(signal)))"
       await finish(id, .failed, reason, explanation: explanation, output)
+    case .outOfProcessorTime(let limit, let signal):
+      let cause = signal == SIGKILL ? "perhaps since it" : "it"
+      let excess = "\(cause) used more processor time than limits.cpu_seconds (\(limit))"
+      let reason = "killed by signal \(signal) (\(SignalName.of(signal))): \(excess)"
+      await finish(id, .failed, reason, explanation: explanation, output)
     case .timedOut:
       let seconds = record.job.timeoutSeconds > 0 ? record.job.timeoutSeconds : settings.defaultTimeoutSeconds
       await finish(id, .timeout, "timed out after \(seconds) s", explanation: explanation, output)

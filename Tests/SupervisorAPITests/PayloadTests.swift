@@ -74,6 +74,24 @@ struct PayloadTests {
     }
   }
 
+  @Test(
+    "the limit of processor time is said in words",
+    arguments: [
+      ("", "killed by signal 24 (SIGXCPU): it used more processor time than limits.cpu_seconds (1)"),
+      (
+        "trap '' XCPU; ",
+        "killed by signal 9 (SIGKILL): perhaps since it used more processor time than limits.cpu_seconds (1)"
+      ),
+    ])
+  func processorTime(first: String, error: String) async throws {
+    var options = options
+    options.executors = [Self.executor("busy", ["sh", "{payload_file}"], .file, limits: .init(cpuSeconds: 1))]
+    try await TestNode.run(options) { node async throws in
+      let result = try await node.run(job("j", "\(first)while :; do :; done", executor: "busy"))
+      #expect(result == ["error": .string(error)])
+    }
+  }
+
   @Test("jobs run in the order in which they were started, one at a time")
   func order() async throws {
     let directory = TemporaryDirectory()
