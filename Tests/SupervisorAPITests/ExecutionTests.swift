@@ -49,6 +49,26 @@ struct ExecutionTests {
     }
   }
 
+  @Test("job.logs has both streams of a job while it runs")
+  func liveOutput() async throws {
+    let directory = TemporaryDirectory()
+    try await TestNode.run { node async throws in
+      let go = "\(directory.path)/go"
+      try await node.start(job("j", "echo out; echo err >&2; until [ -e '\(go)' ]; do sleep 0.02; done; echo more"))
+      for (stream, text) in [("stdout", "out\n"), ("stderr", "err\n")] {
+        let params: JSON = ["job_id": "j", "stream": .string(stream)]
+        #expect(try await eventually { try await node.call("job.logs", params)["data"] == .string(text) })
+        let logs = try await node.call("job.logs", params)
+        #expect(logs["offset"] == 4 && logs["eof"] == false, "\(logs.text)")
+      }
+      #expect(try await node.status("j") == "running")
+      directory.write("", to: "go")
+      #expect(try await node.call("job.result", ["j"]) == ["success": "out\nmore\n"])
+      let rest = try await node.call("job.logs", ["job_id": "j", "offset": 4])
+      #expect(rest["data"] == "more\n" && rest["eof"] == true, "\(rest.text)")
+    }
+  }
+
   @Test("output over max_output_bytes is cut, and the result says so")
   func cutOutput() async throws {
     var options = TestNode.Options()

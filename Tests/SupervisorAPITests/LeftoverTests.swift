@@ -1,7 +1,7 @@
 // Nothing of a job outlives it, however it tries to get away, and nothing outlives the node.
 
 import EventLoop
-import Glibc
+import Foundation
 import JSONRPC
 import SupervisorClient
 import Testing
@@ -50,6 +50,35 @@ struct LeftoverTests {
       await expectGone(try await node.pids(in: "pids", count: 4))
       // Other jobs run on as before.
       #expect(try await node.run(job("next", "echo next")) == ["success": "next\n"])
+    }
+  }
+
+  @Test("what a job left in its process group is gone when its end is told, also while another job runs")
+  func group() async throws {
+    try await NodeProcess.run { node async throws in
+      let beside = Task {
+        try await node.run(job("beside", "until [ -e '\(node.directory.path)/go' ]; do sleep 0.02; done; echo whole"))
+      }
+      let sleeper = "sleep 600 > /dev/null 2>&1 & echo $!"
+      for round in 0..<3 {
+        let result = try await node.run(job("j\(round)", "trap '' HUP TERM; \(sleeper); setsid \(sleeper); echo $$"))
+        let pids = try #require(result["success"]?.stringValue).split(separator: "\n").compactMap { Int32($0) }
+        #expect(pids.count == 3)
+        #expect(!pids.contains(where: exists), "still there: \(pids.filter(exists))")
+      }
+      node.directory.write("", to: "go")
+      #expect(try await beside.value == ["success": "whole\n"])
+    }
+  }
+
+  @Test("a job of another user has none of the groups of its node", .enabled(if: geteuid() == 0, "needs root"))
+  func groups() async throws {
+    // Debian's `daemon` and `bin`, of which `nobody` is no member.
+    let executors: JSON = ["ids": ["command": ["/usr/bin/id", "-G"], "user": "nobody"]]
+    try await NodeProcess.run(by: "setpriv --groups=1,2", executors: executors) { node async throws in
+      let status = try String(contentsOfFile: "/proc/\(node.pid)/status", encoding: .utf8)
+      #expect(status.contains("Groups:\t1 2 \n"))
+      #expect(try await node.run(job("j", executor: "ids")) == ["success": "65534\n"])
     }
   }
 
