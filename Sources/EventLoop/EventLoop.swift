@@ -53,6 +53,8 @@ public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable 
   private var isInside = false
   private var isIdling = false
   private var isStopping = false
+  /// Of names to addresses.
+  private(set) var lookups: NameLookups!
   /// Where all streams and sockets of the loop read; its bytes are consumed before the callback returns.
   let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
 
@@ -83,6 +85,7 @@ public final class EventLoop: SerialExecutor, TaskExecutor, @unchecked Sendable 
     wake.pointee.data = nil
     uv_idle_init(uv, idle)
     idle.pointee.data = nil
+    lookups = NameLookups(on: self)
   }
 
   deinit {

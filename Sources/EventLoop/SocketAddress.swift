@@ -172,37 +172,19 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// The addresses of a host name, by getaddrinfo(3) on the thread pool; a numeric address needs no look-up.
-  /// - Throws: libuv's `UV_EAI_…`, mostly `EAI_NONAME` (no such host) or `EAI_AGAIN` (the name server does not answer).
+  /// The addresses of a host name, by getaddrinfo(3) on a thread of its own (`NameLookups`); a numeric address needs no
+  /// look-up. Who asks for a name that is being looked up waits for the same answer.
+  /// - Throws: libuv's `UV_EAI_…`, mostly `EAI_NONAME` (no such host) or `EAI_AGAIN` (the name server does not answer);
+  ///   `UVError.cancelled` when the task is cancelled, at once.
   public static func resolve(host: String, port: UInt16, on loop: EventLoop) async throws(UVError) -> [SocketAddress] {
     if let numeric = try? SocketAddress(host: host, port: port) { return [numeric] }
-    return try await loop.onThreadPool { () throws(UVError) -> [SocketAddress] in
-      var hints = addrinfo()
-      hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-      var list: UnsafeMutablePointer<addrinfo>?
-      let error = getaddrinfo(host, String(port), &hints, &list)
-      guard error == 0 else {
-        throw UVError(code: Self.code(ofLookup: error), operation: "look up the host \"\(host)\"")
-      }
-      defer { freeaddrinfo(list) }
-      var addresses: [SocketAddress] = []
-      var next = list
-      while let entry = next {
-        if let address = SocketAddress(entry.pointee.ai_addr), !addresses.contains(address) {
-          addresses.append(address)
-        }
-        next = entry.pointee.ai_next
-      }
-      return addresses
-    }
+    return try await loop.lookups.addresses(of: host).map { $0.with(port: port) }
   }
 
-  private static func code(ofLookup error: Int32) -> Int32 {
-    switch error {
-    case EAI_AGAIN: UV_EAI_AGAIN.rawValue
-    case EAI_NONAME: UV_EAI_NONAME.rawValue
-    case EAI_MEMORY: UV_EAI_MEMORY.rawValue
-    default: UV_EAI_FAIL.rawValue
+  private func with(port: UInt16) -> SocketAddress {
+    switch storage {
+    case .v4(let address, _): SocketAddress(.v4(address, port.bigEndian))
+    case .v6(let high, let low, _, let scope): SocketAddress(.v6(high, low, port.bigEndian, scope: scope))
     }
   }
 }

@@ -61,7 +61,12 @@ extension Node {
     }
     if let advertise = settings.advertise {
       do {
-        cluster.advertise = try await SocketAddress.resolve(host: advertise.host, port: advertise.port, on: loop).first
+        // SIGTERM does not wait for a name server.
+        let lookup = Task(executorPreference: loop) { [loop] in
+          try await SocketAddress.resolve(host: advertise.host, port: advertise.port, on: loop).first
+        }
+        self.lookup = lookup
+        cluster.advertise = try await lookup.value
       } catch {
         throw CommandFailure(message: "cannot look up cluster.advertise \(advertise): \(error)", status: .failed)
       }

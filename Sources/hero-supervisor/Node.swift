@@ -17,6 +17,8 @@ actor Node {
   let logger: Logger
   private var signals: [SignalSource] = []
   private var stopRequests = 0
+  /// Of `cluster.advertise`, while the node starts.
+  var lookup: Task<SocketAddress?, any Error>?
   /// `live`, while the node does its work.
   let untilStop: Waiters
   private(set) var server: HTTPServer?
@@ -345,6 +347,7 @@ actor Node {
       logger.warning("stopped at once, running jobs are killed")
       _exit(1)
     }
+    lookup?.cancel()
     if let cluster, untilStop.isEmpty {
       // Not waiting for seeds any longer.
       Task(executorPreference: loop) { await cluster.close() }

@@ -101,9 +101,10 @@ actor ClusterScene {
   ///   - other: what it is called here, when another node has that name as well.
   ///   - knowsOthers: it is told where the others are.
   ///   - arguments: further ones.
+  ///   - wrapper: put before the program's name, where the scene has no network of its own.
   func start(
     _ name: String, as other: String? = nil, atNewPort: Bool = false, wait: Bool = true, knowsOthers: Bool = true,
-    arguments: [String] = [], environment: [String] = []
+    arguments: [String] = [], environment: [String] = [], wrapper: [String] = []
   ) async throws {
     let realName = name
     let name = other ?? name
@@ -115,7 +116,7 @@ actor ClusterScene {
       directory: "\(directory.path)/\(name)",
       arguments: ["--config", configuration, "--name", realName, "--cluster", listen ?? "127.0.0.1:0"] + seeds
         + arguments, environment: environment,
-      api: host.map { "\($0):8082" } ?? "127.0.0.1:0", wrapper: network?.wrapper(name) ?? [], on: loop)
+      api: host.map { "\($0):8082" } ?? "127.0.0.1:0", wrapper: network?.wrapper(name) ?? wrapper, on: loop)
     if wait { try await ready(name) }
   }
 
