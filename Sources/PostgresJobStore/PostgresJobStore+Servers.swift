@@ -80,5 +80,5 @@ extension PostgresJobStore {
   /// All but the writer's.
   private var followers: [ConnectionLine] { [controlLine].compactMap(\.self) + readers }
 
-  private var isWriting: Bool { if case .none = lease { false } else { true } }
+  private var isWriting: Bool { if case .none = lease.state { false } else { true } }
 }
