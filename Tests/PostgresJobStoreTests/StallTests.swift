@@ -53,7 +53,7 @@ struct StallTests {
       #expect(await eventually { await store.finishWaiters.count == 1 })
       let lock = Task.detached {
         try await PostgresServer.aside {
-          _ = try server.sql("BEGIN; LOCK TABLE hero_jobs; SELECT pg_sleep(12); COMMIT", database: database)
+          _ = try server.sql("BEGIN; LOCK TABLE hero_jobs; SELECT pg_sleep(8); COMMIT", database: database)
         }
       }
       let locked = """
@@ -141,7 +141,7 @@ struct StallTests {
       #expect(await store.statistics.steps == 3 + number - 1)
       // Longer than a lease.
       let renewed = "SELECT beat FROM hero_nodes"
-      for _ in 0..<4 {
+      for _ in 0..<3 {
         let before = try server.sql(renewed)
         #expect(try await eventually { try server.sql(renewed) != before })
         #expect(try sessions(server, "hero") == 4)
