@@ -8,6 +8,9 @@ import Supervisor
 // connection left in the network cannot be done later; nor does a process write that does not know the schema. Nobody else may own the job's runner: the rows of runners are
 // locked (FOR SHARE), so that a change of owner comes wholly before or wholly after. A running job belongs to the process
 // that runs it, as long as that has a lease.
+//
+// Times are the database's, in milliseconds, as cursors have them: machines whose clocks differ share it, and its own clock
+// says when a job is too old. Only what is imported keeps the times that it had.
 
 /// One accepted step that is not on disk yet, with whoever waits for it.
 struct PendingStep {
@@ -60,6 +63,8 @@ struct Writer: Sendable {
   var number: Int64
   /// Whether creations need not look who owns the runner.
   let createsForOwners: Bool
+  /// Whether jobs keep the times that callers give.
+  let keepsTimes: Bool
 }
 
 struct Batch {
@@ -121,9 +126,8 @@ struct Batch {
         let id = JobID(trusted: row.text(0)!)
         if row.result.hasRecords {
           changed[id] = JobColumns.record(row)
-        } else if var record = created[id] {
-          record.position = row.int(1)
-          changed[id] = record
+        } else if let record = created[id] {
+          changed[id] = JobColumns.created(record, row)
         } else {
           changed[id] = .deleted(id)
         }
@@ -172,6 +176,15 @@ struct Batch {
     """
   }
 
+  /// The instant of a step.
+  private var at: String { writer.keepsTimes ? "x.at" : Self.now }
+  static let now = "date_trunc('milliseconds', now())"
+
+  /// A time of a record that is created.
+  private func date(_ column: String) -> String {
+    writer.keepsTimes ? "x.\(column)" : "CASE WHEN x.\(column) IS NOT NULL THEN \(Self.now) END"
+  }
+
   private static func ids(_ steps: [PendingStep]) -> Parameter { .texts(steps.map(\.id.rawValue)) }
   private static func tokens(_ steps: [PendingStep]) -> Parameter { .ints(steps.map(\.token)) }
   private static func times(_ times: [Timestamp]) -> Parameter { .times(times.map(\.milliseconds)) }
@@ -197,7 +210,8 @@ struct Batch {
           attempt, created_at, updated_at, started_at, completed_at, queue_order, result, step, stdout, stderr,
           stdout_dropped, stderr_dropped)
         SELECT x.id, \(Self.base) + x.place, x.runner, x.executor, x.caller_id, x.context_id, x.payload, x.timeout,
-          x.environment, x.status, x.attempt, x.created_at, x.updated_at, x.started_at, x.completed_at,
+          x.environment, x.status, x.attempt, \(date("created_at")), \(date("updated_at")), \(date("started_at")),
+          \(date("completed_at")),
           CASE WHEN x.status = 1 THEN \(Self.base) + x.place END, x.result, x.step, x.stdout, x.stderr, x.stdout_dropped,
           x.stderr_dropped
         FROM unnest($2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[], $8::float8[], $9::bytea[],
@@ -207,7 +221,8 @@ struct Batch {
           AS x(id, runner, executor, caller_id, context_id, payload, timeout, environment, status, attempt, created_at,
             updated_at, started_at, completed_at, result, step, stdout, stderr, stdout_dropped, stderr_dropped, place)
         WHERE $23 OR \(Self.isOurs("x.runner", "$1"))
-        ON CONFLICT (id) DO NOTHING RETURNING id, queue_order
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id, queue_order, created_at, updated_at, started_at, completed_at
         """,
       parameters: [
         .int(writer.session), Self.ids(creations.map(\.0)), .texts(jobs.map(\.runner.rawValue)),
@@ -229,7 +244,7 @@ struct Batch {
     Statement(
       name: "enqueue",
       sql: """
-        UPDATE hero_jobs AS j SET status = 1, updated_at = x.at, step = x.step, queue_order = \(Self.base) + x.place
+        UPDATE hero_jobs AS j SET status = 1, updated_at = \(at), step = x.step, queue_order = \(Self.base) + x.place
         FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[]) AS x(id, step, at, place)
         WHERE j.id = x.id AND \(Self.status) = 0 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
         """,
@@ -243,7 +258,7 @@ struct Batch {
     Statement(
       name: "start",
       sql: """
-        UPDATE hero_jobs AS j SET status = 2, attempt = j.attempt + 1, started_at = x.at, updated_at = x.at,
+        UPDATE hero_jobs AS j SET status = 2, attempt = j.attempt + 1, started_at = \(at), updated_at = \(at),
           step = x.step, session = $1, node = $2
         FROM unnest($3::text[], $4::bigint[], $5::timestamptz[]) AS x(id, step, at)
         WHERE j.id = x.id AND \(Self.status) = 1 AND \(Self.isOurs("j.runner", "$1")) RETURNING \(JobColumns.all)
@@ -258,7 +273,7 @@ struct Batch {
     Statement(
       name: "spawned",
       sql: """
-        UPDATE hero_jobs AS j SET pid = x.pid, start_ticks = x.start_ticks, boot_id = x.boot_id, updated_at = x.at,
+        UPDATE hero_jobs AS j SET pid = x.pid, start_ticks = x.start_ticks, boot_id = x.boot_id, updated_at = \(at),
           step = x.step
         FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::text[])
           AS x(id, step, at, pid, start_ticks, boot_id)
@@ -276,7 +291,7 @@ struct Batch {
       name: "requeue",
       sql: """
         UPDATE hero_jobs AS j SET status = 1, started_at = NULL, pid = NULL, start_ticks = NULL, boot_id = NULL,
-          session = NULL, node = NULL, updated_at = x.at, step = x.step, attempt = j.attempt - x.undone
+          session = NULL, node = NULL, updated_at = \(at), step = x.step, attempt = j.attempt - x.undone
         FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[]) AS x(id, step, at, undone)
         WHERE j.id = x.id AND \(Self.status) = 2 AND \(Self.runsHere("$1")) RETURNING \(JobColumns.all)
         """,
@@ -290,7 +305,7 @@ struct Batch {
     Statement(
       name: "finish",
       sql: """
-        UPDATE hero_jobs AS j SET status = x.status, result = x.result, completed_at = x.at, updated_at = x.at,
+        UPDATE hero_jobs AS j SET status = x.status, result = x.result, completed_at = \(at), updated_at = \(at),
           step = x.step, pid = NULL, start_ticks = NULL, boot_id = NULL, session = NULL, node = NULL,
           stdout = x.stdout, stderr = x.stderr, stdout_dropped = x.stdout_dropped, stderr_dropped = x.stderr_dropped
         FROM unnest($2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::bytea[], $7::bytea[], $8::bytea[],

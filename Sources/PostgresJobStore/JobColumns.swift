@@ -48,6 +48,14 @@ enum JobColumns {
       process: process(row, at: 15), position: row.int(20))
   }
 
+  /// A record as it was created: with the place and the times that the database gave it.
+  static func created(_ record: JobRecord, _ row: QueryResult.Row) -> JobRecord {
+    func time(_ column: Int) -> Timestamp? { row.time(column).map(Timestamp.init(milliseconds:)) }
+    return JobRecord(
+      job: record.job, status: record.status, attempt: record.attempt, createdAt: time(2)!, updatedAt: time(3)!,
+      startedAt: time(4), completedAt: time(5), result: record.result, process: record.process, position: row.int(1))
+  }
+
   /// Three columns from here on.
   static func process(_ row: QueryResult.Row, at column: Int) -> ProcessIdentity? {
     guard let pid = row.int(column), let ticks = row.int(column + 1) else { return nil }

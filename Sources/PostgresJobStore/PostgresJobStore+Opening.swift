@@ -144,10 +144,13 @@ extension PostgresJobStore {
     }
   }
 
-  /// Deletes finished jobs that are too old or too many.
+  /// Deletes finished jobs that are too old, by the database's clock, or too many.
   func retain() async {
     guard schema.isWritable, !isClosed else { return }
-    var oldest = options.retentionDays > 0 ? Timestamp.now.milliseconds - Int64(options.retentionDays * 86_400_000) : 0
+    let before = statistics.expiredJobs
+    if options.retentionDays > 0 {
+      await delete(before: "now() - $1 * INTERVAL '1 second'", .double(options.retentionDays * 86_400))
+    }
     do throws(JobStoreError) {
       // When the last one of those that may stay ended.
       let last = Statement(
@@ -155,25 +158,30 @@ extension PostgresJobStore {
           SELECT completed_at FROM hero_jobs WHERE status IN (3, 4, 5) ORDER BY completed_at DESC
           LIMIT 1 OFFSET $1
           """, parameters: [.int(Int64(clamping: options.retentionMaximumJobs))])
-      if let time = try await ask([last], within: .seconds(120))[0].first?.time(0) { oldest = max(oldest, time + 1) }
-      guard oldest > 0 else { return }
-      while !Task.isCancelled, await delete(before: oldest) == Self.jobsAtOnce {}
+      if let time = try await ask([last], within: .seconds(120))[0].first?.time(0) {
+        await delete(before: "$1::timestamptz", .time(time + 1))
+      }
     } catch {
       logger.debug("cannot look for old jobs, trying again later", metadata: ["reason": "\(error)"])
     }
+    let count = statistics.expiredJobs - before
+    if count > 0 { logger.info("deleted finished jobs, as the retention says", metadata: ["jobs": "\(count)"]) }
   }
 
-  /// How many of the oldest finished jobs were deleted.
-  private func delete(before oldest: Int64) async -> Int {
+  /// Deletes the finished jobs that ended before an instant, a few at a time.
+  /// - Parameter instant: in SQL, of a parameter.
+  private func delete(before instant: String, _ parameter: Parameter) async {
     let delete = Statement(
       sql: """
         DELETE FROM hero_jobs WHERE id IN (
-          SELECT id FROM hero_jobs WHERE status IN (3, 4, 5) AND completed_at < $1 ORDER BY completed_at
+          SELECT id FROM hero_jobs WHERE status IN (3, 4, 5) AND completed_at < \(instant) ORDER BY completed_at
           LIMIT \(Self.jobsAtOnce) FOR UPDATE SKIP LOCKED)
-        """, parameters: [.time(oldest)])
-    guard let connection = writerLine.connection,
+        """, parameters: [parameter])
+    while !Task.isCancelled, let connection = writerLine.connection,
       case .success(let results) = await connection.run([delete])
-    else { return 0 }
-    return results[0].affected
+    {
+      statistics.expiredJobs += results[0].affected
+      if results[0].affected < Self.jobsAtOnce { return }
+    }
   }
 }

@@ -250,7 +250,6 @@ extension PostgresJobStore {
     // What policy and attempts allow is queued again; the rest fails.
     let attempts = Parameter.ints(runners.map { $0.onNodeLoss == .requeue ? Int64($0.maxAttempts) : 0 })
     let maxima = Parameter.ints(runners.map { Int64($0.maxAttempts) })
-    let now = Parameter.time(Timestamp.now.milliseconds)
     let token = Parameter.int(.random(in: .min ... .max))
     let ids = Parameter.texts(abandoned.map(\.id.rawValue))
     let starts = Parameter.ints(abandoned.map(\.start))
@@ -259,7 +258,7 @@ extension PostgresJobStore {
         j.session IS DISTINCT FROM $1
           AND NOT EXISTS (SELECT 1 FROM hero_nodes n WHERE n.session = j.session AND NOT n.is_over)
         OR j.session = $1 AND EXISTS (
-          SELECT 1 FROM unnest($6::text[], $7::bigint[]) AS a(id, step) WHERE a.id = j.id AND a.step = j.step))
+          SELECT 1 FROM unnest($5::text[], $6::bigint[]) AS a(id, step) WHERE a.id = j.id AND a.step = j.step))
       AND EXISTS (SELECT 1 FROM hero_runners r WHERE r.name = j.runner AND r.session = $1)
       """
     let results = try await write([
@@ -270,20 +269,20 @@ extension PostgresJobStore {
         name: "requeue lost",
         sql: """
           UPDATE hero_jobs AS j SET status = 1, started_at = NULL, pid = NULL, start_ticks = NULL, boot_id = NULL,
-            session = NULL, node = NULL, updated_at = $2, step = $3
-          FROM unnest($4::text[], $5::bigint[]) AS x(runner, attempts)
+            session = NULL, node = NULL, updated_at = \(Batch.now), step = $2
+          FROM unnest($3::text[], $4::bigint[]) AS x(runner, attempts)
           WHERE j.runner = x.runner AND j.attempt < x.attempts AND j.status IN (1, 2) AND \(isLost)
-          """, parameters: [.int(session), now, token, names, attempts, ids, starts]),
+          """, parameters: [.int(session), token, names, attempts, ids, starts]),
       Statement(
         name: "fail lost",
         sql: """
-          UPDATE hero_jobs AS j SET status = 4, completed_at = $2, pid = NULL, start_ticks = NULL, boot_id = NULL,
-            session = NULL, node = NULL, updated_at = $2, step = $3,
+          UPDATE hero_jobs AS j SET status = 4, completed_at = \(Batch.now), pid = NULL, start_ticks = NULL, boot_id = NULL,
+            session = NULL, node = NULL, updated_at = \(Batch.now), step = $2,
             result = convert_to('its node stopped while it ran (attempt ' || j.attempt || ' of ' || x.maximum || ')',
               'UTF8')
-          FROM unnest($4::text[], $5::bigint[]) AS x(runner, maximum)
+          FROM unnest($3::text[], $4::bigint[]) AS x(runner, maximum)
           WHERE j.runner = x.runner AND j.status IN (1, 2) AND \(isLost) RETURNING j.id
-          """, parameters: [.int(session), now, token, names, maxima, ids, starts]),
+          """, parameters: [.int(session), token, names, maxima, ids, starts]),
     ])
     for runner in runners { readings.reopen(runner.name, at: nil) }
     let failed = results[2].rows.map { JobID(trusted: $0.text(0)!) }

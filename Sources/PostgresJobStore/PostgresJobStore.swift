@@ -36,6 +36,8 @@ public actor PostgresJobStore: SharedJobStore {
     public var pollInterval = Duration.seconds(5)
     /// Whether jobs may be created for runners that other nodes own, who must hear of it (`tellOwners`): an import.
     public var createsForOwners = false
+    /// Whether jobs keep the times that callers give, as those of an import do; else they get the database's.
+    public var keepsTimes = false
 
     public init(url: String, node: NodeName, instance: String) {
       self.url = url
@@ -120,6 +122,8 @@ public actor PostgresJobStore: SharedJobStore {
     public var serverChanges = 0
     /// How often writes waited longer than callers do.
     public var stalls = 0
+    /// Finished jobs that retention has deleted.
+    public var expiredJobs = 0
   }
 
   init(_ options: Options, schema: Schema.State, loop: EventLoop, logger: Logger) {
@@ -132,7 +136,8 @@ public actor PostgresJobStore: SharedJobStore {
     progress = Waiters(on: loop)
     arrivals = Waiters(on: loop)
     writer = Writer(
-      session: session, node: options.node.rawValue, number: 0, createsForOwners: options.createsForOwners)
+      session: session, node: options.node.rawValue, number: 0, createsForOwners: options.createsForOwners,
+      keepsTimes: options.keepsTimes)
   }
 
   // MARK: Steps

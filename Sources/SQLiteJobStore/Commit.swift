@@ -66,8 +66,12 @@ struct JobChange: Sendable {
 
 /// Everything that one transaction writes.
 struct Commit: Sendable {
+  /// By the store's clock: when what ends by this transaction has ended.
+  let time: Int64
   var changes: [JobChange] = []
   var rows: [RowChange] = []
+
+  init(at time: Int64) { self.time = time }
 
   /// A change of a table other than that of the jobs.
   enum RowChange: Sendable {
@@ -101,11 +105,11 @@ struct Commit: Sendable {
     guard let record = change.record else { return }
     if change.exists && !change.replaces {
       let statement = try database.cachedStatement(sql: JobRow.update)
-      statement.setUncheckedArguments(JobRow.updateArguments(record))
+      statement.setUncheckedArguments(JobRow.updateArguments(record, at: time))
       try statement.execute()
     } else {
       let statement = try database.cachedStatement(sql: JobRow.insert)
-      statement.setUncheckedArguments(JobRow.insertArguments(record))
+      statement.setUncheckedArguments(JobRow.insertArguments(record, at: time))
       try statement.execute()
     }
     if let output = change.output, let arguments = JobRow.outputArguments(record, output) {

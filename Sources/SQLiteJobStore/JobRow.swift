@@ -35,7 +35,7 @@ enum JobRow {
   static let text = "CAST(? AS TEXT)"
   static func bytes(_ text: String) -> Data { Data(text.utf8) }
 
-  static let insert = insert(into: "jobs", "", "")
+  static let insert = insert(into: "jobs", ", ended", ", ?")
   /// A transfer that is kept already stays as it is: its id is used once.
   static let insertIncoming = insert(into: "incoming", ", transfer, giver", ", ?, ?") + " ON CONFLICT DO NOTHING"
 
@@ -49,7 +49,7 @@ enum JobRow {
 
   static let update = """
     UPDATE jobs SET status = ?, attempt = ?, updated_at = ?, started_at = ?, completed_at = ?,
-      queue_order = ?, result = ?, pid = ?, start_ticks = ?, boot_id = ? WHERE id = ?
+      queue_order = ?, result = ?, pid = ?, start_ticks = ?, boot_id = ?, ended = ? WHERE id = ?
     """
 
   static let insertOutput = """
@@ -57,7 +57,14 @@ enum JobRow {
     SELECT seq, ?, ?, ?, ? FROM jobs WHERE id = ?
     """
 
-  static func insertArguments(_ record: JobRecord) -> StatementArguments {
+  /// - Parameter time: of the store's clock.
+  static func insertArguments(_ record: JobRecord, at time: Int64) -> StatementArguments {
+    arguments(record) + [ended(record, at: time)]
+  }
+
+  private static func ended(_ record: JobRecord, at time: Int64) -> Int64 { record.status.isFinal ? time : 0 }
+
+  private static func arguments(_ record: JobRecord) -> StatementArguments {
     let job = record.job
     return [
       job.id.rawValue, job.runner.rawValue, job.executor.rawValue, bytes(job.callerID),
@@ -70,14 +77,16 @@ enum JobRow {
   }
 
   static func incomingArguments(_ job: IncomingJob) -> StatementArguments {
-    insertArguments(job.record) + [job.transfer.rawValue, job.giver.rawValue]
+    arguments(job.record) + [job.transfer.rawValue, job.giver.rawValue]
   }
 
-  static func updateArguments(_ record: JobRecord) -> StatementArguments {
+  /// - Parameter time: of the store's clock.
+  static func updateArguments(_ record: JobRecord, at time: Int64) -> StatementArguments {
     [
       record.status.number, record.attempt, record.updatedAt.milliseconds, record.startedAt?.milliseconds,
       record.completedAt?.milliseconds, record.position, encode(record.result), record.process?.pid,
-      record.process.map { Int64(bitPattern: $0.startTicks) }, record.process?.bootID, record.job.id.rawValue,
+      record.process.map { Int64(bitPattern: $0.startTicks) }, record.process?.bootID, ended(record, at: time),
+      record.job.id.rawValue,
     ]
   }
 

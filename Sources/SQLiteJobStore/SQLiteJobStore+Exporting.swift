@@ -27,7 +27,8 @@ extension SQLiteJobStore {
         try Schema.check(database)
         return try String.fetchOne(database, sql: "SELECT value FROM meta WHERE key = 'instance'")
       }
-      return OpenedDatabase(pool: pool, lock: nil, instance: instance ?? "", nextOrder: 1)
+      return OpenedDatabase(
+        pool: pool, lock: nil, instance: instance ?? "", nextOrder: 1, clock: StoreClock(at: 0), bootID: "")
     } catch {
       throw openingError(error)
     }

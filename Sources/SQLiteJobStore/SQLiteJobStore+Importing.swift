@@ -15,10 +15,11 @@ extension SQLiteJobStore {
     uses += 1
     defer { uses -= 1 }
     let first = takeOrders(jobs.count)
+    let time = readClock()
     return await withCheckedContinuation { continuation in
       write { database in
         let results: [Result<JobCreation, JobStoreError>]
-        do { results = try Self.record(jobs, firstOrder: first, in: database) } catch {
+        do { results = try Self.record(jobs, firstOrder: first, at: time, in: database) } catch {
           let refusal = JobStoreError.unavailable(Self.reason(error), retryAfterMilliseconds: 1000)
           results = jobs.map { _ in .failure(refusal) }
         }
@@ -28,10 +29,10 @@ extension SQLiteJobStore {
   }
 
   private nonisolated static func record(
-    _ jobs: [ExportedJob], firstOrder: Int64, in database: Database
+    _ jobs: [ExportedJob], firstOrder: Int64, at time: Int64, in database: Database
   ) throws -> [Result<JobCreation, JobStoreError>] {
     var results: [Result<JobCreation, JobStoreError>] = []
-    var commit = Commit()
+    var commit = Commit(at: time)
     try database.inTransaction(.immediate) {
       let find = try database.cachedStatement(sql: "SELECT \(JobRow.columns) FROM jobs WHERE id = ?")
       for (number, job) in jobs.enumerated() {

@@ -14,6 +14,9 @@ struct OpenedDatabase: Sendable {
   let lock: FileLock?
   let instance: String
   let nextOrder: Int64
+  /// As the file has it.
+  let clock: StoreClock
+  let bootID: String
 }
 
 extension SQLiteJobStore {
@@ -55,7 +58,11 @@ extension SQLiteJobStore {
         let last = try Int64.fetchOne(
           database, sql: "SELECT max(queue_order & \(QueuePosition.orderMask)) FROM jobs WHERE status IN (1, 2)")
         let instance = try String.fetchOne(database, sql: "SELECT value FROM meta WHERE key = 'instance'")
-        return OpenedDatabase(pool: pool, lock: lock, instance: instance ?? "", nextOrder: (last ?? 0) + 1)
+        let clock = try String.fetchOne(database, sql: "SELECT value FROM meta WHERE key = 'clock'")
+        let lastEnd = try Int64.fetchOne(database, sql: "SELECT max(ended) FROM jobs WHERE status >= 3")
+        return OpenedDatabase(
+          pool: pool, lock: lock, instance: instance ?? "", nextOrder: (last ?? 0) + 1,
+          clock: StoreClock(clock, atLeast: lastEnd ?? 0), bootID: ProcessTable.bootID())
       }
     } catch {
       lock.release()

@@ -2,8 +2,8 @@ import EventLoop
 import GRDB
 import Supervisor
 
-// Finished jobs are not kept for ever. They are deleted a few at a time, oldest first, so that a commit never waits long;
-// the pages that they leave are used again.
+// Finished jobs are not kept for ever. They are deleted a few at a time, in the order in which they ended, so that a commit
+// never waits long; the pages that they leave are used again. How old they are says the store's clock (`StoreClock`).
 
 extension SQLiteJobStore {
   private static var jobsAtOnce: Int { 200 }
@@ -27,9 +27,18 @@ extension SQLiteJobStore {
     isRetaining = true
     finishedSinceRetention = 0
     Task(executorPreference: loop) {
+      await self.saveClock()
+      let before = await self.statistics.expiredJobs
       while await self.retainOnce() {}
+      await self.retained(since: before)
       await self.retentionEnded()
     }
+  }
+
+  private func retained(since before: Int) {
+    let count = statistics.expiredJobs - before
+    guard count > 0 else { return }
+    logger.info("deleted finished jobs, as the retention says", metadata: ["jobs": "\(count)"])
   }
 
   /// Whether there may be more.
@@ -39,8 +48,7 @@ extension SQLiteJobStore {
     if !isCounted { await countFinished() }
     let excess = max(0, finishedCount - options.retentionMaximumJobs)
     let limit = Self.jobsAtOnce
-    let oldest =
-      options.retentionDays > 0 ? Timestamp.now.milliseconds - Int64(options.retentionDays * 86_400_000) : Int64.min
+    let oldest = options.retentionDays > 0 ? readClock() - Int64(options.retentionDays * 86_400_000) : Int64.min
     let deleted: [JobID]
     do {
       deleted = try await loop.blocking { try Self.delete(excess: excess, before: oldest, limit: limit, from: pool) }
@@ -49,6 +57,7 @@ extension SQLiteJobStore {
       return false
     }
     finishedCount -= deleted.count
+    statistics.expiredJobs += deleted.count
     for id in deleted {
       cache.remove(id)
       // A read that began before the deletion would answer the past.
@@ -73,14 +82,15 @@ extension SQLiteJobStore {
     }
   }
 
-  /// Deletes the oldest finished jobs: `excess` of them, and those that ended before an instant (milliseconds).
+  /// Deletes the oldest finished jobs: `excess` of them, and those that ended before a time of the store's clock.
   private nonisolated static func delete(
     excess: Int, before oldest: Int64, limit: Int, from pool: DatabasePool
   ) throws -> [JobID] {
     let expired = try pool.read { database in
       try Row.fetchAll(
-        database, sql: "SELECT seq, id, completed_at FROM jobs WHERE status >= 3 ORDER BY seq LIMIT \(limit)"
-      ).enumerated().filter { $0.offset < excess || ($0.element["completed_at"] as Int64) < oldest }
+        database,
+        sql: "SELECT seq, id, ended FROM jobs WHERE status >= 3 ORDER BY ended, completed_at, seq LIMIT \(limit)"
+      ).enumerated().filter { $0.offset < excess || ($0.element["ended"] as Int64) < oldest }
         .map { (seq: $0.element["seq"] as Int64, id: JobID(trusted: $0.element["id"])) }
     }
     guard !expired.isEmpty else { return [] }
@@ -97,5 +107,54 @@ extension SQLiteJobStore {
       }
       return deleted
     }
+  }
+
+  // MARK: The clock
+
+  /// Lets the time pass that has passed, and says so when the date did not move with it.
+  /// - Returns: the store's time.
+  func readClock() -> Int64 {
+    switch clock.advance(to: options.reading(bootID)) {
+    case .leapt(let leap):
+      logger.warning(
+        """
+        the date has leapt, or this machine was off: finished jobs are kept for as much longer, since retention counts \
+        the time that has certainly passed
+        """, metadata: ["seconds": "\(leap.milliseconds / 1000)"])
+    case .returned: logger.notice("the date is back where it was before its leap")
+    case .confirmed: logger.notice("the date has been steady for a day since its leap, and is taken for right")
+    case nil: break
+    }
+    return clock.time
+  }
+
+  /// By how much the date has leapt, in milliseconds, as long as nobody has confirmed it.
+  public var unconfirmedLeap: Int64? {
+    _ = readClock()
+    return clock.leap?.milliseconds
+  }
+
+  /// Takes the date for right.
+  /// - Returns: how far it had leapt, in milliseconds; 0 when there was no doubt.
+  public func confirmClock() async -> Int64 {
+    guard let leap = unconfirmedLeap, clock.confirm() else { return 0 }
+    logger.notice("an operator has confirmed the date after its leap", metadata: ["seconds": "\(leap / 1000)"])
+    if !isClosed {
+      uses += 1
+      await saveClock()
+      uses -= 1
+    }
+    return leap
+  }
+
+  private func saveClock() async {
+    _ = readClock()
+    let (pool, clock) = (self.pool, self.clock)
+    // What cannot be noted now is noted later; until then less time counts.
+    try? await loop.blocking { try pool.writeWithoutTransaction { try Self.save(clock, in: $0) } }
+  }
+
+  nonisolated static func save(_ clock: StoreClock, in database: Database) throws {
+    try database.execute(sql: "INSERT OR REPLACE INTO meta VALUES ('clock', ?)", arguments: [clock.text])
   }
 }

@@ -19,10 +19,12 @@ public actor SQLiteJobStore: JobStore {
     public var retentionDays: Double = 7
     /// The newest finished jobs that are kept.
     public var retentionMaximumJobs = 1_000_000
-    /// How often a store in which little happens looks for jobs that are too old.
-    public var retentionInterval = Duration.seconds(3600)
+    /// How often a store in which little happens looks for jobs that are too old, and notes its clock.
+    public var retentionInterval = Duration.seconds(600)
     /// Memory for records that are on disk.
     public var cacheBytes = 4 << 20
+    /// The clocks of this machine, by its boot's name; tests have their own.
+    var reading: @Sendable (_ bootID: String) -> StoreClock.Reading = { .now(bootID: $0) }
 
     public init() {}
   }
@@ -71,6 +73,9 @@ public actor SQLiteJobStore: JobStore {
   var loads: [JobID: Load] = [:]
   var nextLoad: UInt64 = 0
   var finishWaiters: [JobID: [ObjectIdentifier: Promise<Result<JobRecord, JobStoreError>>]] = [:]
+  /// How old finished jobs are (`SQLiteJobStore+Retention.swift`).
+  var clock: StoreClock
+  let bootID: String
   /// Rows of finished jobs, once `retain` has counted them.
   var finishedCount = 0
   var isCounted = false
@@ -80,7 +85,7 @@ public actor SQLiteJobStore: JobStore {
   var isRetaining = false
   /// Asked for while it was under way, which may have been too late for it.
   var isRetentionDue = false
-  public private(set) var statistics = Statistics()
+  public internal(set) var statistics = Statistics()
 
   /// Counts since the store was opened.
   public struct Statistics: Sendable {
@@ -88,6 +93,8 @@ public actor SQLiteJobStore: JobStore {
     public var steps = 0
     public var failedCommits = 0
     public var lastCommitMilliseconds: UInt64 = 0
+    /// Finished jobs that retention has deleted.
+    public var expiredJobs = 0
   }
 
   typealias LoadResult = Result<JobRecord?, JobStoreError>
@@ -100,6 +107,8 @@ public actor SQLiteJobStore: JobStore {
     lock = opened.lock
     instance = opened.instance
     nextOrder = opened.nextOrder
+    clock = opened.clock
+    bootID = opened.bootID
     cache = RecordCache(maximumBytes: options.cacheBytes)
     progress = Waiters(on: loop)
   }
@@ -122,11 +131,14 @@ public actor SQLiteJobStore: JobStore {
     for id in Array(finishWaiters.keys) { wake(id, .failure(error)) }
     let pool = self.pool
     let isOurs = lock != nil
+    _ = readClock()
+    let clock = self.clock
     do {
       try await loop.blocking {
         guard isOurs else { return try pool.close() }
         // A full disk leaves it marked as open: the next start looks at it more closely, no more.
         pool.writeWithoutTransaction { database in
+          try? Self.save(clock, in: database)
           try? database.execute(sql: "DELETE FROM meta WHERE key = 'is_open'")
           try? database.execute(sql: "PRAGMA wal_checkpoint(TRUNCATE)")
         }
@@ -273,7 +285,7 @@ public actor SQLiteJobStore: JobStore {
 
   /// The steps of each job as one change.
   private func sum(_ steps: [PendingStep], _ rows: [PendingRow]) -> Commit {
-    var commit = Commit()
+    var commit = Commit(at: readClock())
     var places: [JobID: Int] = [:]
     commit.changes.reserveCapacity(steps.count)
     for step in steps {

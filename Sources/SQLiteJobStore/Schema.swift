@@ -110,6 +110,12 @@ enum Schema {
       receiver TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    // When a job ended by the time that the store counts (`StoreClock`), for the retention. Jobs that ended before this
+    // migration count as if they had ended with it.
+    """
+    ALTER TABLE jobs ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX jobs_by_end ON jobs (ended, completed_at) WHERE status >= 3;
+    """,
   ]
 
   /// Brings a file to the present version, or refuses it. Within one transaction a migration.

@@ -13,7 +13,7 @@ struct ProcessEntry: Hashable, Sendable {
   let startTicks: UInt64
 }
 
-enum ProcessTable {
+public enum ProcessTable {
   /// All process ids of this pid namespace.
   static func pids() -> [Int32] { KernelFiles.directories(in: "/proc").compactMap { Int32($0) } }
 
@@ -50,7 +50,7 @@ enum ProcessTable {
   }
 
   /// Identifies this run of the kernel; pids and start times of another run mean nothing.
-  static func bootID() -> String {
+  public static func bootID() -> String {
     String(
       decoding: (KernelFiles.read("/proc/sys/kernel/random/boot_id", limit: 64) ?? []).filter { $0 > 0x20 },
       as: UTF8.self)

@@ -62,7 +62,7 @@ public struct AuditTrail: Sendable {
     "job.run": [(["job", "runner"], "runner"), (["job", "id"], "job")],
     "job.start": [(["job_id"], "job")], "job.stop": [(["job_id"], "job")], "job.delete": [(["job_id"], "job")],
     "runner.move": [(["name"], "runner"), (["node"], "node")], "node.drain": [(["node"], "node")],
-    "cluster.forget": [(["node"], "node")],
+    "cluster.forget": [(["node"], "node")], "store.confirm_clock": [],
     "key.create": [(["name"], "named")], "key.revoke": [(["name"], "named")],
   ]
 

@@ -10,16 +10,20 @@ public struct SupervisorAPI: Sendable {
   private let document: JSON
   let keys: RecordKeeper?
   private let audit: AuditTrail?
+  /// Takes the date for right, and answers how far it had leapt, in milliseconds.
+  let confirmClock: @Sendable () async -> Int64
 
   /// - Parameters:
   ///   - keys: where keys are made and revoked at run time.
   ///   - document: `openrpc.json`, served by `rpc.discover`.
   ///   - audit: who is told of changes and refusals.
+  ///   - confirmClock: takes the date for right, and answers how far it had leapt, in milliseconds.
   public init(
     registry: RunnerRegistry, authenticator: Authenticator, keys: RecordKeeper? = nil, maximumResponseBytes: Int,
     document: JSON,
-    audit: AuditTrail? = nil
+    audit: AuditTrail? = nil, confirmClock: @escaping @Sendable () async -> Int64 = { 0 }
   ) {
+    self.confirmClock = confirmClock
     self.audit = audit
     self.registry = registry
     self.keys = keys
@@ -40,7 +44,7 @@ public struct SupervisorAPI: Sendable {
     let discover: [String: Method<APICall>] = [
       "rpc.discover": Method(byName: ["secret"]) { [document] (_, _) in document }
     ]
-    let all = [runnerMethods, jobMethods, queryMethods, clusterMethods, keyMethods, discover]
+    let all = [runnerMethods, jobMethods, queryMethods, clusterMethods, keyMethods, storeMethods, discover]
       .reduce(into: [:]) { $0.merge($1) { _, _ in preconditionFailure("two methods of one name") } }
     return Dictionary(
       uniqueKeysWithValues: all.map { name, method in

@@ -48,5 +48,7 @@ enum SafeCalls {
     "key.create": .once,
     // Its name may be another key's meanwhile.
     "key.revoke": .once,
+    // About the node that is asked, and no other.
+    "store.confirm_clock": .once,
   ]
 }

@@ -233,7 +233,7 @@ actor Node {
     let methods = SupervisorAPI(
       registry: registry, authenticator: auth, keys: records, maximumResponseBytes: api.maxResponseBytes,
       document: document,
-      audit: trail)
+      audit: trail, confirmClock: { await store.confirmClock() })
     let metrics = Metrics(registry: registry) { [weak self] in
       await auth.families + (self?.families(store, registry) ?? [])
     }
@@ -246,7 +246,11 @@ actor Node {
       unreadiness: {
         if let reason = await registry.unreadiness { return reason }
         return await store.jobs.unavailability()
-      }, notice: { await registry.gate.summary })
+      },
+      notice: {
+        let notices = [await registry.gate.summary, await store.remark()].compactMap(\.self)
+        return notices.isEmpty ? nil : notices.joined(separator: "; ")
+      })
     var limits = HTTPServerConfiguration()
     limits.maxRequestBytes = api.maxRequestBytes
     limits.maxConnections = api.maxConnections

@@ -75,7 +75,13 @@ enum NodeStore: Sendable {
     case .sqlite(let store):
       let counts = await store.statistics
       return [writable]
-        + Self.commits(counts.commits, counts.failedCommits, counts.steps, counts.lastCommitMilliseconds)
+        + Self.commits(counts.commits, counts.failedCommits, counts.steps, counts.lastCommitMilliseconds) + [
+          Self.expired(counts.expiredJobs),
+          .init(
+            "hero_store_clock_leap_seconds", "gauge",
+            "How far the date is ahead of where the store expected it, until that is confirmed; 0 when it is not.",
+            Double(await store.unconfirmedLeap ?? 0) / 1000),
+        ]
     case .postgres(let store, _):
       let counts = await store.statistics
       let lease = await store.sharedStatus().leaseRemaining
@@ -97,8 +103,29 @@ enum NodeStore: Sendable {
           .init(
             "hero_store_notifications_total", "counter", "Notifications sent to other nodes.",
             Double(counts.notifications)),
+          Self.expired(counts.expiredJobs),
         ]
     }
+  }
+
+  private static func expired(_ count: Int) -> Metrics.Family {
+    .init("hero_store_expired_jobs_total", "counter", "Finished jobs that retention has deleted.", Double(count))
+  }
+
+  /// An operator says that the date is right.
+  /// - Returns: how far it had leapt, in milliseconds.
+  func confirmClock() async -> Int64 {
+    guard case .sqlite(let store) = self else { return 0 }
+    return await store.confirmClock()
+  }
+
+  /// What an operator should know of a store that works.
+  func remark() async -> String? {
+    guard case .sqlite(let store) = self, let leap = await store.unconfirmedLeap else { return nil }
+    return """
+      the date is \(Duration.milliseconds(abs(leap)).components.seconds) s \(leap < 0 ? "behind" : "ahead of") where the \
+      store expected it: finished jobs are kept longer until this is confirmed
+      """
   }
 
   private static func commits(

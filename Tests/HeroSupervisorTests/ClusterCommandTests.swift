@@ -32,6 +32,7 @@ struct ClusterCommandTests {
       case "cluster.members": Self.members
       case "cluster.status": Self.status
       case "node.drain", "runner.move", "cluster.forget": .null
+      case "store.confirm_clock": ["confirmed_seconds": 864_000]
       case "list_runners": ["a", "b"]
       case "get_all_status": [["a", "running"]]
       case "get_all_runner_status": [["name": "a"]]
@@ -89,6 +90,15 @@ struct ClusterCommandTests {
     #expect(rows.map(\.1).contains("yes") && rows.contains { $0 == ("unreachable", "-") })
     let shared = ClusterStatus.rows(["store": ["shared": true, "lease_remaining_seconds": 11.4, "schema": 1]])
     #expect(shared.contains { $0 == ("store", "shared, lease for 11.4 s, schema 1") })
+    await node.stop()
+  }
+
+  @Test("confirm a node's clock")
+  func confirmClock() async throws {
+    let node = try await node()
+    let confirmed = try await CommandLineTool.run("store", "confirm-clock", "--endpoint", node.endpoint)
+    #expect(confirmed.status == 0 && confirmed.output == "confirmed a leap of 864000 s\n")
+    #expect(node.calls.map(\.method) == ["store.confirm_clock"])
     await node.stop()
   }
 

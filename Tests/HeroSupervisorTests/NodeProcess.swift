@@ -82,6 +82,7 @@ final class NodeProcess: @unchecked Sendable {
     }
     defer { limit.close() }
     let status = await child.exit()
+    FakeTime.clean(pid)
     // What it said last, and what its guard says.
     if !hasEnded { await withCheckedContinuation { endWaiter = $0 } }
     child.close()

@@ -26,12 +26,16 @@ struct ConformanceTests {
 
 extension StoreFixture {
   fileprivate func underTest() async throws -> StoreUnderTest {
-    let present = Present(try await open())
+    // The checks make up their instants; `DatabaseTimeTests` has the database's.
+    var options = self.options()
+    options.keepsTimes = true
+    let kept = options
+    let present = Present(try await open(kept))
     return StoreUnderTest(
       store: await present.store,
       reopen: {
         await self.close(present.store)
-        let store = try await self.open()
+        let store = try await self.open(kept)
         await present.replace(store)
         return store
       },

@@ -61,6 +61,7 @@ struct AuditTrailTests {
       _ = try await node.error("runner.move", ["secret": .string(Key.admin), "name": "r", "node": "n9"])
       _ = try await node.error("node.drain", ["secret": .string(Key.admin), "node": "n9"])
       _ = try await node.error("cluster.forget", ["secret": .string(Key.admin), "node": "n9"])
+      _ = try await node.call("store.confirm_clock", ["secret": .string(Key.admin)])
       _ = try await node.call("key.create", ["secret": .string(Key.admin), "name": "k", "scopes": ["read"]])
       _ = try await node.call("key.revoke", ["secret": .string(Key.admin), "name": "k"])
       let reading: [(String, JSON)] = [
@@ -81,7 +82,7 @@ struct AuditTrailTests {
           "no key remove_runner runner=x: ok", "no key remove_runner runner=x: -32002",
           "admin key 1 runner.move runner=r node=n9: \(try code(of: "runner.move", in: lines))",
           "admin key 1 node.drain node=n9: \(try code(of: "node.drain", in: lines))",
-          "admin key 1 cluster.forget node=n9: -32002",
+          "admin key 1 cluster.forget node=n9: -32002", "admin key 1 store.confirm_clock: ok",
           "admin key 1 key.create named=k: ok", "admin key 1 key.revoke named=k: ok",
         ])
       // All methods were called, so that a new one that changes something is not forgotten.

@@ -70,7 +70,7 @@ struct KeyTests {
     ("cluster.members", [.user, .register, .read], [], .cluster),
     ("cluster.status", [.user, .register, .read], [], .cluster),
     ("runner.move", [], ["name": "nobody", "node": "n9"], .nothing), ("node.drain", [], ["node": "n9"], .nothing),
-    ("cluster.forget", [], ["node": "n9"], .nothing),
+    ("cluster.forget", [], ["node": "n9"], .nothing), ("store.confirm_clock", [], [:], .nothing),
     ("key.create", [], ["name": "x", "scopes": []], .nothing), ("key.list", [], [:], .nothing),
     ("key.revoke", [], ["name": "nobody"], .nothing),
   ]

@@ -2,7 +2,7 @@ import ArgumentParser
 import EventLoop
 import Logging
 
-/// `hero-supervisor store …`: the jobs of a store as a file, without asking a node.
+/// `hero-supervisor store …`: the jobs of a store as a file, without asking a node; and its clock, by asking one.
 struct StoreCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "store", abstract: "Back a store up, or move its jobs to another one.",
@@ -11,8 +11,9 @@ struct StoreCommand: ParsableCommand {
         hero-supervisor store export --output jobs.jsonl
         hero-supervisor store import jobs.jsonl --data-dir /srv/hero
         hero-supervisor store export | hero-supervisor store import --config b.json -
+        hero-supervisor store confirm-clock
       """,
-    subcommands: [StoreExport.self, StoreImport.self])
+    subcommands: [StoreExport.self, StoreImport.self, StoreConfirmClock.self])
 }
 
 /// Which store: the one that a node with the same flags would use.

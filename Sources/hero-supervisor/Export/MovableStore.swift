@@ -69,6 +69,7 @@ enum MovableStore: Sendable {
     // Never, as far as an import goes.
     options.retentionInterval = .seconds(365 * 86400)
     options.createsForOwners = isWritten
+    options.keepsTimes = isWritten
     do { return try await PostgresJobStore.open(options, loop: loop, logger: logger) } catch {
       throw CommandFailure(
         message: "cannot open the store: \(error)", hints: ["look at store.postgres.url, and at the database's log"],
