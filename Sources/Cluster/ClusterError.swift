@@ -50,7 +50,9 @@ public enum LinkRefusal: Error, Hashable, Sendable, CustomStringConvertible {
   /// It is this node itself.
   case isSelf
   /// It is another node of the same name.
-  case sameName(MemberProfile)
+  case sameName(Introduction)
+  /// It joins under the name of a member, at this address, that still answers.
+  case nameTaken(by: MemberAddress)
   /// It did not answer in time.
   case timedOut
   /// This node is stopping.
@@ -64,7 +66,8 @@ public enum LinkRefusal: Error, Hashable, Sendable, CustomStringConvertible {
     case .protocolVersions(let theirs, let ours):
       "it speaks versions \(theirs.lowerBound) to \(theirs.upperBound) of the protocol, this node \(ours.lowerBound) to \(ours.upperBound)"
     case .isSelf: "it is this node itself"
-    case .sameName: "it has the same name as this node"
+    case .sameName(let other): "it has the same name as this node, at \(other.profile.address)"
+    case .nameTaken(let member): "it has the name of a member, at \(member), that is alive"
     case .timedOut: "it did not answer in time"
     case .closed: "this node is stopping"
     }

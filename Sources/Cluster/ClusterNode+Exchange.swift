@@ -31,6 +31,7 @@ extension ClusterNode {
       logger.debug("cannot exchange", metadata: ["address": "\(address)", "reason": "\(refusal)"])
       return .failed("\(address): \(refusal)")
     case .success(let link):
+      if introduction?.standing != .member, let refusal = await findNamesake(link) { return refusal }
       // Once more when this node had to refute something: the other one shall hear that, too.
       for _ in 0..<2 {
         let before = await gossip.membership.me.incarnation
@@ -49,6 +50,22 @@ extension ClusterNode {
       }
       return .done
     }
+  }
+
+  /// Before a node says anything of itself in a cluster: whether its name is a member's there.
+  /// - Returns: why it must not join, if so.
+  private func findNamesake(_ link: PeerLink) async -> ExchangeResult? {
+    let nothing = [Exchange.asking] + MembershipState(news: [], claims: []).encoded()
+    guard let answer = try? await link.request(.exchange, nothing, until: MonotonicClock.now + .seconds(10)),
+      let known = try? MembershipState(decoding: answer)
+    else { return .failed("\(link.peer.profile.address): it does not say who is there") }
+    for news in known.news where news.name == name && [.alive, .suspect].contains(news.state) {
+      guard news.profile.address != introduction?.profile.address else { continue }
+      // Only who is there says so in the handshake, and this node stops then (`settleName`). Else it is an earlier life.
+      _ = await links?.dial(news.profile.address, until: MonotonicClock.now + configuration.links.nameTime)
+      if hasToStop { return .failed("\(news.profile.address): it has this node's name") }
+    }
+    return nil
   }
 
   private func name(at address: MemberAddress) async -> MemberName? {

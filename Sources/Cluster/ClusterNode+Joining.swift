@@ -24,15 +24,16 @@ extension ClusterNode {
     while !isClosed {
       let search = await seek(until: deadline)
       isAlone = search.isAlone
-      if search.hasFound || isAlone || MonotonicClock.now >= deadline { break }
+      if search.hasFound || isAlone || hasToStop || MonotonicClock.now >= deadline { break }
       if isFirst { logger.info("no seed answers yet", metadata: ["reasons": "\(search.reasons)"]) }
       isFirst = false
       try? await loop.sleep(for: .milliseconds(500))
     }
     let others = await peers().count
+    await stand(others > 0 ? .member : .alone)
     if others > 0 {
       logger.info("joined", metadata: ["members": "\(others + 1)"])
-    } else if !isAlone && !isClosed {
+    } else if !isAlone && !isClosed && !hasToStop {
       logger.warning("no seed answered, this node goes on alone and keeps trying")
     }
     if !isSeeking {
@@ -105,7 +106,7 @@ extension ClusterNode {
         search.isAlone = false
         return search
       }
-      if search.hasFound || waiting == 0 { return search }
+      if search.hasFound || hasToStop || waiting == 0 { return search }
     }
     // The task was cancelled.
     search.isAlone = false

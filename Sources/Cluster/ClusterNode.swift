@@ -66,7 +66,8 @@ public actor ClusterNode {
   /// Peers for which a link is being made, until they have one or are gone.
   private var connecting: Set<MemberName> = []
   public private(set) var isClosed = false
-  private var hasToStop = false
+  /// Another node keeps this one's name: this one may not take part.
+  public private(set) var hasToStop = false
   private var refusals = RefusalLog()
   private var leaps = RefusalLog()
   /// Whether it looks for others by itself, now and then.
@@ -110,8 +111,8 @@ public actor ClusterNode {
       profile: MemberProfile(
         address: MemberAddress("0.0.0.0:0"), api: configuration.api, zone: configuration.zone,
         version: configuration.version, protocols: configuration.protocols,
-        startedAt: UInt64(MonotonicClock.wallMilliseconds)),
-      instance: UInt64.random(in: 1 ... .max))
+        startedAt: UInt64(max(0, MonotonicClock.wallMilliseconds))),
+      instance: UInt64.random(in: 1 ... .max), standing: .joining)
     let links = PeerLinks(
       introduction, keyring, configuration.certificates, on: loop, limits: configuration.links,
       server: { [weak self] channel, message in await self?.serve(channel, message) ?? [] },
@@ -281,18 +282,30 @@ public actor ClusterNode {
   }
 
   private func refused(_ refusal: LinkRefusal, _ address: String) {
-    if case .sameName(let profile) = refusal { return compareAge(profile) }
+    if case .sameName(let other) = refusal { settleName(other) }
     guard let omitted = refusals.admit(at: MonotonicClock.now) else { return }
     logger.warning(
       "a connection was refused",
       metadata: ["peer": "\(address)", "reason": "\(refusal)", "others": "\(omitted)"])
   }
 
-  /// Two live nodes have this name: the younger one stops. Both ends of the connection see the same two profiles.
-  private func compareAge(_ other: MemberProfile) {
-    guard let introduction, introduction.profile.isYounger(than: other), !hasToStop else { return }
+  /// Two live nodes have this name: one stops. Both ends of the connection see the same two introductions.
+  private func settleName(_ other: Introduction) {
+    guard let introduction, introduction.yields(to: other), !hasToStop else { return }
     hasToStop = true
-    onEvent(.mustStop("another live node at \(other.address) is named \(name) as well; give this one another name"))
+    onEvent(
+      .mustStop(
+        """
+        another live node at \(other.profile.address) is named \(name) as well, and keeps the name; give this one, at \
+        \(introduction.profile.address), another name
+        """))
+  }
+
+  /// It takes part from now on, or works alone.
+  func stand(_ standing: Introduction.Standing) async {
+    guard let present = introduction, standing < present.standing, !hasToStop else { return }
+    introduction!.standing = standing
+    await links?.use(introduction!)
   }
 
   private func tell(_ body: sending (inout SWIM, Duration) -> [SWIM.Directive]) {
@@ -332,7 +345,9 @@ public actor ClusterNode {
     logger.info(
       "member \(member.state)", metadata: ["member": "\(member.name)", "address": "\(member.profile.address)"])
     switch member.state {
-    case .alive, .suspect: connect(member.name)
+    case .alive, .suspect:
+      connect(member.name)
+      if introduction?.standing == .alone { begin { await $0.stand(.member) } }
     case .failed: links?.assumeIsolated { $0.drop(member.name, startedAt: member.profile.startedAt) }
     // It may still have to answer what it was asked.
     case .left: links?.assumeIsolated { $0.retire(member.name) }

@@ -24,6 +24,8 @@ struct LinkLimits: Sendable {
   var stall = Duration.seconds(10)
   /// A clock that comes later than this says that this process did not run: the peer is not to blame for that.
   var pauseTolerance = Duration.seconds(1)
+  /// How long a member has to answer before somebody else may join under its name.
+  var nameTime = Duration.seconds(2)
   /// How long the last bytes may take on their way when a node stops.
   var goodbyeTime = Duration.milliseconds(200)
 }

@@ -145,7 +145,7 @@ actor PeerLink {
   }
 
   /// Whether the peer answers at all; no faster than the network, and not before all that was sent earlier.
-  func ping() async -> Bool {
+  func ping(within time: Duration? = nil) async -> Bool {
     guard !hasEnded else { return false }
     let call = takeNumber()
     let pong = Promise<Bool>(on: loop)
@@ -153,7 +153,7 @@ actor PeerLink {
     pings[call] = pong
     post(.ping, call: call)
     planClock()
-    return await pong.value()
+    return await pong.valueUnlessCancelled(atMost: time) ?? false
   }
 
   func takeNumber() -> UInt64 {

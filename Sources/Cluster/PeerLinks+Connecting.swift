@@ -130,7 +130,7 @@ extension PeerLinks {
   private func refusal(of peer: Introduction) -> LinkRefusal? {
     if isClosed { return .closed }
     if peer.instance == introduction.instance { return .isSelf }
-    if peer.name == introduction.name { return .sameName(peer.profile) }
+    if peer.name == introduction.name { return .sameName(peer) }
     let (theirs, ours) = (peer.profile.protocols, introduction.profile.protocols)
     if !theirs.overlaps(ours) { return .protocolVersions(theirs: theirs, ours: ours) }
     return nil
@@ -140,7 +140,7 @@ extension PeerLinks {
   private func tell(_ refusal: LinkRefusal, _ address: String) {
     switch refusal {
     case .connection, .isSelf, .closed: return
-    case .timedOut, .notOfThisCluster, .untrusted, .protocolVersions, .sameName:
+    case .timedOut, .notOfThisCluster, .untrusted, .protocolVersions, .sameName, .nameTaken:
       onEvent(.refused(refusal, from: address))
     }
   }

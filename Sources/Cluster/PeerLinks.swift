@@ -97,7 +97,37 @@ actor PeerLinks {
       stream, peer: outcome.peer, proof: outcome.proof, version: version, isDialler: isDialler, on: loop,
       limits: limits, server: server, onEnd: { [weak self] link, end in self?.assumeIsolated { $0.ended(link, end) } })
     let (name, others) = (link.name, links[link.name] ?? [])
-    links[name] = others + [link]
+    if outcome.peer.standing == .joining,
+      let member = others.last(where: { $0.peer.instance != link.peer.instance && $0.assumeIsolated { $0.isUsable } })
+    {
+      // No call goes to it before it is known that the member of this name is no more.
+      links[name] = [link] + others
+      begin { await $0.judge(link, against: member) }
+    } else {
+      links[name] = others + [link]
+      replace(others, by: link)
+    }
+    onEvent(.up(link))
+    link.assumeIsolated { $0.start(outcome.rest) }
+    return link
+  }
+
+  /// Who is a member keeps its name: somebody joins under it, and is let in if the member answers no more.
+  private func judge(_ joiner: PeerLink, against member: PeerLink) async {
+    let lives = await member.ping(within: limits.nameTime)
+    guard !isClosed, links[joiner.name]?.contains(where: { $0 === joiner }) == true else { return }
+    if lives {
+      onEvent(.refused(.nameTaken(by: member.peer.profile.address), from: joiner.peer.profile.address.rawValue))
+      await joiner.retire()
+    } else {
+      let others = links[joiner.name]!.filter { $0 !== joiner }
+      links[joiner.name] = others + [joiner]
+      replace(others, by: joiner)
+    }
+  }
+
+  private func replace(_ others: [PeerLink], by link: PeerLink) {
+    let name = link.name
     for other in others {
       if other.peer.instance != link.peer.instance {
         other.assumeIsolated { $0.end(.lost("its node was restarted")) }
@@ -105,9 +135,6 @@ actor PeerLinks {
         other.assumeIsolated { $0.retire() }
       }
     }
-    onEvent(.up(link))
-    link.assumeIsolated { $0.start(outcome.rest) }
-    return link
   }
 
   private func ended(_ link: PeerLink, _ end: PeerLink.End) {
@@ -124,9 +151,9 @@ actor PeerLinks {
 
   // MARK: End
 
-  /// A peer that has failed: all calls to it fail at once. A link to its successor, restarted meanwhile, stays.
+  /// A peer that has failed: all calls to it fail at once. A link to another life of it, restarted meanwhile, stays.
   func drop(_ name: MemberName, startedAt: UInt64) {
-    for link in links[name] ?? [] where link.peer.profile.startedAt <= startedAt {
+    for link in links[name] ?? [] where link.peer.profile.startedAt == startedAt {
       link.assumeIsolated { $0.end(.lost("the node has failed")) }
     }
   }

@@ -48,7 +48,7 @@ public struct MemberProfile: Hashable, Sendable {
   public var isDraining: Bool
   /// The lowest and the highest version of the protocol that it speaks.
   public var protocols: ClosedRange<UInt8>
-  /// In milliseconds since 1970: of two members of one name the younger stops.
+  /// In milliseconds since 1970, by the member's own clock: tells its lives apart, and is compared for nothing else.
   public var startedAt: UInt64
 
   public init(
@@ -77,12 +77,6 @@ public struct MemberProfile: Hashable, Sendable {
   var isValid: Bool {
     (1...MemberAddress.maximumBytes).contains(address.rawValue.utf8.count) && api.utf8.count <= Self.maximumAPIBytes
       && zone.utf8.count <= Self.maximumTextBytes && version.utf8.count <= Self.maximumTextBytes
-  }
-
-  /// Whether this is the one that must stop, of two live members of one name.
-  public func isYounger(than other: MemberProfile) -> Bool {
-    startedAt == other.startedAt
-      ? other.address < address : startedAt > other.startedAt
   }
 }
 

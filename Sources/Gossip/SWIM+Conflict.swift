@@ -27,8 +27,9 @@ extension SWIM {
     guard let probe = conflictProbe, probe.number == number else { return false }
     conflictProbe = nil
     directives.append(.nameConflict(probe.other))
-    if !me.profile.isYounger(than: probe.other.profile) {
-      // The other has to hear of this one, to know that it must stop.
+    if me.profile.address < probe.other.profile.address {
+      // The other has to hear of this one, to know that it must stop. No clock decides which: both were members of
+      // parts of the cluster that knew nothing of each other, and one of them has to.
       me.incarnation = max(me.incarnation, probe.other.incarnation).next()
       queue.add(news(of: me))
     }

@@ -16,7 +16,7 @@ public struct SWIM: Sendable {
     case probeByPeerLink(ProbeNumber, MemberName)
     /// Exchange all that is known with this member, and pass on what it answers to `merge`.
     case exchange(with: MemberAddress)
-    /// Another process of this member's name lives. The younger of the two must stop (`MemberProfile.isYounger`).
+    /// Another process of this member's name lives. The shells of the two find out who must stop.
     case nameConflict(Member)
     /// It speaks no version of the protocol that this member speaks, and was not added.
     case incompatible(Member)

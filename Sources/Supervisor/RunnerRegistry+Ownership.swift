@@ -18,7 +18,10 @@ extension RunnerRegistry {
   public func join(_ cluster: ClusterNode) async {
     self.cluster = cluster
     await cluster.join()
-    for member in await cluster.members { ownership.learn(member) }
+    guard await !cluster.hasToStop else { return }
+    let members = await cluster.members
+    for member in members { ownership.learn(member) }
+    metWhenJoining = Set(members.map(\.name))
     await settle()
     guard state == .joining else { return }
     state = .open
@@ -255,16 +258,14 @@ extension RunnerRegistry {
   private func spreadConfigured() async {
     for queue in Set(configured.map(\.queue)) {
       guard ownership.owner(of: queue) == node, let place = ownership.place(queue), place != node,
-        let other = ownership.members[place.member]?.profile.startedAt
+        begun.duration(to: .now) < Self.timeToSpread, !metWhenJoining.contains(place.member)
       else { continue }
-      let (mine, now) = (UInt64(started.milliseconds), UInt64(Timestamp.now.milliseconds))
-      guard now < min(mine, other) + Self.timeToSpread else { continue }
       try? await moveHere(queue, to: place)
     }
   }
 
-  /// Milliseconds from the start of the first of two nodes.
-  private static var timeToSpread: UInt64 { 30_000 }
+  /// From the start of this node, for nodes that came later. When they were started is not asked: clocks differ.
+  private static var timeToSpread: Duration { .seconds(30) }
 
   /// Whether a node takes part, as far as this one knows.
   func isPresent(_ node: NodeName) -> Bool { ownership.isPresent(node.member) }

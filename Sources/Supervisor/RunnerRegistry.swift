@@ -17,6 +17,10 @@ public actor RunnerRegistry {
   public nonisolated let isClustered: Bool
 
   nonisolated let started = Timestamp.now
+  /// The same by a clock that nobody sets.
+  nonisolated let begun = ContinuousClock.now
+  /// Whom this node knew when it had joined.
+  var metWhenJoining: Set<MemberName> = []
   let configured: [RunnerSettings]
   var ownership: Ownership
   var local: NodeSupervisor!

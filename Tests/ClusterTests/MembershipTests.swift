@@ -59,17 +59,17 @@ import Testing
 
   // MARK: Names
 
-  @Test func `of two nodes with one name the younger stops, and only that`() async throws {
+  @Test func `of two nodes with one name the one that joins stops, and only that`() async throws {
     try await withCluster(["a", "b"]) { nodes, directory in
       let other = FileManager.default.temporaryDirectory.appending(path: "hero-cluster-\(UUID())").path
       try FileManager.default.createDirectory(atPath: other, withIntermediateDirectories: true)
       defer { try? FileManager.default.removeItem(atPath: other) }
-      let younger = try await TestNode("b", join: [nodes[0].address], directory: other)
-      await younger.cluster.join()
-      try await eventually { younger.stops.count == 1 }
-      #expect(younger.stops[0].contains("another live node at \(nodes[1].address) is named b as well"))
-      await younger.stop()
-      // Whoever saw the younger one finds its way back.
+      let joiner = try await TestNode("b", join: [nodes[0].address], directory: other)
+      await joiner.cluster.join()
+      try await eventually { joiner.stops.count == 1 }
+      #expect(joiner.stops[0].contains("another live node at \(nodes[1].address) is named b as well"))
+      await joiner.stop()
+      // Whoever saw the joiner one finds its way back.
       try await eventually { (try? await nodes[0].greeter(of: nodes[1]).greet("x", times: 1)) == "hello x " }
       #expect(nodes.allSatisfy { $0.stops.isEmpty })
     }
