@@ -1,7 +1,8 @@
 import CLibUV
 import Glibc
 
-/// A TCP connection. Small answers are sent at once (`TCP_NODELAY`).
+/// A TCP connection. Small answers are sent at once (`TCP_NODELAY`), and a peer that vanished without a word is noticed
+/// within a minute (`TCPStream.silence`), whether or not anything is on its way to it.
 public final class TCPStream: ByteStream, @unchecked Sendable {
   // @unchecked: as LoopHandle.
 
@@ -17,7 +18,7 @@ public final class TCPStream: ByteStream, @unchecked Sendable {
       Glibc.close(descriptor)
       return nil
     }
-    uv_tcp_nodelay(stream.pointer(), 1)
+    stream.setOptions()
     return stream
   }
 
@@ -30,8 +31,30 @@ public final class TCPStream: ByteStream, @unchecked Sendable {
       stream.close()
       throw UVError(code: status, operation: "connect to \(address)")
     }
-    uv_tcp_nodelay(stream.pointer(), 1)
+    stream.setOptions()
     return stream
+  }
+
+  /// How long a peer may acknowledge nothing before the connection is lost with `ETIMEDOUT` (tcp(7), `TCP_USER_TIMEOUT`).
+  /// A peer that is there and reads nothing counts as well (RFC 9293, section 3.8.6.1), so no server that waits for its
+  /// clients shall be more patient.
+  public static let silence = Duration.seconds(60)
+  /// After how much rest the peer's system is asked whether it is there, and how often from then on, in seconds.
+  static let (keepAliveRest, keepAliveInterval): (Int32, Int32) = (15, 15)
+
+  private func setOptions() {
+    uv_tcp_nodelay(pointer(), 1)
+    var descriptor: Int32 = -1
+    guard uv_fileno(pointer(), &descriptor) == 0 else { return }
+    // The system decides by the time of silence alone, not by a number of probes, once there is a user timeout.
+    for (level, option, value) in [
+      (SOL_SOCKET, SO_KEEPALIVE, 1), (Int32(IPPROTO_TCP), TCP_KEEPIDLE, Self.keepAliveRest),
+      (Int32(IPPROTO_TCP), TCP_KEEPINTVL, Self.keepAliveInterval),
+      (Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(Self.silence.milliseconds)),
+    ] {
+      var value = value
+      setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+    }
   }
 
   /// - Returns: libuv's status. When the task is cancelled, the caller has to close the stream.

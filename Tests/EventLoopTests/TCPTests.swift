@@ -219,6 +219,39 @@ struct TCPTests {
     }
   }
 
+  @Test("both ends of a connection notice a peer that vanished, whether or not anything is on its way")
+  func vanishedPeer() async throws {
+    try await withLoop { loop in
+      let pair = try await Pair.make(on: loop)
+      for stream in [pair.client, pair.server] {
+        let address = try #require(stream.localAddress)
+        let peer = try #require(stream.peerAddress)
+        func port(
+          _ name: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32, _ end: Int32
+        )
+          -> UInt16?
+        {
+          var (address, size) = (sockaddr_in(), socklen_t(MemoryLayout<sockaddr_in>.size))
+          let code = withUnsafeMutableBytes(of: &address) {
+            name(end, $0.assumingMemoryBound(to: sockaddr.self).baseAddress!, &size)
+          }
+          return code == 0 && address.sin_family == AF_INET ? UInt16(bigEndian: address.sin_port) : nil
+        }
+        let descriptor = try #require(
+          (3..<4096).first { port(getsockname, $0) == address.port && port(getpeername, $0) == peer.port })
+        func option(_ level: Int32, _ name: Int32) -> Int32 {
+          var (value, size) = (Int32(-1), socklen_t(4))
+          return getsockopt(descriptor, level, name, &value, &size) == 0 ? value : -1
+        }
+        #expect(option(SOL_SOCKET, SO_KEEPALIVE) == 1)
+        let tcp = Int32(IPPROTO_TCP)
+        #expect(option(tcp, TCP_KEEPIDLE) == 15 && option(tcp, TCP_KEEPINTVL) == 15)
+        #expect(option(tcp, TCP_USER_TIMEOUT) == 60_000)
+      }
+      pair.close()
+    }
+  }
+
   @Test("a connection attempt ends at once when its task is cancelled")
   func cancelled() async throws {
     try await withLoop { loop in
