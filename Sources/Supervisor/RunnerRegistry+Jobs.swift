@@ -26,7 +26,11 @@ extension RunnerRegistry {
     while true {
       do throws(SupervisorError) {
         return try await askOwner(of: job.runner, within: nil) { try await $0.run(job) }
-      } catch .ownerUnreachable {
+      } catch {
+        switch error {
+        case .callLost, .ownerUnreachable: break
+        default: throw error
+        }
         // Its node was lost on the way: the next owner knows the job, or is told of it.
         guard await change(within: .milliseconds(50)) else { throw .draining }
       }

@@ -153,7 +153,7 @@ public actor RunnerRegistry {
     } catch ClusterError.overloaded {
       throw .store(.unavailable("node \(node) is overloaded", retryAfterMilliseconds: 1000))
     } catch {
-      throw .ownerUnreachable([node], "\(what()): \(error)")
+      throw .callLost(node, "\(what()): \(error)")
     }
   }
 

@@ -16,6 +16,8 @@ public enum SupervisorError: Error, Hashable, Sendable {
   case joining
   /// The node that was to be asked cannot be reached at present: nothing was asked.
   case nodeNotReached(NodeName, String)
+  /// The node was lost while the call was under way, or did not answer in time: what became of it there is not known.
+  case callLost(NodeName, String)
   /// The owner of a runner, or the nodes on which a job may be, cannot be reached; what was asked for, in words.
   case ownerUnreachable([NodeName], String)
   /// The job is on its way to this node, the new owner of its runner.

@@ -26,7 +26,8 @@ extension JSONRPCError {
         data: ["field": .string("params.job.\(field)"), "expected": .string(reason)])
     case .draining: self = .unavailable("the node is stopping", retryAfterMilliseconds: 1000)
     case .joining: self = .unavailable("the node is joining its cluster", retryAfterMilliseconds: 500)
-    case .nodeNotReached(let node, let reason): self = .unreachable([node], reason)
+    case .nodeNotReached(let node, let reason): self = .unreachable([node], reason, outcome: "not_done")
+    case .callLost(let node, let reason): self = .unreachable([node], reason, outcome: "unknown")
     case .ownerUnreachable(let nodes, let reason): self = .unreachable(nodes, reason)
     case .moving(let id, let node): self = .unreachable([node], "job \(id) waits for the new owner of its runner")
     case .nodeUnavailable(let node?, let reason):
@@ -38,11 +39,13 @@ extension JSONRPCError {
     }
   }
 
-  private static func unreachable(_ nodes: [NodeName], _ reason: String) -> JSONRPCError {
+  /// - Parameter outcome: what is known of the call itself, where it is one that one node was to carry out.
+  private static func unreachable(_ nodes: [NodeName], _ reason: String, outcome: String? = nil) -> JSONRPCError {
     let names = nodes.map(\.rawValue)
+    var data: JSONObject = ["node": .string(names.first ?? ""), "nodes": .array(names.map(JSON.string))]
+    if let outcome { data["outcome"] = .string(outcome) }
     return JSONRPCError(
-      code: -32005, message: "Cannot reach \(names.joined(separator: ", ")): \(reason)",
-      data: ["node": .string(names.first ?? ""), "nodes": .array(names.map(JSON.string))])
+      code: -32005, message: "Cannot reach \(names.joined(separator: ", ")): \(reason)", data: .object(data))
   }
 
   private init(_ error: JobStoreError) {

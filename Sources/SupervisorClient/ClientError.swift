@@ -42,12 +42,30 @@ extension ClientError {
   func letsAnotherNodeTry(isSafe: Bool) -> Bool {
     switch self {
     case .cannotConnect, .notSecured: true
-    case .connectionLost: isSafe
+    case .connectionLost, .timedOut: isSafe
+    // Whoever answered has sent nothing to anybody.
+    case .rpc(code: -32005, _, let data) where data?["outcome"] == "not_done": true
     // The owner cannot be reached from there; that node takes no work now.
     case .rpc(code: -32005, _, _), .rpc(code: -32009, _, _): isSafe
     // That node has too many connections, or a proxy has no node behind it.
     case .httpStatus(_, status: 503, _): isSafe
     default: false
+    }
+  }
+
+  /// Whether a node was asked and has not answered.
+  var isLoss: Bool {
+    switch self {
+    case .connectionLost, .timedOut: true
+    default: false
+    }
+  }
+
+  /// Whether the endpoint is not the one to turn to next.
+  var isOfAway: Bool {
+    switch self {
+    case .rpc(code: -32009, _, _), .httpStatus(_, status: 503, _): true
+    default: isLoss
     }
   }
 

@@ -9,6 +9,8 @@ enum HTTPClientFailure: Error, Equatable {
   case notSecured(TLSError)
   case malformed(reason: String)
   case timedOut
+  /// Nothing moved for as long as the caller bears.
+  case silent
   case cancelled
 }
 
@@ -21,6 +23,9 @@ actor HTTPClientConnection {
   private var outcome: Promise<Result<HTTPAnswer, HTTPClientFailure>>?
   /// An answer that came without a request: a node that is full refuses a connection before it reads.
   private var early: HTTPAnswer?
+  private var receivedBytes = 0
+  /// Grows while anything of a request or an answer moves.
+  var movedBytes: Int { receivedBytes - stream.queuedBytes }
   /// Whether one more request may be sent.
   private(set) var isUsable = true
 
@@ -35,8 +40,12 @@ actor HTTPClientConnection {
   }
 
   /// Sends a request and waits for its answer.
-  /// - Parameter timeout: nil waits for ever, as a call that waits for a job must.
-  func exchange(_ request: [UInt8], timeout: Duration?) async -> Result<HTTPAnswer, HTTPClientFailure> {
+  /// - Parameters:
+  ///   - timeout: for the whole answer; nil waits for ever, as a call that waits for a job must.
+  ///   - silence: for how long nothing may move.
+  func exchange(
+    _ request: [UInt8], timeout: Duration?, silence: Duration? = nil
+  ) async -> Result<HTTPAnswer, HTTPClientFailure> {
     if let early {
       self.early = nil
       return .success(early)
@@ -45,9 +54,20 @@ actor HTTPClientConnection {
     if Task.isCancelled { return .failure(.cancelled) }
     let outcome = Promise<Result<HTTPAnswer, HTTPClientFailure>>(on: loop)
     self.outcome = outcome
+    let deadline = timeout.map { SuspendingClock.now + $0 }
     stream.write(request)
-    if let outcome = await outcome.valueUnlessCancelled(atMost: timeout) { return outcome }
-    let failure: HTTPClientFailure = Task.isCancelled ? .cancelled : .timedOut
+    while true {
+      let moved = movedBytes
+      let rest = deadline.map { SuspendingClock.now.duration(to: $0) }
+      let time = [rest, silence].compactMap(\.self).min()
+      if let outcome = await outcome.valueUnlessCancelled(atMost: time) { return outcome }
+      if Task.isCancelled { return failed(.cancelled) }
+      if let deadline, SuspendingClock.now >= deadline { return failed(.timedOut) }
+      if silence != nil, movedBytes == moved { return failed(.silent) }
+    }
+  }
+
+  private func failed(_ failure: HTTPClientFailure) -> Result<HTTPAnswer, HTTPClientFailure> {
     fail(failure)
     return .failure(failure)
   }
@@ -61,7 +81,9 @@ actor HTTPClientConnection {
 
   private func onRead(_ event: ByteStream.ReadEvent) {
     switch event {
-    case .bytes(let bytes): take(parser.parse(bytes))
+    case .bytes(let bytes):
+      receivedBytes += bytes.count
+      take(parser.parse(bytes))
     case .end:
       isUsable = false
       take(parser.end())

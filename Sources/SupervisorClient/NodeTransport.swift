@@ -1,5 +1,6 @@
 // Requests to whichever node answers: a pool of connections per endpoint, and the rules of failover.
 import EventLoop
+import Synchronization
 import TLS
 
 /// Sends HTTP requests to the first of several endpoints that can be reached.
@@ -7,6 +8,7 @@ import TLS
 /// - A refused connection: the next endpoint is tried at once, since nothing was sent.
 /// - A connection lost under way, or an answer that another node may give better: the next endpoint is tried only when
 ///   the caller says that the request is safe to repeat.
+/// - An endpoint that is silent: the next one is asked as well, under the same condition; the first answer counts.
 /// - The endpoint that answered last is asked first the next time.
 actor NodeTransport {
   struct Request {
@@ -14,9 +16,26 @@ actor NodeTransport {
     /// nil: the endpoint's own path.
     var path: String?
     var body: [UInt8] = []
+    /// For the whole answer, whoever gives it.
     var timeout: Duration?
+    /// For how long an endpoint may send nothing; nil for a request that waits.
+    var silence: Duration?
     /// Whether it does no harm when two nodes get it.
     var isSafe = false
+    /// The endpoint to begin with, by its number, in place of the preferred one.
+    var first: Int?
+    /// The one endpoint to ask, in place of all.
+    var only: Int?
+    /// Told which endpoint is asked. Whoever wants to know that also decides what follows the loss of that endpoint.
+    var place: Place?
+  }
+
+  /// Where a request is, for whoever watches over it.
+  final class Place: Sendable {
+    private let index = Mutex<Int?>(nil)
+    /// The number of the endpoint that was asked last.
+    var current: Int? { index.withLock(\.self) }
+    func move(to number: Int) { index.withLock { $0 = number } }
   }
 
   nonisolated let loop: EventLoop
@@ -30,9 +49,11 @@ actor NodeTransport {
   private var open: [ObjectIdentifier: HTTPClientConnection] = [:]
   private var preferred = 0
   private var isClosed = false
+  private let onNotice: @Sendable (ClientNotice) -> Void
 
   init(
-    endpoints: [Endpoint], secret: String?, tls: TLSContext?, loop: EventLoop, limits: SupervisorClient.Limits
+    endpoints: [Endpoint], secret: String?, tls: TLSContext?, loop: EventLoop, limits: SupervisorClient.Limits,
+    onNotice: @escaping @Sendable (ClientNotice) -> Void
   ) {
     precondition(!endpoints.isEmpty, "a client needs an endpoint")
     self.endpoints = endpoints
@@ -40,41 +61,133 @@ actor NodeTransport {
     self.tls = tls
     self.loop = loop
     self.limits = limits
+    self.onNotice = onNotice
+  }
+
+  nonisolated var endpointCount: Int { endpoints.count }
+  nonisolated func endpoint(_ number: Int) -> Endpoint { endpoints[number % endpoints.count] }
+
+  /// Turns away from the endpoint at which a request waits.
+  /// - Returns: that endpoint; nil when the request has not got to any.
+  func leave(_ place: Place) -> Endpoint? {
+    guard let number = place.current else { return nil }
+    preferred = (number + 1) % endpoints.count
+    return endpoints[number]
   }
 
   /// Sends a request and returns what `read` makes of the answer.
   /// - Parameter read: throws the error that an answer means, on which the next endpoint may be tried.
   func send<Answer: Sendable>(
-    _ request: Request, reading read: @Sendable (HTTPAnswer, Endpoint) throws(ClientError) -> Answer
+    _ request: Request, reading read: @escaping @Sendable (HTTPAnswer, Endpoint) throws(ClientError) -> Answer
   ) async throws(ClientError) -> Answer {
-    var refusals: [String] = []
-    var failure: ClientError?
-    let first = preferred
-    for offset in endpoints.indices {
-      let index = (first + offset) % endpoints.count
-      let endpoint = endpoints[index]
-      do throws(ClientError) {
-        let answer = try read(try await send(request, to: endpoint), endpoint)
-        preferred = index
-        return answer
-      } catch {
-        switch error {
-        case .cannotConnect(_, let reason): refusals.append("\(endpoint): \(reason)")
-        case .notSecured(_, let reason): refusals.append("\(endpoint): \(reason)")
-        default: break
+    let first = request.only ?? request.first ?? preferred
+    let order = (0..<(request.only == nil ? endpoints.count : 1)).map { (first + $0) % endpoints.count }
+    let deadline = request.timeout.map { SuspendingClock.now + $0 }
+    let result = await withTaskGroup(of: Event<Answer>.self) { group -> Result<Answer, ClientError> in
+      defer { group.cancelAll() }
+      var (failures, latest, underWay) = (Failures(), -1, 0)
+      func askNext() {
+        latest += 1
+        underWay += 1
+        let (position, number, progress) = (latest, order[latest], Progress())
+        request.place?.move(to: number)
+        group.addTask {
+          do throws(ClientError) {
+            let rest = deadline.map { SuspendingClock.now.duration(to: $0) }
+            let answer = try await self.send(request, within: rest, to: self.endpoints[number], progress)
+            return .ended(position, .success(try read(answer, self.endpoints[number])))
+          } catch {
+            return .ended(position, .failure(error))
+          }
         }
-        guard error.letsAnotherNodeTry(isSafe: request.isSafe) else {
-          if error.isAnswer { preferred = index }
-          throw error
-        }
-        failure = Self.moreTelling(failure, error)
+        let mayRest = request.silence == nil
+        group.addTask { await self.isSilent(progress, mayRest: mayRest) ? .silent(position) : .spoke }
       }
+      askNext()
+      for await event in group {
+        switch event {
+        case .ended(let position, .success(let answer)):
+          if request.only == nil { preferred = order[position] }
+          return .success(answer)
+        case .ended(let position, .failure(let error)):
+          underWay -= 1
+          failures.add(error)
+          if !error.letsAnotherNodeTry(isSafe: request.isSafe) || error.isLoss && request.place != nil {
+            // Whoever watches over it asks elsewhere next.
+            if request.place != nil, error.isOfAway {
+              preferred = (order[position] + 1) % endpoints.count
+            } else if error.isAnswer, request.only == nil {
+              preferred = order[position]
+            }
+            return .failure(error)
+          }
+          let hasTime = deadline.map { SuspendingClock.now < $0 } ?? true
+          if position == latest, latest + 1 < order.count, hasTime { askNext() }
+          if underWay == 0 { return .failure(failures.summary) }
+        case .silent(let position):
+          guard position == latest else { break }
+          let hasNext = request.isSafe && latest + 1 < order.count
+          onNotice(
+            .silent(
+              endpoints[order[position]], after: limits.patience, next: hasNext ? endpoints[order[latest + 1]] : nil))
+          if hasNext { askNext() }
+        case .spoke: break
+        }
+      }
+      return .failure(.cancelled)
     }
-    if case .cannotConnect(let endpoint, let reason)? = failure, refusals.count > 1 {
-      let others = refusals.dropLast().joined(separator: "; ")
-      throw .cannotConnect(endpoint: endpoint, reason: "\(reason) (tried before: \(others))")
+    return try result.get()
+  }
+
+  private enum Event<Answer: Sendable>: Sendable {
+    /// The attempt at the endpoint with this place in the order is over.
+    case ended(Int, Result<Answer, ClientError>)
+    case silent(Int)
+    case spoke
+  }
+
+  /// The connection of an attempt, once there is one.
+  private final class Progress: Sendable {
+    private let connection = Mutex<HTTPClientConnection?>(nil)
+    var isConnected: Bool { connection.withLock { $0 != nil } }
+    func use(_ connection: HTTPClientConnection) { self.connection.withLock { $0 = connection } }
+    var movedBytes: Int { get async { await connection.withLock(\.self)?.movedBytes ?? 0 } }
+  }
+
+  /// Returns once nothing has moved for `Limits.patience`; `false` when it is cancelled before.
+  /// - Parameter mayRest: that nothing comes means nothing once the request was sent: only the connection is looked at.
+  private func isSilent(_ progress: Progress, mayRest: Bool) async -> Bool {
+    var seen = await progress.movedBytes
+    while (try? await loop.sleep(for: limits.patience)) != nil {
+      if mayRest { return !progress.isConnected }
+      let moved = await progress.movedBytes
+      if moved == seen { return true }
+      seen = moved
     }
-    throw failure ?? .cancelled
+    return false
+  }
+
+  /// Why the endpoints that were asked have not answered.
+  private struct Failures {
+    private var refusals: [String] = []
+    private var failure: ClientError?
+
+    mutating func add(_ error: ClientError) {
+      switch error {
+      case .cannotConnect(let endpoint, let reason): refusals.append("\(endpoint): \(reason)")
+      case .notSecured(let endpoint, let reason): refusals.append("\(endpoint): \(reason)")
+      default: break
+      }
+      failure = NodeTransport.moreTelling(failure, error)
+    }
+
+    var summary: ClientError {
+      if case .cannotConnect(let endpoint, let reason)? = failure, refusals.count > 1 {
+        let others = refusals.dropLast().joined(separator: "; ")
+        return .cannotConnect(endpoint: endpoint, reason: "\(reason) (tried before: \(others))")
+      }
+      return failure ?? .cancelled
+    }
   }
 
   /// Of the errors of two endpoints, the one to report: what a node answered says more than that another is away, and a
@@ -84,7 +197,7 @@ actor NodeTransport {
       switch error {
       case .cannotConnect: 0
       case .notSecured: 1
-      case .connectionLost: 2
+      case .connectionLost, .timedOut: 2
       default: 3
       }
     }
@@ -101,9 +214,13 @@ actor NodeTransport {
     for connection in connections { await connection.close() }
   }
 
-  private func send(_ request: Request, to endpoint: Endpoint) async throws(ClientError) -> HTTPAnswer {
-    let connection = try await connection(to: endpoint, within: request.timeout)
-    let outcome = await connection.exchange(bytes(of: request, for: endpoint), timeout: request.timeout)
+  private func send(
+    _ request: Request, within time: Duration?, to endpoint: Endpoint, _ progress: Progress
+  ) async throws(ClientError) -> HTTPAnswer {
+    let connection = try await connection(to: endpoint, within: time)
+    progress.use(connection)
+    let outcome = await connection.exchange(
+      bytes(of: request, for: endpoint), timeout: time, silence: request.silence)
     if await connection.isUsable, !isClosed {
       pool[endpoint, default: []].append(connection)
     } else {
@@ -116,6 +233,7 @@ actor NodeTransport {
     case .failure(.notSecured(let reason)): throw .notSecured(endpoint: endpoint, reason: reason)
     case .failure(.malformed(let reason)): throw .invalidAnswer(endpoint: endpoint, reason: reason)
     case .failure(.timedOut): throw .timedOut(endpoint: endpoint, after: request.timeout ?? .zero)
+    case .failure(.silent): throw .timedOut(endpoint: endpoint, after: request.silence ?? .zero)
     case .failure(.cancelled): throw .cancelled
     }
   }

@@ -10,6 +10,10 @@ enum SafeCalls {
   /// Whether there is a row for the method; those of the contract all have one.
   static func knows(_ method: String) -> Bool { methods[method] != nil }
 
+  /// Whether the answer may take as long as a job does, so that silence means nothing. Of a method that is not known here
+  /// nobody knows it.
+  static func waits(_ method: String) -> Bool { methods[method].map { _ in waiting.contains(method) } ?? true }
+
   private enum Repetition {
     /// It changes nothing.
     case reads
@@ -28,11 +32,12 @@ enum SafeCalls {
     "cluster.members": .reads, "cluster.status": .reads, "key.list": .reads, "rpc.discover": .reads,
 
     "jobs.create": .namesWhatItMakes,  // The job's id: the same job again answers its id.
-    "job.run": .namesWhatItMakes,  // The job's id: the same job again waits for the one that runs.
     // The job's id: a queued or running job stays as it is, and a finished one is refused, never run again.
     "job.start": .namesWhatItMakes,
     "register_runner": .namesWhatItMakes,  // The runner's name: with the same queue it changes nothing.
 
+    // A new owner of the runner may not know that the job runs already: it is asked for by its id instead (`JobWait`).
+    "job.run": .once,
     // Refused the second time, since the job has ended.
     "job.stop": .once,
     // The id is free again: the second time could hit another job that was given it meanwhile.
@@ -50,5 +55,10 @@ enum SafeCalls {
     "key.revoke": .once,
     // About the node that is asked, and no other.
     "store.confirm_clock": .once,
+  ]
+
+  /// Those that wait for jobs to end.
+  private static let waiting: Set<String> = [
+    "job.run", "job.result", "job.stop", "stop_runner", "stop_all", "remove_runner", "node.drain", "runner.move",
   ]
 }

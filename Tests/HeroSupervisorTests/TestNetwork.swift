@@ -95,6 +95,14 @@ final class TestNetwork: Sendable {
     Self.must(inside(receiver, ["nft", "add rule inet hero in tcp sport \(port) drop"]))
   }
 
+  /// A node gets nothing of what its port for clients is sent, or nobody gets what it sends from there.
+  func silence(_ name: String, incoming: Bool) {
+    if !incoming {
+      Self.must(inside(name, ["nft", "add chain inet hero out { type filter hook output priority 0; }"]))
+    }
+    Self.must(inside(name, ["nft", "add rule inet hero \(incoming ? "in tcp dport" : "out tcp sport") 8082 drop"]))
+  }
+
   /// The test's own address on the network.
   var host: String { "\(subnet).254" }
 
@@ -119,7 +127,7 @@ final class TestNetwork: Sendable {
   }
 
   func heal() {
-    for name in names { Self.must(inside(name, ["nft", "flush chain inet hero in"])) }
+    for name in names { Self.must(inside(name, ["nft", "flush table inet hero"])) }
   }
 
   // MARK: Commands

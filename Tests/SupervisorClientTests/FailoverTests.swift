@@ -174,6 +174,26 @@ struct FailoverTests {
     }
   }
 
+  @Test("of each method it is written down whether it may be called twice, and whether it waits for jobs")
+  func table() throws {
+    let twice = [
+      "list_runners", "get_runner_status", "get_all_runner_status", "get_all_status", "jobs.list", "jobs.query",
+      "job.status", "job.logs", "job.result", "cluster.members", "cluster.status", "key.list", "rpc.discover",
+      "jobs.create", "job.start", "register_runner",
+    ]
+    let once = [
+      "job.run", "job.stop", "job.delete", "remove_runner", "start_runner", "stop_runner", "start_all", "stop_all",
+      "node.drain", "runner.move", "cluster.forget", "key.create", "key.revoke", "a.method.of.tomorrow",
+    ]
+    let waiting = [
+      "job.run", "job.result", "job.stop", "stop_runner", "stop_all", "remove_runner", "node.drain", "runner.move",
+      "a.method.of.tomorrow",
+    ]
+    for method in twice { #expect(SafeCalls.contains(method), "\(method)") }
+    for method in once { #expect(!SafeCalls.contains(method), "\(method)") }
+    for method in twice + once { #expect(SafeCalls.waits(method) == waiting.contains(method), "\(method)") }
+  }
+
   @Test("for every method of the contract it is decided whether it may be called twice")
   func decided() throws {
     let root = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined()

@@ -33,6 +33,11 @@ extension SupervisorError: WireError {
       begin(8)
       writer.add(nodes)
       writer.add(reason)
+    // Older members know no other form of it. Whoever asked this node asks for a node of its own.
+    case .callLost(let node, let reason):
+      begin(8)
+      writer.add([node])
+      writer.add(reason)
     case .moving(let id, let node):
       begin(9)
       writer.add(id)

@@ -31,7 +31,10 @@ struct NodeConnection: Sendable {
       throw CommandFailure(message: "cannot make an event loop: \(error.message)", status: .failed)
     }
     loop.start()
-    let client = SupervisorClient(endpoints: endpoints, secret: secret?.reveal(), tls: tls, loop: loop)
+    let client = SupervisorClient(endpoints: endpoints, secret: secret?.reveal(), tls: tls, loop: loop) { notice in
+      let start = StandardStreams.errorIsTerminal ? "\r\(ProgressLine.wipe)" : ""
+      StandardStreams.error(Array("\(start)warning: \("\(notice)".printable())\n".utf8))
+    }
     return NodeConnection(loop: loop, client: client, endpoints: endpoints, hasKey: secret != nil)
   }
 

@@ -1,0 +1,116 @@
+// Calls that wait for a job, which may take hours and the loss of nodes. While one is under way, its node and another are
+// asked now and then; when the node is silent, or owes the answer, the wait goes on at the other.
+import EventLoop
+import JSONRPC
+
+extension SupervisorClient {
+  /// Calls `job.run` or `job.result`, and follows the job by its id over the loss of any node (`JobWait`).
+  func answer(
+    waitingFor job: String, _ method: String, _ params: JSON, secret: String?, timeout: Duration?
+  ) async throws(ClientError) -> Answer {
+    let byID: JSON = .object(
+      JSONObject(members: [("job_id", .string(job))] + (secret.map { [("secret", .string($0))] } ?? [])))
+    let deadline = timeout.map { SuspendingClock.now + $0 }
+    var wait = JobWait(method, job: job, endpoints: transport.endpointCount)
+    var next = method
+    while true {
+      let failure: ClientError
+      let start = SuspendingClock.now
+      do throws(ClientError) {
+        let rest = deadline.map { max(.zero, SuspendingClock.now.duration(to: $0)) }
+        return try await ask(next, next == method ? params : byID, status: byID, timeout: rest)
+      } catch { failure = error }
+      if let timeout, let deadline, SuspendingClock.now >= deadline {
+        guard case .timedOut(let endpoint, _) = failure else { throw failure }
+        throw .timedOut(endpoint: endpoint, after: timeout)
+      }
+      switch wait.after(failure, lasting: start.duration(to: SuspendingClock.now)) {
+      case .fail(let error): throw error
+      case .ask(let method, after: let pause, let notice):
+        if let notice { onNotice(notice) }
+        if pause > .zero, (try? await loop.sleep(for: pause)) == nil { throw .cancelled }
+        next = method
+      }
+    }
+  }
+
+  private enum Event: Sendable {
+    case ended(Result<Answer, ClientError>)
+    /// Another node may do better than the one that is asked.
+    case moves
+    case stays
+  }
+
+  /// Makes one call that waits, and watches over its node.
+  private func ask(
+    _ method: String, _ params: JSON, status: JSON, timeout: Duration?
+  ) async throws(ClientError) -> Answer {
+    let place = NodeTransport.Place()
+    let result = await withTaskGroup(of: Event.self) { group -> Result<Answer, ClientError> in
+      defer { group.cancelAll() }
+      group.addTask {
+        do throws(ClientError) {
+          return .ended(.success(try await self.plainAnswer(to: method, params, timeout: timeout, at: place)))
+        } catch {
+          return .ended(.failure(error))
+        }
+      }
+      group.addTask { await self.watch(place, status) ? .moves : .stays }
+      for await event in group {
+        switch event {
+        case .ended(let result): return result
+        case .moves:
+          guard let endpoint = await self.transport.leave(place) else { continue }
+          return .failure(.timedOut(endpoint: endpoint, after: self.limits.waitCheck))
+        case .stays: continue
+        }
+      }
+      return .failure(.cancelled)
+    }
+    return try result.get()
+  }
+
+  /// Looks after the node where a call waits, every `Limits.waitCheck`.
+  /// - Returns: whether the wait shall go on elsewhere; `false` when it is cancelled.
+  private func watch(_ place: NodeTransport.Place, _ params: JSON) async -> Bool {
+    var hasTold = false
+    while (try? await loop.sleep(for: limits.waitCheck)) != nil {
+      guard let index = place.current else { continue }
+      async let own = jobStatus(params, from: index)
+      async let other = jobStatus(params, besides: index)
+      let (here, there) = (await own, await other)
+      if Task.isCancelled { return false }
+      switch (here, there) {
+      case (.silent, .silent):
+        if !hasTold { onNotice(.silent(transport.endpoint(index), after: limits.checkTime, next: nil)) }
+        hasTold = true
+      case (.silent, _): return true
+      // An answer that is on its way has a moment to come.
+      case (.ended, _), (_, .ended): return (try? await loop.sleep(for: .seconds(1))) != nil
+      case (.unfinished, _): break
+      }
+    }
+    return false
+  }
+
+  private enum JobView: Sendable { case silent, unfinished, ended }
+
+  private func jobStatus(_ params: JSON, from index: Int) async -> JobView {
+    await view(params) { $0.only = index }
+  }
+
+  private func jobStatus(_ params: JSON, besides index: Int) async -> JobView {
+    guard transport.endpointCount > 1 else { return .silent }
+    return await view(params) { $0.first = index + 1 }
+  }
+
+  /// What a node says of the job; that it knows nothing of it is an answer too.
+  private func view(_ params: JSON, _ change: (inout NodeTransport.Request) -> Void) async -> JobView {
+    do throws(ClientError) {
+      let answer = try await plainAnswer(to: "job.status", params, timeout: limits.checkTime, change)
+      return ["completed", "failed", "timeout"].contains(answer.result["status"]) ? .ended : .unfinished
+    } catch {
+      return error.isAnswer ? .unfinished : .silent
+    }
+  }
+}
