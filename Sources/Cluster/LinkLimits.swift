@@ -5,6 +5,11 @@ struct LinkLimits: Sendable {
   /// Handshakes of strangers at a time; when there is one more, the oldest has to go. Honest ones take milliseconds.
   var strangers = 256
 
+  /// What goes into a segment, so that it fits into the least that IPv6 guarantees of a path (RFC 8200, section 5: 1280
+  /// bytes less two headers). Where a tunnel or an overlay drops what is larger and says nothing, as many do, a system
+  /// without probing (`net.ipv4.tcp_mtu_probing`) sends the same segment again until the link is given up.
+  var segmentBytes: Int32 = 1220
+
   /// Requests of one peer that arrive or are carried out at a time; it may wait for as many results.
   var serving = 16_384
   /// Bytes of all these requests. No request is larger, so this is also what one may have.

@@ -86,7 +86,8 @@ extension PeerLinks {
   // MARK: Listening
 
   func listen(on address: SocketAddress) throws(UVError) -> SocketAddress {
-    let listener = try TCPListener.listen(on: loop, address: address) { stream in
+    let segment = address.isLoopback ? nil : limits.segmentBytes
+    let listener = try TCPListener.listen(on: loop, address: address, segment: segment) { stream in
       self.assumeIsolated { $0.accepted(stream) }
     }
     self.listener = listener

@@ -103,6 +103,22 @@ final class TestNetwork: Sendable {
     Self.must(inside(name, ["nft", "add rule inet hero \(incoming ? "in tcp dport" : "out tcp sport") 8082 drop"]))
   }
 
+  /// A node drops what comes by a protocol from, and so hears nothing of it.
+  func drop(_ transport: String, from sender: String, to receiver: String) {
+    Self.must(
+      inside(receiver, ["nft", "add rule inet hero in ip saddr \(address(sender)) meta l4proto \(transport) drop"]))
+  }
+
+  /// Drops packets of other nodes that are larger than this, and says so to nobody, as a tunnel may.
+  func narrow(_ name: String, bytes: Int) {
+    for other in names {
+      // Each packet for itself, as on a wire.
+      Self.must(["ip", "-n", space(other), "link", "set", "eth0", "gso_max_segs", "1"])
+    }
+    let peers = names.filter { $0 != name }.map(address).joined(separator: ", ")
+    Self.must(inside(name, ["nft", "add rule inet hero in ip saddr { \(peers) } ip length > \(bytes) drop"]))
+  }
+
   /// The test's own address on the network.
   var host: String { "\(subnet).254" }
 
