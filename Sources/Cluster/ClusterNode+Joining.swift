@@ -24,6 +24,7 @@ extension ClusterNode {
     while !isClosed {
       let search = await seek(until: deadline)
       isAlone = search.isAlone
+      solitude.take(search.reasons, hasFound: search.hasFound)
       if search.hasFound || isAlone || hasToStop || MonotonicClock.now >= deadline { break }
       if isFirst { logger.info("no seed answers yet", metadata: ["reasons": "\(search.reasons)"]) }
       isFirst = false
@@ -34,7 +35,9 @@ extension ClusterNode {
     if others > 0 {
       logger.info("joined", metadata: ["members": "\(others + 1)"])
     } else if !isAlone && !isClosed && !hasToStop {
-      logger.warning("no seed answered, this node goes on alone and keeps trying")
+      logger.warning(
+        "no seed answered, this node goes on alone and keeps trying",
+        metadata: ["reasons": "\(solitude.reason ?? "none of them in time")"])
     }
     if !isSeeking {
       isSeeking = true
@@ -50,13 +53,30 @@ extension ClusterNode {
   /// be.
   private func keepSeeking() async {
     for round in 1... {
+      if await !peers().isEmpty { solitude = Solitude() }
       guard (try? await loop.sleep(for: .seconds(5))) != nil, !isClosed else { return }
       if await peers().isEmpty {
-        await seek(until: MonotonicClock.now + configuration.joinTimeout)
+        sayWhyAlone(await seek(until: MonotonicClock.now + configuration.joinTimeout))
       } else if round.isMultiple(of: 12) {
         for seed in configuration.seeds { _ = try? await lookUp(seed) }
       }
     }
+  }
+
+  // MARK: Alone
+
+  /// Why this node is alone, though it was told to join others or knew some; `nil` when it is not.
+  public var reasonForBeingAlone: String? {
+    get async {
+      guard let reason = solitude.reason, await peers().isEmpty else { return nil }
+      return reason
+    }
+  }
+
+  private func sayWhyAlone(_ search: Search) {
+    solitude.take(search.reasons, hasFound: search.hasFound)
+    guard let reason = solitude.reason, solitude.isDue(at: MonotonicClock.now), !isClosed else { return }
+    logger.warning("this node is still alone; it was told to join others", metadata: ["reasons": "\(reason)"])
   }
 
   // MARK: Seeking

@@ -46,6 +46,8 @@ public actor ClusterNode {
     case member(Member)
     /// Who owns a runner, as far as is known, changed.
     case claim(RunnerClaim)
+    /// What does not work between this node and peers that are there; said again now and then.
+    case faults([PathFault])
     /// This node cannot stay; the reason in words.
     case mustStop(String)
   }
@@ -70,6 +72,11 @@ public actor ClusterNode {
   public private(set) var hasToStop = false
   private var refusals = RefusalLog()
   private var leaps = RefusalLog()
+  var faults = PathFaults()
+  /// What the last attempts to make links failed with.
+  var dialFailures: [MemberName: String] = [:]
+  /// Why it is alone though it was told of others.
+  var solitude = Solitude()
   /// Whether it looks for others by itself, now and then.
   var isSeeking = false
   /// Where each seed was when it was last looked up.
@@ -138,6 +145,7 @@ public actor ClusterNode {
     // What was stated since they were asked for.
     for record in await records?.records ?? [] { await gossip.perform { $0.record(record, at: $1) } }
     await gossip.start(socket)
+    begin { await $0.watchLinks() }
     await remember()
     logger.info(
       "cluster port open",
@@ -312,6 +320,8 @@ public actor ClusterNode {
     gossip?.assumeIsolated { $0.perform(body) }
   }
 
+  func tell(of faults: [PathFault]) { onEvent(.faults(faults)) }
+
   private func follow(_ directive: SWIM.Directive) {
     guard !isClosed else { return }
     switch directive {
@@ -384,7 +394,7 @@ public actor ClusterNode {
     while true {
       if pause > .zero { try? await loop.sleep(for: pause) }
       guard let address = await addressToConnect(peer) else { break }
-      _ = await links?.dial(address)
+      if case .failure(let refusal)? = await links?.dial(address) { dialFailures[peer] = "\(address): \(refusal)" }
       pause = min(max(pause * 2, .milliseconds(100)), .seconds(5))
     }
   }

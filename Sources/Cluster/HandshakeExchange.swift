@@ -40,9 +40,13 @@ actor HandshakeExchange {
   func run(within limit: Duration) async -> Result<Outcome, LinkRefusal> {
     if let result = result.current { return result }
     stream.handshake { error in self.assumeIsolated { $0.secured(error) } }
+    let start = MonotonicClock.now
     if let result = await result.valueUnlessCancelled(atMost: limit) { return result }
-    end(.failure(.timedOut))
-    return .failure(.timedOut)
+    // When this node stood still meanwhile, the peer is not to blame for its silence.
+    let isLate = MonotonicClock.now - start > limit + LinkLimits().pauseTolerance
+    let refusal = isLate ? LinkRefusal.connection("this node stood still during the handshake") : .timedOut
+    end(.failure(refusal))
+    return .failure(refusal)
   }
 
   /// The node is stopping, or others need the place.

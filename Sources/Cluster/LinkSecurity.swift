@@ -67,6 +67,8 @@ struct LinkSecurity: Sendable {
     switch error {
     case .transport(let error): return .connection(error.message)
     case .closed: return .closed
+    // Its time was up, or this node's was while it stood still: that says nothing of keys. An end by close_notify is one.
+    case .truncated, .refused(alert: 0): return .connection("the peer closed it during the handshake")
     case .untrusted where authorities != nil, .noCertificate where authorities != nil,
       _ where error.isRefusedCertificate && authorities != nil:
       return .untrusted(error.description)

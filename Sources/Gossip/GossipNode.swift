@@ -4,6 +4,14 @@ import Glibc
 // The shell around `SWIM`: a UDP socket, a timer, the keys. It turns packets and the passing of time into calls, and
 // directives into packets; those that need a peer link go to `onDirective`.
 
+/// What gets lost between two members although both live, since the one is heard of in other ways.
+public enum PacketLoss: Hashable, Sendable {
+  /// Nothing comes from the peer; whether it hears anything is not known.
+  case incoming
+  /// It is heard, and what is sent to it gets no answer.
+  case outgoing
+}
+
 public actor GossipNode {
   nonisolated let loop: EventLoop
   public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -34,6 +42,8 @@ public actor GossipNode {
   private let timer: Timer
   /// Where members are, as they say; whoever sends from elsewhere may be anybody with a packet that was recorded.
   private var names: [MemberAddress: MemberName] = [:]
+  /// When a packet last came from where a member says that it is.
+  private var heard: [MemberName: Duration] = [:]
   /// How peers' addresses are written for this socket.
   private var addresses: [MemberAddress: SocketAddress] = [:]
   private let onDirective: @Sendable (SWIM.Directive) -> Void
@@ -76,6 +86,12 @@ public actor GossipNode {
   public var membership: SWIM { swim }
   public func member(_ name: MemberName) -> Member? { swim[name] }
   public func claim(of runner: String) -> RunnerClaim? { swim.claim(of: runner) }
+
+  /// Which packets are lost between this member and a peer that lives, if they are.
+  public func packetLoss(with name: MemberName) -> PacketLoss? {
+    guard let since = swim.unansweredSince(name) else { return nil }
+    return heard[name].map { $0 > since } ?? false ? .outgoing : .incoming
+  }
 
   /// Asks or tells the protocol something.
   public func perform(_ body: (inout SWIM, Duration) -> [SWIM.Directive]) {
@@ -127,7 +143,10 @@ public actor GossipNode {
   }
 
   private func receive(_ packet: Packet, from sender: MemberAddress) {
-    if isKnown(sender) { return perform { $0.receive(packet, from: sender, at: $1) } }
+    if isKnown(sender) {
+      if let name = names[sender] { heard[name] = Self.now }
+      return perform { $0.receive(packet, from: sender, at: $1) }
+    }
     // The address may be forged. Nothing is asked of others for it, and it gets no more than it sent: what travels along on
     // an answer is left out.
     var packet = packet

@@ -48,6 +48,39 @@ extension SWIM {
     }
   }
 
+  /// Probes of a member in a row that its own packets did not answer.
+  struct Roundabout {
+    var count = 0
+    /// The first of them.
+    let since: Duration
+    /// Of that process.
+    let startedAt: UInt64
+  }
+
+  /// So many in a row are no accident.
+  private static let roundabouts = 3
+
+  /// Since when probes of a member have been answered by others for it, or over the peer link, and never by itself: it
+  /// lives, and packets between it and this member are lost. `nil` when that is not so.
+  public func unansweredSince(_ target: MemberName) -> Duration? {
+    guard let roundabout = roundabouts[target], roundabout.count >= Self.roundabouts, let member = entries[target],
+      member.isPresent, member.profile.startedAt == roundabout.startedAt
+    else { return nil }
+    return roundabout.since
+  }
+
+  /// - Parameter isDirect: whether the target answered by itself.
+  private mutating func note(_ probe: Probe, isDirect: Bool) {
+    guard !isDirect, let member = entries[probe.target] else {
+      roundabouts[probe.target] = nil
+      return
+    }
+    if roundabouts[probe.target]?.startedAt != member.profile.startedAt {
+      roundabouts[probe.target] = Roundabout(since: now, startedAt: member.profile.startedAt)
+    }
+    roundabouts[probe.target]!.count += 1
+  }
+
   mutating func startProbe() {
     guard let target = order.take(using: &generator), !probes.contains(where: { $0.target == target }) else { return }
     let number = takeNumber()
@@ -81,6 +114,7 @@ extension SWIM {
     let ended = probes.filter { now >= $0.until }
     probes.removeAll { now >= $0.until }
     for probe in ended {
+      note(probe, isDirect: false)
       // Nobody is silent but the target: this member is fine. Silent helpers, or none to ask: it may be this member itself.
       health.add(probe.helpers == 0 ? 1 : probe.missingNegatives)
       guard let member = entries[probe.target], member.isPresent else { continue }
@@ -142,7 +176,7 @@ extension SWIM {
     case .crashPingRequest(let number, let target, let address): relayAtOnce(number, target, address, for: sender)
     case .acknowledge(let number):
       if let digest = packet.digest, let place = place(of: number) { compare(digest, with: probes[place].target) }
-      acknowledge(number)
+      acknowledge(number, by: sender)
     case .negative(let number):
       deny(number, by: sender)
       if let place = place(of: number) {
@@ -188,7 +222,8 @@ extension SWIM {
     directives.append(.send(Packet(message, news: [known].compactMap(\.self)), to: relay.requester))
   }
 
-  private mutating func acknowledge(_ number: ProbeNumber) {
+  /// - Parameter sender: of the packet; `nil` when it came over the peer link.
+  private mutating func acknowledge(_ number: ProbeNumber, by sender: MemberAddress? = nil) {
     if crashProbes.removeValue(forKey: number) != nil || confirmConflict(number)
       || suspicions.answered(number, at: now)
     {
@@ -197,7 +232,10 @@ extension SWIM {
     if let relay = relays.removeValue(forKey: number) {
       answer(.acknowledge(relay.number), relay)
     } else if let place = place(of: number) {
-      probes.remove(at: place)
+      let probe = probes.remove(at: place)
+      // Before others were asked only the target can have answered, from whatever address.
+      let isDirect = probe.directUntil != nil || sender == entries[probe.target]?.profile.address
+      note(probe, isDirect: sender != nil && isDirect)
       health.add(-1)
     }
   }

@@ -74,6 +74,8 @@ public struct SWIM: Sendable {
   var relays: [ProbeNumber: Relay] = [:]
   /// Members whose peer link broke, and who are asked about at this moment.
   var crashProbes: [ProbeNumber: CrashProbe] = [:]
+  /// Members whose probes were answered only in a roundabout way, or not at all.
+  var roundabouts: [MemberName: Roundabout] = [:]
   var conflictProbe: ConflictProbe?
   var lastNumber: UInt32
   var now: Duration

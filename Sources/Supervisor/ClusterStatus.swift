@@ -18,6 +18,8 @@ public struct ClusterMember: Sendable {
   /// When the state began.
   public let since: Timestamp
   public let isDraining: Bool
+  /// What does not work between it and other members, in a few words each: `no link from n3`, `no UDP`.
+  public let problems: [String]
 }
 
 /// The cluster as this node sees it.
@@ -41,6 +43,10 @@ public struct ClusterStatus: Sendable {
   public let jobsInDoubt: Int
   /// Of the store that the nodes share, if they do.
   public let sharedStore: SharedStoreStatus?
+  /// What members say of what arrives between them.
+  public let pathFaults: [ReportedFault]
+  /// Why the node has found none of the others that it was told of, if so.
+  public let solitude: String?
 }
 
 extension RunnerRegistry {
@@ -51,10 +57,11 @@ extension RunnerRegistry {
       return [
         ClusterMember(
           name: node, state: "alive", address: "", api: "", incarnation: 0, zone: "", version: "",
-          runners: ownership.claims.count, since: started, isDraining: false)
+          runners: ownership.claims.count, since: started, isDraining: false, problems: [])
       ]
     }
-    let (now, wall) = (GossipNode.now, Timestamp.now)
+    let (now, wall, faults) = (GossipNode.now, Timestamp.now, pathFaults)
+    let isIsolated = await cluster.isolation.map { $0 >= PathFaults.patience } ?? false
     return await cluster.members.map { member in
       let (seconds, attoseconds) = (now - member.since).components
       let age = max(0, seconds * 1000 + attoseconds / 1_000_000_000_000_000)
@@ -62,7 +69,9 @@ extension RunnerRegistry {
         name: NodeName(trusted: member.name.rawValue), state: "\(member.state)",
         address: member.profile.address.rawValue, api: member.profile.api, incarnation: member.incarnation.rawValue,
         zone: member.profile.zone, version: member.profile.version, runners: counts[member.name] ?? 0,
-        since: Timestamp(milliseconds: wall.milliseconds - age), isDraining: member.profile.isDraining)
+        since: Timestamp(milliseconds: wall.milliseconds - age), isDraining: member.profile.isDraining,
+        problems: member.name == node.member && isIsolated
+          ? ["no link with any member"] : problems(of: member.name, faults))
     }
   }
 
@@ -75,7 +84,8 @@ extension RunnerRegistry {
       ownedRunners: ownership.claims.values.filter { $0.owner == node.member }.count, unavailableRunners: unavailable,
       unreachable: ownership.absent, health: await cluster?.healthScore ?? 0, unreadiness: unreadiness,
       jobsToHandOver: await jobsToHandOver(), jobsInDoubt: await local.whenLocal { $0.incoming.count } ?? 0,
-      sharedStore: await context.shared?.sharedStatus())
+      sharedStore: await context.shared?.sharedStatus(), pathFaults: pathFaults,
+      solitude: await cluster?.reasonForBeingAlone)
   }
 
   private func jobsToHandOver() async -> Int {

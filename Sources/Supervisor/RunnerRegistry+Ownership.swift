@@ -71,6 +71,7 @@ extension RunnerRegistry {
         me.ownership.learn(member)
         me.noticed(member)
         me.planReview()
+      case .faults(let faults): me.tellPeers(faults)
       case .mustStop: break
       }
       me.changed()

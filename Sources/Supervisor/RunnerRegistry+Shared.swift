@@ -27,7 +27,7 @@ extension RunnerRegistry {
   }
 
   /// Does something beside the calls, and not longer than the node lives.
-  private func chore(_ body: @escaping @Sendable () async -> Void) {
+  func chore(_ body: @escaping @Sendable () async -> Void) {
     nextChore += 1
     let number = nextChore
     chores[number] = Task(executorPreference: context.loop) {

@@ -35,6 +35,8 @@ public actor RunnerRegistry {
   var removing: Set<RunnerName> = []
   /// Calls that wait for news of owners and members.
   let changes: Waiters
+  /// What members say of what arrives between them (`RunnerRegistry+PathFaults.swift`).
+  var faultReports: [NodeName: FaultReport] = [:]
   private var changeCount: UInt64 = 0
   var hasEnded = false
   var review: Task<Void, Never>?

@@ -48,6 +48,7 @@ extension JSON {
       "api": .string(member.api), "incarnation": .int(Int64(clamping: member.incarnation)),
       "zone": .string(member.zone), "version": .string(member.version), "runners": .int(Int64(member.runners)),
       "since": time(member.since), "draining": .bool(member.isDraining),
+      "problems": .array(member.problems.map(JSON.string)),
     ]
   }
 
@@ -65,7 +66,18 @@ extension JSON {
       "ready": .bool(status.unreadiness == nil), "reason": status.unreadiness.map(JSON.string) ?? .null,
       "handover": [
         "jobs": .int(Int64(status.jobsToHandOver)), "in_doubt": .int(Int64(status.jobsInDoubt)),
-      ], "store": store(status.sharedStore),
+      ], "store": store(status.sharedStore), "links": .array(status.pathFaults.map(link)),
+      "alone": status.solitude.map(JSON.string) ?? .null,
+    ]
+  }
+
+  /// A fault, by the member that hears nothing and the one that is not heard.
+  private static func link(_ report: ReportedFault) -> JSON {
+    let (observer, peer) = (JSON.string(report.observer.rawValue), JSON.string(report.fault.peer.rawValue))
+    let (from, to) = report.fault.kind == .noUDPTo ? (observer, peer) : (peer, observer)
+    return [
+      "from": from, "to": to, "missing": report.fault.kind == .noLink ? "link" : "udp", "seen_by": observer,
+      "reason": .string(report.fault.reason),
     ]
   }
 

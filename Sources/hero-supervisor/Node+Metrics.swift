@@ -1,3 +1,4 @@
+import Cluster
 import Gossip
 import HTTPServer
 import Supervisor
@@ -94,6 +95,7 @@ extension Node {
     guard let cluster else { return [] }
     let status = await registry.clusterStatus()
     let gossip = await cluster.statistics
+    let faults = await cluster.pathFaults
     let certificates: [Metrics.Family] =
       linkValidity.map {
         [
@@ -108,6 +110,14 @@ extension Node {
         "hero_cluster_members", "gauge", "Members by state, as this node sees them.",
         status.members.sorted { $0.key < $1.key }.map { ([("state", $0.key)], Double($0.value)) }),
       .init("hero_cluster_links", "gauge", "Peers with a link to this node.", Double(await cluster.linked.count)),
+      .init(
+        "hero_cluster_path_faults", "gauge", "What does not arrive between this node and members that are there.",
+        [PathFault.Kind.noLink, .noUDPFrom, .noUDPTo].map { kind in
+          ([("kind", "\(kind.label)")], Double(faults.count { $0.kind == kind }))
+        }),
+      .init(
+        "hero_cluster_alone", "gauge", "1 while this node finds none of the others that it was told of.",
+        status.solitude == nil ? 0 : 1),
       .init(
         "hero_cluster_health_score", "gauge", "How much this node doubts itself; 0 is healthy.", Double(status.health)),
       .init("hero_cluster_runners", "gauge", "Runners of the whole cluster.", Double(status.runners)),

@@ -248,7 +248,7 @@ actor Node {
         return await store.jobs.unavailability()
       },
       notice: {
-        let notices = [await registry.gate.summary, await store.remark()].compactMap(\.self)
+        let notices = [await registry.gate.summary, await store.remark(), await registry.remark].compactMap(\.self)
         return notices.isEmpty ? nil : notices.joined(separator: "; ")
       })
     var limits = HTTPServerConfiguration()

@@ -147,3 +147,74 @@ import Testing
     #expect(log.admit(at: .seconds(2)) == 2)
   }
 }
+
+/// What a member says of the others when not everything arrives.
+struct PathFaultTests {
+  private func view(_ peer: String, link: Bool = true, _ packets: PacketLoss? = nil) -> PathFaults.View {
+    PathFaults.View(peer: MemberName(peer), hasLink: link, failure: link ? "" : "timed out", packets: packets)
+  }
+
+  private func fault(_ peer: String, _ kind: PathFault.Kind) -> PathFault {
+    PathFault(peer: MemberName(peer), kind: kind, reason: kind == .noLink ? "timed out" : "")
+  }
+
+  @Test func `a link that is missing is said after a while, and packets that are lost at once`() {
+    var faults = PathFaults()
+    let views = [view("b", link: false), view("a", .outgoing), view("c", .incoming), view("d")]
+    let first = faults.update(views, at: .seconds(100))
+    #expect(first.said == [fault("a", .noUDPTo), fault("c", .noUDPFrom)] && first.isDue)
+    #expect(faults.update(views, at: .seconds(105)) == PathFaults.Report())
+    let second = faults.update(views, at: .seconds(110))
+    #expect(second.said == [fault("b", .noLink)] && second.isDue)
+    #expect(faults.current.count == 3)
+    #expect("\(faults.current[1])" == "no link with b: timed out")
+  }
+
+  @Test func `faults that last are said again at a bounded rate, and their end is said`() {
+    var faults = PathFaults()
+    var said = 0
+    for second in 0..<600 {
+      let report = faults.update([view("a", .incoming), view("b")], at: .seconds(second))
+      #expect(report.isDue == !report.said.isEmpty)
+      said += report.said.count
+    }
+    #expect(said == 10)
+    let end = faults.update([view("a"), view("b")], at: .seconds(600))
+    #expect(end.ended == [fault("a", .noUDPFrom)] && end.said.isEmpty && end.isDue)
+    #expect(faults.update([], at: .seconds(601)) == PathFaults.Report())
+  }
+
+  @Test func `a member that has no link with anybody is isolated, but not one that is alone`() {
+    var faults = PathFaults()
+    _ = faults.update([], at: .seconds(1))
+    #expect(faults.isolatedSince == nil)
+    _ = faults.update([view("a", link: false), view("b", link: false)], at: .seconds(2))
+    _ = faults.update([view("a", link: false)], at: .seconds(9))
+    #expect(faults.isolatedSince == .seconds(2))
+    _ = faults.update([view("a", link: false), view("b")], at: .seconds(10))
+    #expect(faults.isolatedSince == nil)
+  }
+
+  @Test func `faults travel between members as they are`() throws {
+    let sent = [fault("a", .noLink), fault("b", .noUDPFrom), fault("c", .noUDPTo)]
+    #expect(try [PathFault](wireBytes: sent.wireBytes) == sent)
+    // Name, kind, reason.
+    #expect(fault("a", .noUDPTo).wireBytes == [0, 0, 0, 1, 97, 3, 0, 0, 0, 0])
+    #expect(throws: MalformedWire.self) { try PathFault(wireBytes: [0, 0, 0, 1, 97, 4, 0, 0, 0, 0]) }
+    #expect(throws: MalformedWire.self) { try PathFault(wireBytes: [0, 0, 0, 0, 3, 0, 0, 0, 0]) }
+  }
+
+  @Test func `a node that stays alone says why, once a minute`() {
+    var solitude = Solitude()
+    var said = 0
+    for second in stride(from: 0, to: 300, by: 5) {
+      solitude.take(["a: refused", "b: another key", "a: refused"], hasFound: false)
+      if solitude.isDue(at: .seconds(second)) { said += 1 }
+    }
+    #expect(said == 4 && solitude.reason == "a: refused; b: another key")
+    solitude.take([], hasFound: false)
+    #expect(solitude.reason != nil)
+    solitude.take([], hasFound: true)
+    #expect(solitude.reason == nil)
+  }
+}

@@ -55,6 +55,52 @@ struct SWIMTests {
     #expect(swim.me.incarnation == Incarnation(2), "it was refuted before")
   }
 
+  @Test("a member that only others and the peer link hear of is known to be cut off by UDP, until it answers itself")
+  func roundabout() throws {
+    var swim = member("a", "b")
+    var time = Duration.zero
+    /// Goes on until the next probe of a, and answers it, as all others at once.
+    func probe(_ answer: (inout SWIM, ProbeNumber) -> Void) throws {
+      for _ in 0..<4000 {
+        time += .milliseconds(10)
+        for case .send(let packet, let address) in swim.advance(to: time) {
+          guard case .ping(let number, let target) = packet.message else { continue }
+          if target == MemberName("a") { return answer(&swim, number) }
+          _ = swim.receive(Packet(.acknowledge(number)), from: address, at: time)
+        }
+      }
+      Issue.record("a is not probed")
+    }
+    func byLink(_ swim: inout SWIM, _ number: ProbeNumber) {
+      time += .milliseconds(600)
+      _ = swim.advance(to: time)
+      _ = swim.acknowledged(number, at: time)
+    }
+    let start = time
+    for round in 1...3 {
+      #expect(swim.unansweredSince(MemberName("a")) == nil, "\(round)")
+      try probe(byLink)
+    }
+    let since = try #require(swim.unansweredSince(MemberName("a")))
+    #expect(since > start && since < time && swim.unansweredSince(MemberName("b")) == nil)
+    // Others answer for it.
+    try probe { swim, number in
+      // Only once it was asked.
+      for _ in 0..<400 {
+        time += .milliseconds(10)
+        let isAsked = swim.advance(to: time).contains { directive in
+          if case .probeByPeerLink(number, _) = directive { true } else { false }
+        }
+        if isAsked { break }
+      }
+      _ = swim.receive(Packet(.acknowledge(number)), from: MemberAddress("b:1"), at: time)
+    }
+    #expect(swim.unansweredSince(MemberName("a")) == since)
+    // Behind a translator of addresses it answers from elsewhere, but before anybody else was asked.
+    try probe { _ = $0.receive(Packet(.acknowledge($1)), from: MemberAddress("other:1"), at: time) }
+    #expect(swim.unansweredSince(MemberName("a")) == nil)
+  }
+
   @Test("a member that never answers is asked directly, through others, by the peer link, and then suspected")
   func probes() throws {
     var swim = member("a", "b", "c", "d")

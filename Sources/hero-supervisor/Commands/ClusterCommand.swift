@@ -25,7 +25,8 @@ struct ClusterMembers: AsyncParsableCommand {
     commandName: "members", abstract: "List the members of the cluster, as one node sees them.",
     discussion: """
       STATE is alive, suspect, failed or left; "alive,draining" is a node that
-      takes no runners. SINCE is when that state began.
+      takes no runners. SINCE is when that state began. "alive, no link from n3" is
+      one that n3 cannot call, nor it n3; "no UDP" one whose packets do not arrive.
 
       EXAMPLES
         hero-supervisor cluster members
@@ -54,8 +55,9 @@ struct ClusterMembers: AsyncParsableCommand {
         Self.columns.map { key, _ in
           let cell = member[key]?.cell ?? ""
           // One that is gone takes no runners anyway.
-          if key == "state", member["draining"] == .bool(true), cell == "alive" || cell == "suspect" {
-            return "\(cell),draining"
+          if key == "state", cell == "alive" || cell == "suspect" {
+            let state = member["draining"] == .bool(true) ? "\(cell),draining" : cell
+            return ([state] + (member["problems"]?.elements.map(\.cell) ?? [])).joined(separator: ", ")
           }
           return cell.isEmpty ? "-" : cell
         })

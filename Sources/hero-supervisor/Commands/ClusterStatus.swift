@@ -31,7 +31,7 @@ struct ClusterStatus: AsyncParsableCommand {
     let counts = ["alive", "suspect", "failed", "left"].map { "\(members?[$0]?.cell ?? "-") \($0)" }
     let runners = status["runners"]
     let unreachable = status["unreachable"]?.elements.map(\.cell) ?? []
-    return [
+    var rows = [
       ("node", status["node"]?.cell ?? "-"),
       ("cluster", status["cluster"]?.cell ?? "-"),
       ("ready", readiness(status)),
@@ -49,6 +49,15 @@ struct ClusterStatus: AsyncParsableCommand {
       ),
       ("store", store(status["store"])),
     ]
+    for link in status["links"]?.elements ?? [] { rows.append(("link", Self.link(link))) }
+    if let reason = status["alone"]?.stringValue { rows.append(("alone", reason)) }
+    return rows
+  }
+
+  private static func link(_ link: JSON) -> String {
+    let reason = link["reason"]?.stringValue.flatMap { $0.isEmpty ? nil : ": \($0)" } ?? ""
+    let (from, to) = (link["from"]?.cell ?? "-", link["to"]?.cell ?? "-")
+    return link["missing"] == "link" ? "none between \(to) and \(from)\(reason)" : "no UDP from \(from) to \(to)"
   }
 
   private static func store(_ store: JSON?) -> String {
