@@ -9,6 +9,8 @@ struct Ownership: Sendable {
   let wishes: [QueueName: NodeName]
   /// Those that are registered.
   private(set) var claims: [RunnerName: RunnerClaim] = [:]
+  /// How many runners of each queue each member has: with thousands of queues nobody looks through all claims for each.
+  private var holders: [QueueName: [MemberName: Int]] = [:]
   /// The epochs of those that were removed.
   private var removed: [RunnerName: UInt64] = [:]
   /// Every member, this node among them.
@@ -38,6 +40,8 @@ struct Ownership: Sendable {
   mutating func learn(_ claim: RunnerClaim) {
     guard let name = try? RunnerName(claim.runner) else { return }
     sortedNames = nil
+    if let before = claims[name] { count(before, by: -1) }
+    if claim.state != .removed { count(claim, by: 1) }
     if claim.state == .removed {
       claims[name] = nil
       removed[name] = claim.epoch
@@ -48,6 +52,13 @@ struct Ownership: Sendable {
         strangers[claim.owner] = .now
       }
     }
+  }
+
+  private mutating func count(_ claim: RunnerClaim, by change: Int) {
+    let queue = QueueName(trusted: claim.queue)
+    let count = (holders[queue]?[claim.owner] ?? 0) + change
+    holders[queue, default: [:]][claim.owner] = count == 0 ? nil : count
+    if holders[queue]?.isEmpty == true { holders[queue] = nil }
   }
 
   mutating func learn(_ member: Member) {
@@ -108,8 +119,8 @@ struct Ownership: Sendable {
 
   /// The node on which a queue lives, if it lives anywhere: should runners of it be at several, at the one that keeps it.
   func owner(of queue: QueueName) -> NodeName? {
-    let owners = Set(claims.values.filter { $0.queue == queue.rawValue && isPresent($0.owner) }.map(\.owner))
-    return Rendezvous.winner(of: queue.rawValue, among: Array(owners)).map { NodeName(trusted: $0.rawValue) }
+    let owners = holders[queue]?.keys.filter(isPresent) ?? []
+    return Rendezvous.winner(of: queue.rawValue, among: owners).map { NodeName(trusted: $0.rawValue) }
   }
 
   /// Runners whose owner is gone and which are this node's now, each as it is from now on.

@@ -230,12 +230,36 @@ extension RunnerRegistry {
     let entries = isNodeDrained ? [] : ownership.adoptions
     guard !entries.isEmpty else { return }
     do throws(SupervisorError) {
-      try await host(entries)
+      try await host(inParts: entries)
       context.logger.notice(
         "runners adopted", metadata: ["runners": "\(entries.map(\.name.rawValue).sorted().joined(separator: ", "))"])
     } catch {
       context.logger.error("cannot adopt runners, trying again", metadata: ["reason": "\(error)"])
     }
+  }
+
+  /// How many runners are hosted together when there are many: one of those that nobody asks for waits for the end.
+  private static var part: Int { 256 }
+
+  /// As `host`, a part after the other, beginning with those that calls wait for.
+  func host(inParts entries: [RegisteredRunner]) async throws(SupervisorError) {
+    var rest = Dictionary(entries.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+    while !rest.isEmpty {
+      let asked = wanted.compactMap { rest[$0] }
+      let part = asked.isEmpty ? Array(rest.values.prefix(Self.part)) : asked
+      for entry in part { rest[entry.name] = nil }
+      try await host(part)
+      wanted.subtract(part.map(\.name))
+    }
+    wanted = []
+  }
+
+  /// A call waits for the next owner of a runner: if that is this node, it comes first, else its heir hears of it.
+  func want(_ name: RunnerName) {
+    guard wanted.insert(name).inserted, let queue = ownership.claims[name].map({ QueueName(trusted: $0.queue) }),
+      let heir = ownership.owner(of: queue) ?? ownership.place(queue), heir != node
+    else { return }
+    chore { try? await self.ask(heir, within: .seconds(1), "") { try await $0.want(name) } }
   }
 
   func placeConfigured() async {

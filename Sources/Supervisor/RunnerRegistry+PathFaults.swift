@@ -66,6 +66,9 @@ extension RunnerRegistry {
 }
 
 extension NodeSupervisor {
+  /// A call at a peer waits for a runner that falls to this node.
+  distributed func want(_ name: RunnerName) async throws { await registry.want(name) }
+
   /// What a peer says of its links.
   distributed func noteFaults(_ faults: [PathFault], of observer: NodeName) async throws {
     await registry.noteFaults(faults, of: observer)

@@ -139,7 +139,7 @@ extension RunnerRegistry {
       guard !taken.isEmpty else { return }
       let names = taken.map(\.name.rawValue).sorted().joined(separator: ", ")
       try await host(
-        taken.map {
+        inParts: taken.map {
           RegisteredRunner(name: $0.name, queue: $0.queue, isStopped: $0.isStopped, epoch: $0.epoch + 1)
         })
       context.logger.notice("runners taken over", metadata: ["runners": "\(names)"])

@@ -29,6 +29,8 @@ public actor RunnerRegistry {
   private var remote: [NodeName: NodeSupervisor] = [:]
   /// Where jobs of other nodes were found.
   var locations = LocationCache()
+  /// Runners whose next owner calls wait for.
+  var wanted: Set<RunnerName> = []
   /// Registrations that are being made.
   private var registering: Set<RunnerName> = []
   /// Runners that are being removed.
@@ -176,6 +178,8 @@ public actor RunnerRegistry {
     _ body: (NodeSupervisor) async throws -> Value
   ) async throws(SupervisorError) -> Value {
     let deadline = ContinuousClock.now + Self.takeoverTime
+    var isWaiting = false
+    defer { if isWaiting { wanted.remove(name) } }
     while true {
       let owner = try owner(of: name)
       do throws(SupervisorError) {
@@ -184,6 +188,10 @@ public actor RunnerRegistry {
         }
         return try await ask(owner, within: limit, "runner \(name)", body)
       } catch {
+        if case .nodeNotReached = error, isClustered {
+          want(name)
+          isWaiting = true
+        }
         guard isClustered, Self.mayBeElsewhere(error, name), ContinuousClock.now < deadline,
           await change(within: .milliseconds(100))
         else { throw error }

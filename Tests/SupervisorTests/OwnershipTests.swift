@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @testable import Gossip
@@ -33,6 +34,46 @@ import Testing
       adopted += mine.map(\.name)
     }
     #expect(adopted.count == 60 && Set(adopted).count == 60)
+  }
+
+  /// What a value costs, in processor time of this thread, as nothing in between waits.
+  private func cost(_ body: () -> Void) -> Double {
+    func now() -> Double {
+      var time = timespec()
+      clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+      return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+    let start = now()
+    body()
+    return now() - start
+  }
+
+  @Test func `what follows from a death costs in proportion to the number of runners`() {
+    let members = [member("dead", .failed), member("n1"), member("n2"), member("n3")]
+    let costs = [1000, 8000].map { count in
+      let claims = (0..<count).map { claim("r\($0)", "q\($0)", $0.isMultiple(of: 2) ? "dead" : "n1") }
+      var ownership = ownership("n1", members, claims)
+      return cost {
+        #expect(ownership.adoptions.count > count / 10)
+        #expect(ownership.splits.isEmpty && ownership.hasOrphans && ownership.names.count == count)
+      }
+    }
+    // Eight times as many; looking through all of them for each would cost 64 times as much.
+    #expect(costs[1] < 8 * 3 * costs[0] + 0.05, "\(costs)")
+  }
+
+  @Test func `who has a queue follows each change of a claim`() {
+    var ownership = ownership("n1", [member("n1"), member("n2")], [claim("a", "q", "n2"), claim("b", "q", "n2")])
+    #expect(ownership.owner(of: QueueName(trusted: "q"))?.rawValue == "n2")
+    ownership.learn(claim("a", "q", "n1", epoch: 2))
+    ownership.learn(claim("b", "other", "n2", epoch: 2))
+    #expect(ownership.owner(of: QueueName(trusted: "q"))?.rawValue == "n1")
+    #expect(ownership.owner(of: QueueName(trusted: "other"))?.rawValue == "n2")
+    var removed = claim("a", "q", "n1", epoch: 3)
+    removed.state = .removed
+    ownership.learn(removed)
+    ownership.learn(removed)
+    #expect(ownership.owner(of: QueueName(trusted: "q")) == nil)
   }
 
   @Test func `runners of one queue stay together, with those that have an owner`() {
