@@ -188,6 +188,7 @@ extension RunnerRegistry {
       await placeConfigured()
       for (queue, keeper) in ownership.splits { try? await moveHere(queue, to: keeper) }
       await spreadConfigured()
+      limitPlacing()
       // An adopter may have died before it could; a member that is unknown may be known soon.
       if ownership.hasOrphans && context.shared == nil || isIncomplete {
         guard (try? await context.loop.sleep(for: .milliseconds(500))) != nil else { break }
@@ -198,9 +199,25 @@ extension RunnerRegistry {
   }
 
   /// Whether a runner of the configuration is nowhere yet.
-  private var isIncomplete: Bool {
-    configured.contains { ownership.claims[$0.name] == nil && !ownership.isRemoved($0.name) }
+  private var isIncomplete: Bool { !unplaced.isEmpty }
+
+  /// Runners of the configuration that are nowhere yet.
+  var unplaced: [RunnerName] {
+    configured.map(\.name).filter { ownership.claims[$0] == nil && !ownership.isRemoved($0) }
   }
+
+  /// A node to which a runner belongs may have another configuration: that is no reason to wait for ever.
+  private func limitPlacing() {
+    guard !knowsConfigured, let opened, opened.duration(to: .now) > Self.placingTime else { return }
+    knowsConfigured = true
+    let names = unplaced.map(\.rawValue).joined(separator: ", ")
+    guard !names.isEmpty else { return }
+    context.logger.warning(
+      "no node has these runners of the configuration; do all nodes have the same?", metadata: ["runners": "\(names)"])
+  }
+
+  /// For how long a node is not ready because of its configured runners.
+  private static var placingTime: Duration { .seconds(30) }
 
   /// What lives here is what this node owns; whatever came between is put right.
   private func reconcile() async {

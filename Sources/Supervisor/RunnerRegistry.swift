@@ -45,7 +45,13 @@ public actor RunnerRegistry {
   var isReviewDue = false
 
   enum State { case joining, open, draining }
-  var state: State
+  var state: State {
+    didSet { if state == .open, opened == nil { opened = .now } }
+  }
+  /// When this node began to take calls.
+  private(set) var opened: ContinuousClock.Instant?
+  /// Set once the runners of the configuration were known, or had their time.
+  var knowsConfigured = false
   public var isDraining: Bool { state == .draining }
   /// Takes no runners, on an operator's wish.
   var isNodeDrained = false
@@ -105,9 +111,20 @@ public actor RunnerRegistry {
   public var unreadiness: String? {
     switch state {
     case .joining: "the node is joining its cluster"
-    case .open: leaseLoss
+    case .open: leaseLoss ?? placing
     case .draining: "the node is stopping"
     }
+  }
+
+  /// Why it is too early to send calls here: runners of the configuration are not known yet, and would be not found.
+  private var placing: String? {
+    if knowsConfigured { return nil }
+    let missing = unplaced
+    if missing.isEmpty {
+      knowsConfigured = true
+      return nil
+    }
+    return "runners of the configuration have no owner yet: \(missing.map(\.rawValue).joined(separator: ", "))"
   }
 
   func requireOpen() throws(SupervisorError) {
