@@ -60,7 +60,7 @@ import Testing
 
   @Test(
     "another cluster's name or key opens nothing",
-    arguments: [(UInt8(1), "other"), (UInt8(2), "test")])
+    arguments: [(UInt8(1), "other"), (UInt8(1), "tesu"), (UInt8(2), "test")])
   func otherCluster(_ key: UInt8, _ cluster: String) async throws {
     try await withStrangers { node, connect in
       let before = await node.handles

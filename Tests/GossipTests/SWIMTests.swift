@@ -101,6 +101,49 @@ struct SWIMTests {
     #expect(swim.unansweredSince(MemberName("a")) == nil)
   }
 
+  @Test(
+    "after a broken link, proxies that all say no prove a death; one that is silent leaves a suspicion, and a yes a life",
+    arguments: [
+      ([false, false, false], MemberState.failed), ([false, nil, nil], .suspect), ([nil, nil, nil], .suspect),
+      ([false, false, nil], .suspect), ([true, nil, nil], .alive), ([false, false, true], .alive),
+    ] as [([Bool?], MemberState)])
+  func brokenLink(answers: [Bool?], state: MemberState) throws {
+    var swim = member("a", "b", "c", "d")
+    let asked = swim.linkLost(MemberName("a"), at: .zero).compactMap { directive -> (ProbeNumber, MemberAddress)? in
+      guard case .send(let packet, let address) = directive,
+        case .crashPingRequest(let number, _, _) = packet.message
+      else { return nil }
+      return (number, address)
+    }
+    #expect(asked.count == answers.count)
+    for ((number, proxy), answer) in zip(asked, answers) {
+      guard let answer else { continue }
+      _ = swim.receive(
+        Packet(answer ? .acknowledge(number) : .negative(number)), from: proxy, at: .milliseconds(10))
+    }
+    // Long enough for the last of its deadlines, and short of an ordinary suspicion's.
+    for millisecond in stride(from: 20, through: 600, by: 10) { _ = swim.advance(to: .milliseconds(millisecond)) }
+    #expect(swim[MemberName("a")]?.state == state)
+  }
+
+  @Test("a member that slept gives its suspects the time to refute that they had", arguments: [10, 100, 86_400])
+  func sleptOverSuspicion(seconds: Int) {
+    var swim = member("a", "b", "c", "d")
+    _ = receive(&swim, news("a", .suspect, 1, by: "b"))
+    _ = swim.advance(to: .milliseconds(100))
+    let awake = Duration.seconds(seconds)
+    let atOnce = swim.advance(to: awake)
+    #expect(swim[MemberName("a")]?.state == .suspect)
+    // The suspect is asked, and told what is said of it, before it is judged.
+    #expect(!atOnce.contains { if case .changed(let member) = $0 { member.name == MemberName("a") } else { false } })
+    _ = receive(&swim, news("a", .alive, 2, by: "a"), at: awake + .milliseconds(500))
+    #expect(swim[MemberName("a")]?.state == .alive)
+    // One that does not refute is failed in the end all the same.
+    _ = receive(&swim, news("b", .suspect, 1, by: "c"), at: awake + .milliseconds(500))
+    for tenth in 6..<2000 { _ = swim.advance(to: awake + .milliseconds(tenth * 100)) }
+    #expect(swim[MemberName("b")]?.state == .failed)
+  }
+
   @Test("a member that never answers is asked directly, through others, by the peer link, and then suspected")
   func probes() throws {
     var swim = member("a", "b", "c", "d")
