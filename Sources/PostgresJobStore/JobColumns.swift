@@ -22,11 +22,19 @@ extension JobStatus {
 
 enum JobColumns {
   /// Without the output, for a table named `j`.
-  static let all = """
-    j.id, j.runner, j.executor, j.caller_id, j.context_id, j.payload, j.timeout, j.environment, j.status, j.attempt, \
-    j.created_at, j.updated_at, j.started_at, j.completed_at, j.result, j.pid, j.start_ticks, j.boot_id, j.seq, j.step, \
-    j.queue_order
-    """
+  static let all = list(.all)
+
+  /// The same columns; what a list does not show stays in the database.
+  static func list(_ parts: JobParts) -> String {
+    func column(_ name: String, _ part: JobParts, or empty: String = "NULL::bytea") -> String {
+      parts.contains(part) ? "j.\(name)" : "\(empty) AS \(name)"
+    }
+    return """
+      j.id, j.runner, j.executor, j.caller_id, j.context_id, \(column("payload", .payload, or: "''::bytea")), j.timeout, \
+      \(column("environment", .environment)), j.status, j.attempt, j.created_at, j.updated_at, j.started_at, \
+      j.completed_at, \(column("result", .result)), j.pid, j.start_ticks, j.boot_id, j.seq, j.step, j.queue_order
+      """
+  }
   /// Where `all` ends, for what a query adds.
   static let count = 21
 

@@ -164,12 +164,17 @@ extension PostgresJobStore {
       parameters += [.time(cursor.createdAt.milliseconds), .int(cursor.seq)]
       conditions.append("(j.created_at, j.seq) < ($\(parameters.count - 1), $\(parameters.count))")
     }
+    // As `JobRecord.approximateBytes`.
+    let parts: [(JobParts, String)] = [(.payload, "payload"), (.environment, "environment"), (.result, "result")]
+    let size =
+      "300 + octet_length(j.caller_id) + octet_length(j.context_id)"
+      + parts.filter { query.parts.contains($0.0) }.map { " + coalesce(octet_length(j.\($0.1)), 0)" }.joined()
     let order = "ORDER BY j.created_at DESC, j.seq DESC"
     let lists = runners.flatMap { runner in
       (query.status.map { [$0] } ?? JobStatus.allCases).map { one in
         let filter = [runner].compactMap(\.self) + conditions + ["\(status) = \(one.number)"]
         return """
-          (SELECT \(JobColumns.all), 300 + octet_length(j.payload) + coalesce(octet_length(j.result), 0) AS size
+          (SELECT \(JobColumns.list(query.parts)), \(size) AS size
           FROM hero_jobs AS j WHERE \(filter.joined(separator: " AND "))
           \(order) LIMIT \(rowsAtOnce(query)))
           """

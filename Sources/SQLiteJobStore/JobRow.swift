@@ -135,11 +135,20 @@ enum JobRow {
     }
   }
 
-  static let columns = """
-    seq, id, runner, executor, CAST(caller_id AS BLOB) AS caller_id, CAST(context_id AS BLOB) AS context_id, payload,
-    timeout, environment, status, attempt, created_at, updated_at, started_at, completed_at, result, pid, start_ticks,
-    boot_id, queue_order
-    """
+  static let columns = listColumns(.all)
+
+  /// What a list does not show stays on the disk.
+  static func listColumns(_ parts: JobParts) -> String {
+    func column(_ name: String, _ part: JobParts, or empty: String = "NULL") -> String {
+      parts.contains(part) ? name : "\(empty) AS \(name)"
+    }
+    return """
+      seq, id, runner, executor, CAST(caller_id AS BLOB) AS caller_id, CAST(context_id AS BLOB) AS context_id,
+      \(column("payload", .payload, or: "x''")), timeout, \(column("environment", .environment)), status, attempt,
+      created_at, updated_at, started_at, completed_at, \(column("result", .result)), pid, start_ticks, boot_id,
+      queue_order
+      """
+  }
 
   static func record(_ row: Row) throws -> JobRecord {
     let status = JobStatus(number: row["status"])

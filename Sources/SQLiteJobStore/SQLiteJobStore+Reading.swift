@@ -113,7 +113,7 @@ extension SQLiteJobStore {
         let record = try JobRow.record(row)
         jobs.append(record)
         positions.append(JobCursor(createdAt: record.createdAt, seq: row["seq"]).text)
-        bytes += 300 + row.dataNoCopyCount("payload") + row.dataNoCopyCount("result")
+        bytes += record.approximateBytes
       }
       return JobPage(jobs: jobs, positions: positions, isLast: true)
     }
@@ -148,7 +148,7 @@ extension SQLiteJobStore {
       for status in statuses.isEmpty ? [nil] : statuses.map(Optional.some) {
         let own = [runner.map { _ in "runner = ?" }, status.map { "status = \($0.number)" }].compactMap(\.self)
         let filter = (conditions + own).joined(separator: " AND ")
-        parts.append("SELECT \(JobRow.columns) FROM jobs" + (filter.isEmpty ? "" : " WHERE \(filter)"))
+        parts.append("SELECT \(JobRow.listColumns(query.parts)) FROM jobs" + (filter.isEmpty ? "" : " WHERE \(filter)"))
         values += arguments
         if let runner { values.append(runner.rawValue) }
       }
@@ -200,8 +200,4 @@ extension SQLiteJobStore {
       onThreadPool(read)
     }
   }
-}
-
-extension Row {
-  fileprivate func dataNoCopyCount(_ column: String) -> Int { (self[column] as Data?)?.count ?? 0 }
 }

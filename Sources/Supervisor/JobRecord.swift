@@ -71,7 +71,7 @@ public struct JobRecord: Hashable, Sendable {
   public var updatedAt: Timestamp
   public var startedAt: Timestamp?
   public var completedAt: Timestamp?
-  /// Present exactly when `status.isFinal`.
+  /// Present exactly when `status.isFinal`, but in a list that does not read it (`JobQuery.parts`).
   public var result: JobResult?
   /// Present while running, once the child exists.
   public var process: ProcessIdentity?
@@ -95,5 +95,17 @@ public struct JobRecord: Hashable, Sendable {
     self.result = result
     self.process = process
     self.position = position
+  }
+}
+
+extension JobRecord {
+  /// About what it takes in memory, and on the wire.
+  public var approximateBytes: Int {
+    var bytes = 300 + job.payload.utf8.count + job.callerID.utf8.count + job.contextID.utf8.count
+    for (name, value) in job.environment { bytes += name.rawValue.utf8.count + value.utf8.count }
+    switch result {
+    case .success(let text), .error(let text): return bytes + text.utf8.count
+    case nil: return bytes
+    }
   }
 }

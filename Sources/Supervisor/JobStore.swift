@@ -122,12 +122,15 @@ public struct JobQuery: Hashable, Sendable {
   public var cursor: String?
   /// Jobs in a page, at least 1.
   public var limit: Int
-  /// Stop a page early once its payloads and results exceed this many bytes (a page holds at least one job).
+  /// Stop a page early once what is read of its jobs exceeds this many bytes (a page holds at least one job).
   public var maximumBytes: Int
+  /// What is read of each job beside its names, state and times; the rest of its record is empty.
+  public var parts: JobParts
 
-  public init(limit: Int = 100, maximumBytes: Int = 4 << 20) {
+  public init(limit: Int = 100, maximumBytes: Int = 4 << 20, parts: JobParts = .all) {
     self.limit = limit
     self.maximumBytes = maximumBytes
+    self.parts = parts
   }
 
   /// The runners whose jobs match, by name, if there are few: a store lists the jobs of each from its index, and merges the
@@ -137,6 +140,18 @@ public struct JobQuery: Hashable, Sendable {
     guard let runners, runners.count <= 16 else { return nil }
     return runners.sorted()
   }
+}
+
+/// What may be large in a job, and is read for a list only when it is asked for.
+public struct JobParts: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt8
+
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+  public static let payload = JobParts(rawValue: 1)
+  public static let environment = JobParts(rawValue: 2)
+  public static let result = JobParts(rawValue: 4)
+  public static let all: JobParts = [.payload, .environment, .result]
 }
 
 /// One page of jobs.

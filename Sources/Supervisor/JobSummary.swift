@@ -32,6 +32,8 @@ public struct JobSummary: Hashable, Sendable {
 /// What a job has written so far.
 public struct LiveOutput: Hashable, Sendable {
   public let output: JobOutput
+  /// Which attempt wrote it: with a new one the output begins anew.
+  public let attempt: Int
   /// Whether it may not write more.
   public let isFinal: Bool
 }

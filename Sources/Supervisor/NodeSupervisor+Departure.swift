@@ -222,7 +222,7 @@ extension NodeSupervisor {
     return try await storing { () async throws(JobStoreError) in
       let queued = try await store.waiting(of: name, limit: limit)
       if !queued.isEmpty { return queued }
-      var query = JobQuery(limit: limit)
+      var query = JobQuery(limit: limit, parts: [])
       query.runner = name
       query.status = .created
       return try await store.query(query).jobs.reversed().map(\.job.id)

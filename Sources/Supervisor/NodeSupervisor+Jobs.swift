@@ -75,9 +75,10 @@ extension NodeSupervisor {
     try scope.check(record.job)
     if record.status.isFinal {
       let output = try await storing { () async throws(JobStoreError) in try await context.store.output(id) }
-      return LiveOutput(output: output, isFinal: true)
+      return LiveOutput(output: output, attempt: record.attempt, isFinal: true)
     }
-    return LiveOutput(output: await context.held.holder(of: id)?.liveOutput(id) ?? JobOutput(), isFinal: false)
+    let output = await context.held.holder(of: id)?.liveOutput(id) ?? JobOutput()
+    return LiveOutput(output: output, attempt: record.attempt, isFinal: false)
   }
 
   private func record(_ id: JobID) async throws(SupervisorError) -> JobRecord {

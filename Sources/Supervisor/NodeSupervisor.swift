@@ -222,7 +222,7 @@ public distributed actor NodeSupervisor {
   private func stopJobs(
     of runner: Runner, _ status: JobStatus, _ reason: String
   ) async throws(SupervisorError) {
-    var query = JobQuery(limit: 256)
+    var query = JobQuery(limit: 256, parts: [])
     query.runner = runner.name
     query.status = status
     while true {

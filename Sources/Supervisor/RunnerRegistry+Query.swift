@@ -4,46 +4,96 @@ import ExactText
 // Lists of jobs of the whole cluster: pages of all nodes, merged by the time of creation, newest first.
 
 extension RunnerRegistry {
-  /// One page, its cursor, and the nodes whose jobs are missing in it.
+  /// One page, and where the next one begins.
   public struct Page: Sendable {
     public let jobs: [JobRecord]
-    public let next: String?
+    /// The nodes whose jobs are missing in it.
     public let unreachable: [NodeName]
+    /// The nodes whose jobs are in it, and in the pages behind it.
+    public let nodes: [NodeName]
+    fileprivate let positions: Positions
+    fileprivate let isLast: Bool
+
+    fileprivate enum Positions: Sendable {
+      case ofStore([String])
+      /// For each job, and for the end of the page.
+      case ofCluster([ClusterCursor], end: ClusterCursor)
+    }
+
+    /// The cursor of what comes after the first so many jobs of the page; `nil` when nothing does.
+    public func cursor(after count: Int) -> String? {
+      guard count < jobs.count || !isLast else { return nil }
+      switch positions {
+      case .ofStore(let positions): return count == 0 ? nil : positions[count - 1]
+      case .ofCluster(let positions, let end): return count == jobs.count ? end.text : positions[count - 1].text
+      }
+    }
+
+    /// The cursor of the next page; `nil` on the last.
+    public var next: String? { cursor(after: jobs.count) }
   }
 
-  public func query(_ query: JobQuery) async throws(SupervisorError) -> Page {
+  /// Jobs that match, newest first.
+  /// - Parameter nodes: whose jobs are listed, all of them or none: a list of many pages is made by those that made the
+  ///   first; `nil` for whoever answers.
+  /// - Throws: `nodeNotReached` for one of `nodes`.
+  public func query(_ query: JobQuery, of nodes: [NodeName]? = nil) async throws(SupervisorError) -> Page {
     guard isClustered, context.shared == nil else {
       let page = try await ask(node, "") { try await $0.query(query) }
-      return Page(jobs: page.jobs, next: page.next, unreachable: [])
+      return Page(
+        jobs: page.jobs, unreachable: [], nodes: [node], positions: .ofStore(page.positions), isLast: page.isLast)
     }
-    var positions = try ClusterCursor(query.cursor)
-    let nodes = ([node] + ownership.peers).filter { !positions.isAtEnd($0) }
+    let positions = try ClusterCursor(query.cursor)
+    let members = nodes ?? [node] + ownership.peers
+    let asked = members.filter { !positions.isAtEnd($0) }
+    let answers = await askEach(asked, query, positions)
     var pages: [NodeName: JobPage] = [:]
-    var unreachable = ownership.absent
-    await withTaskGroup(of: (NodeName, JobPage?).self) { group in
+    var unreachable = nodes == nil ? ownership.absent : []
+    for (node, answer) in answers {
+      switch answer {
+      case .success(let page): pages[node] = page
+      case .failure(let error):
+        if nodes != nil { throw error }
+        unreachable.append(node)
+      }
+    }
+    return Self.merge(
+      pages, query, from: positions, nodes: members.filter { !unreachable.contains($0) },
+      unreachable: unreachable.sorted())
+  }
+
+  private func askEach(
+    _ nodes: [NodeName], _ query: JobQuery, _ positions: ClusterCursor
+  ) async -> [(NodeName, Result<JobPage, SupervisorError>)] {
+    await withTaskGroup(of: (NodeName, Result<JobPage, SupervisorError>).self) { group in
       for node in nodes {
         var part = query
         part.cursor = positions[node]
         let asked = part
         group.addTask {
-          let page = try? await self.ask(node, within: .seconds(5), "", { try await $0.query(asked) })
-          return (node, page)
+          let answer: Result<JobPage, SupervisorError>
+          do throws(SupervisorError) {
+            answer = .success(try await self.ask(node, within: .seconds(5), "jobs", { try await $0.query(asked) }))
+          } catch {
+            answer = .failure(error)
+          }
+          return (node, answer)
         }
       }
-      for await (node, page) in group {
-        if let page { pages[node] = page } else { unreachable.append(node) }
-      }
+      var answers: [(NodeName, Result<JobPage, SupervisorError>)] = []
+      for await answer in group { answers.append(answer) }
+      return answers
     }
-    let jobs = merge(pages, query, &positions)
-    let isLast = positions.isComplete(nodes.filter { pages[$0] != nil })
-    return Page(jobs: jobs, next: isLast ? nil : positions.text, unreachable: unreachable.sorted())
   }
 
-  /// The newest of all pages, as many as one page holds; `positions` tells where each node's next page begins. It ends
-  /// where a node's page ends before its jobs do: what comes after it may be newer than what the others have.
-  private func merge(
-    _ pages: [NodeName: JobPage], _ query: JobQuery, _ positions: inout ClusterCursor
-  ) -> [JobRecord] {
+  /// The newest of all pages, as many as one page holds. It ends where a node's page ends before its jobs do: what comes
+  /// after it may be newer than what the others have.
+  private static func merge(
+    _ pages: [NodeName: JobPage], _ query: JobQuery, from start: ClusterCursor, nodes: [NodeName],
+    unreachable: [NodeName]
+  ) -> Page {
+    var position = start
+    var positions: [ClusterCursor] = []
     var places = pages.mapValues { _ in 0 }
     var jobs: [JobRecord] = []
     var seen: Set<JobID> = []
@@ -52,32 +102,29 @@ extension RunnerRegistry {
       let (first, second) = (pages[a]!.jobs[places[a]!], pages[b]!.jobs[places[b]!])
       return first.createdAt == second.createdAt ? a > b : first.createdAt < second.createdAt
     }
-    for (node, page) in pages where page.jobs.isEmpty { positions.end(node) }
+    for (node, page) in pages where page.jobs.isEmpty { position.end(node) }
     while jobs.count < query.limit, bytes <= query.maximumBytes || jobs.isEmpty {
       let open = places.keys.filter { places[$0]! < pages[$0]!.jobs.count }
       guard let next = open.max(by: isBehind), let page = pages[next] else { break }
       let place = places[next]!
       let record = page.jobs[place]
       places[next] = place + 1
-      positions[next] = page.positions[place]
+      position[next] = page.positions[place]
+      let isAtEnd = place + 1 == page.jobs.count
+      if isAtEnd, page.isLast { position.end(next) }
       // A job on its way to a new owner may be at both for a moment.
       if seen.insert(record.job.id).inserted {
         jobs.append(record)
-        bytes += 300 + record.job.payload.utf8.count + record.outcomeBytes
+        positions.append(position)
+        bytes += record.approximateBytes
+      } else {
+        positions[positions.count - 1] = position
       }
-      guard place + 1 == page.jobs.count else { continue }
-      if page.isLast { positions.end(next) } else { break }
+      if isAtEnd, !page.isLast { break }
     }
-    return jobs
-  }
-}
-
-extension JobRecord {
-  fileprivate var outcomeBytes: Int {
-    switch result {
-    case .success(let text), .error(let text): text.utf8.count
-    case nil: 0
-    }
+    return Page(
+      jobs: jobs, unreachable: unreachable, nodes: nodes, positions: .ofCluster(positions, end: position),
+      isLast: position.isComplete(pages.keys.sorted()))
   }
 }
 

@@ -103,6 +103,31 @@ extension StoreCheck {
       let single = try await pages(of: store, JobQuery(limit: 100, maximumBytes: 1))
       #expect(single == expected.map { [$0] })
     },
+    StoreCheck("a list has what it asks for of each job, and only that counts for the size of a page") { under in
+      let store = under.store
+      let large = String(repeating: "x", count: 100_000)
+      let variables: [VariableName: String] = [VariableName(trusted: "V"): large]
+      for number in 0..<6 {
+        let job = Job.sample("job-\(number)", payload: large, environment: variables)
+        _ = try await store.create(.queued(job))
+        _ = try await store.transition(job.id, .completed())
+      }
+      let whole = try await store.query(JobQuery())
+      #expect(whole.jobs.allSatisfy { $0.job.payload == large && $0.job.environment == variables && $0.result != nil })
+      for parts in [[], .payload, .environment, .result, [.payload, .result]] as [JobParts] {
+        let size = (parts.contains(.payload) ? 100_000 : 0) + (parts.contains(.environment) ? 100_000 : 0)
+        let page = try await store.query(
+          JobQuery(limit: 100, maximumBytes: size == 0 ? 10_000 : 3 * size, parts: parts))
+        // A page ends behind the job with which it is too big.
+        #expect(page.jobs.count == (size == 0 ? 6 : 3), "\(parts)")
+        for (record, original) in zip(page.jobs, whole.jobs) {
+          #expect(record.job.id == original.job.id && record.status == .completed)
+          #expect(record.job.payload == (parts.contains(.payload) ? large : ""))
+          #expect(record.job.environment == (parts.contains(.environment) ? variables : [:]))
+          #expect(record.result == (parts.contains(.result) ? original.result : nil))
+        }
+      }
+    },
     StoreCheck("no job is lost or repeated while jobs are added and finished between the pages") { under in
       let store = under.store
       for number in 0..<100 { _ = try await store.create(.queued(.sample("job-\(number)"))) }

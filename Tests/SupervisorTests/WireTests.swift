@@ -31,7 +31,7 @@ import Testing
     try comesBack(JobResult.success(""))
     try comesBack(JobPage(jobs: [ended, ended], positions: ["1", "2"], isLast: false))
     let output = JobOutput(stdout: [0, 255], stderr: [], stdoutDropped: 1, stderrDropped: 0)
-    try comesBack(LiveOutput(output: output, isFinal: true))
+    try comesBack(LiveOutput(output: output, attempt: 2, isFinal: true))
   }
 
   @Test func `transfers`() throws {
@@ -64,7 +64,7 @@ import Testing
 
   @Test func `queries`() throws {
     try comesBack(JobQuery())
-    var query = JobQuery(limit: 7, maximumBytes: 8)
+    var query = JobQuery(limit: 7, maximumBytes: 8, parts: [.environment])
     query.runner = RunnerName(trusted: "r")
     query.runners = [RunnerName(trusted: "r"), RunnerName(trusted: "s")]
     query.status = .queued

@@ -131,12 +131,14 @@ extension LiveOutput: WireValue {
     writer.add(WireBytes(output.stderr))
     writer.add(output.stdoutDropped)
     writer.add(output.stderrDropped)
+    writer.add(attempt)
     writer.add(isFinal)
   }
   public init(from reader: inout WireReader) throws(MalformedWire) {
     let (stdout, stderr): (WireBytes, WireBytes) = (try reader.value(), try reader.value())
     output = JobOutput(
       stdout: stdout.bytes, stderr: stderr.bytes, stdoutDropped: try reader.value(), stderrDropped: try reader.value())
+    attempt = try reader.value()
     isFinal = try reader.value()
   }
 }
@@ -153,6 +155,7 @@ extension JobQuery: WireValue {
     writer.add(cursor)
     writer.add(limit)
     writer.add(maximumBytes)
+    writer.addInteger(parts.rawValue)
   }
   public init(from reader: inout WireReader) throws(MalformedWire) {
     self.init()
@@ -166,6 +169,7 @@ extension JobQuery: WireValue {
     cursor = try reader.value()
     limit = try reader.value()
     maximumBytes = try reader.value()
+    parts = JobParts(rawValue: try reader.integer())
     guard limit > 0, runners?.isEmpty != true else { throw MalformedWire("a page without a place, or of no runner") }
   }
 }
