@@ -66,6 +66,8 @@ actor HTTPConnection {
   /// `serve`, while it waits for the next request.
   private let idleServer: Waiters
   private var isHandling = false
+  /// Whether an answer is sent whose end is not made yet.
+  private var isSendingPieces = false
 
   private var output: [UInt8] = []
   private var isFlushScheduled = false
@@ -136,7 +138,8 @@ actor HTTPConnection {
 
   /// Nothing is owed to the peer, and the peer has begun nothing.
   private var isIdle: Bool {
-    !isHandling && queue.isEmpty && isBetweenRequests && !isLingering && output.isEmpty && stream.queuedBytes == 0
+    !isHandling && !isSendingPieces && queue.isEmpty && isBetweenRequests && !isLingering && output.isEmpty
+      && stream.queuedBytes == 0
   }
 
   private var isBetweenRequests: Bool { parser.phase == .boundary && unparsed == nil }
@@ -368,8 +371,12 @@ actor HTTPConnection {
     while let entry = await next() {
       var (response, framing) = await answer(entry)
       guard !isClosed else { return }
-      if isDraining { framing.closes = true }
+      if isDraining || response.rest != nil && framing.isHTTP10 { framing.closes = true }
       append(response, framing)
+      if let rest = response.rest {
+        await send(rest, framing)
+        guard !isClosed else { return }
+      }
       if framing.closes { return await finish() }
       if queue.isEmpty { flush() } else { scheduleFlush() }
       if stream.queuedBytes > 0 { await awaitPeer() }
@@ -397,7 +404,9 @@ actor HTTPConnection {
       bytesInHand = 0
       if countsRequests { _ = countRequests() }
       if peerEnded { deadlines.halfClosed(until: .max) }
-      let hasRoom = countAnswer(framing.sendsBody(of: response) ? response.body.count : 0, request)
+      // Of an answer in pieces what its handler took stays taken.
+      let hasRoom =
+        response.rest != nil || countAnswer(framing.sendsBody(of: response) ? response.body.count : 0, request)
       return (hasRoom ? response : answerForWantOfRoom(), framing)
     }
   }
@@ -422,7 +431,7 @@ actor HTTPConnection {
   private func armReadDeadline() {
     let now = setup.loop.nowMilliseconds
     switch parser.phase {
-    case .boundary: if queue.isEmpty, !isHandling { deadlines.idle(until: now + setup.timeouts.idle) }
+    case .boundary: if queue.isEmpty, !isHandling, !isSendingPieces { deadlines.idle(until: now + setup.timeouts.idle) }
     case .head: deadlines.readingHead(now: now, timeout: setup.timeouts.header)
     case .body, .trailers:
       let isLarge = parser.bodyCount > setup.configuration.strangerRequestBytes
@@ -437,11 +446,54 @@ actor HTTPConnection {
   private func append(_ response: HTTPResponse, _ framing: ResponseFraming) {
     output.append(headOf: response, framing)
     guard framing.sendsBody(of: response) else { return }
+    if response.rest != nil { return append(piece: response.body, framing) }
     if response.body.count <= Self.joinedBytes {
       output.append(contentsOf: response.body)
     } else {
       flush()
       write(response.body)
+    }
+  }
+
+  private func append(piece: [UInt8], _ framing: ResponseFraming) {
+    // A chunk without bytes would be the last one.
+    guard !piece.isEmpty else { return }
+    if !framing.isHTTP10 { output.appendChunkSize(piece.count) }
+    flush()
+    write(piece)
+    if !framing.isHTTP10 { output.append("\r\n") }
+  }
+
+  /// Sends the rest of an answer, a piece at a time: the next is made when the peer has taken the one before. What the
+  /// largest takes stays counted to the end, so that an answer which has begun finds room for its next piece.
+  private func send(_ rest: HTTPResponse.Rest, _ framing: ResponseFraming) async {
+    isSendingPieces = true
+    defer { isSendingPieces = false }
+    var counted = 0
+    do {
+      while true {
+        await awaitPeer()
+        guard !isClosed else { return }
+        guard let piece = try await rest.next() else { break }
+        guard !isClosed else { return }
+        if piece.count > counted {
+          guard answerShare.take(piece.count - counted) else { throw Refusal.noRoom }
+          counted = piece.count
+        }
+        append(piece: piece, framing)
+        flush()
+      }
+      append(piece: rest.end, framing)
+      if !framing.isHTTP10 { output.append("0\r\n\r\n") }
+    } catch {
+      guard !isClosed else { return }
+      counters.cutOff &+= 1
+      // Who wants more than there is room for is no news; the server says how many were (`warnOfRefusals`).
+      let refusal = error as? Refusal
+      setup.logger.log(
+        level: refusal == nil ? .warning : .debug, "an answer was cut off after its beginning",
+        metadata: ["peer": "\(peer)", "reason": "\(refusal?.reason ?? "\(error)")"])
+      abort()
     }
   }
 

@@ -4,7 +4,10 @@ public struct HTTPResponse: Sendable {
   public var status: Int
   /// Field names and values; control characters in a value are sent as spaces, so that no value can forge a field.
   public var headers: [(String, String)]
+  /// The body, or its beginning.
   public var body: [UInt8]
+  /// What follows `body`: then the answer goes out in chunks while it is made.
+  public var rest: Rest?
   /// What a page may load, as `Content-Security-Policy` says it (CSP level 3); nil: nothing, and it is shown in no frame.
   public var contentSecurityPolicy: String?
 
@@ -12,6 +15,20 @@ public struct HTTPResponse: Sendable {
     self.status = status
     self.headers = headers
     self.body = body
+  }
+
+  /// The rest of a body whose length is not known.
+  public struct Rest: Sendable {
+    /// The next piece, `nil` after the last; it is asked for when the client has taken the one before. What it throws cuts
+    /// the answer off: the connection is reset before the last chunk (RFC 9112, section 7.1).
+    public let next: @Sendable () async throws -> [UInt8]?
+    /// What follows the last piece.
+    public let end: [UInt8]
+
+    public init(end: [UInt8], next: @escaping @Sendable () async throws -> [UInt8]?) {
+      self.next = next
+      self.end = end
+    }
   }
 
   /// JSON in UTF-8.

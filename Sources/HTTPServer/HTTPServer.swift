@@ -257,5 +257,6 @@ extension HTTPServerStatistics {
     bytesIn += counters.bytesIn
     bytesOut += counters.bytesOut
     abandoned += counters.abandoned
+    cutOff += counters.cutOff
   }
 }

@@ -12,6 +12,8 @@ public struct HTTPServerStatistics: Sendable {
   public var bytesOut: UInt64 = 0
   /// Requests whose handler was cancelled because its client had closed the connection.
   public var abandoned: UInt64 = 0
+  /// Answers that were cut off after their beginning: their rest could not be made.
+  public var cutOff: UInt64 = 0
   /// Bytes held for requests under way.
   public var requestBudget = ByteBudget(limit: 0, strangerLimit: 0)
   /// Bytes held for answers under way.
@@ -35,4 +37,5 @@ struct ConnectionCounters: Sendable {
   var bytesIn: UInt64 = 0
   var bytesOut: UInt64 = 0
   var abandoned: UInt64 = 0
+  var cutOff: UInt64 = 0
 }

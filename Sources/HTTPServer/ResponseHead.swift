@@ -38,13 +38,23 @@ extension [UInt8] {
     }
     // A 204 must not tell a length, and a 304 would tell that of another answer (RFC 9110 §8.6).
     guard response.status != 204, response.status != 304 else { return append("\r\n") }
+    if response.rest != nil {
+      // To HTTP/1.0, which knows no chunks, the end of the connection is the body's.
+      return append(framing.isHTTP10 ? "\r\n" : "Transfer-Encoding: chunked\r\n\r\n")
+    }
     append("Content-Length: ")
     appendDecimal(response.body.count)
     append("\r\n\r\n")
   }
 
+  /// Appends what begins a chunk (RFC 9112, section 7.1).
+  mutating func appendChunkSize(_ size: Int) {
+    append(contentsOf: String(size, radix: 16).utf8)
+    append("\r\n")
+  }
+
   @inline(__always)
-  private mutating func append(_ text: StaticString) {
+  mutating func append(_ text: StaticString) {
     append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 

@@ -35,6 +35,10 @@ extension Node {
       .init(
         "hero_http_abandoned_total", "counter", "Requests that ended because their client had closed the connection.",
         Double(http.abandoned)),
+      .init(
+        "hero_http_cut_off_total", "counter",
+        "Answers in pieces that were cut off, since their rest could not be made.",
+        Double(http.cutOff)),
     ] + budgetFamilies([("requests", http.requestBudget), ("answers", http.answerBudget)])
   }
 
