@@ -418,6 +418,7 @@ actor HTTPConnection {
       if wantsContinue {
         wantsContinue = false
         writeContinue()
+        armReadDeadline()
       }
       await idleServer.wait(while: { queue.isEmpty && !isClosed && !peerEnded })
     }
@@ -434,6 +435,12 @@ actor HTTPConnection {
     case .boundary: if queue.isEmpty, !isHandling, !isSendingPieces { deadlines.idle(until: now + setup.timeouts.idle) }
     case .head: deadlines.readingHead(now: now, timeout: setup.timeouts.header)
     case .body, .trailers:
+      if wantsContinue {
+        // The client waits for its 100, which is behind an answer that is still owed: its time begins with that
+        // (RFC 9110, section 10.1.1). One that sends all the same needs none.
+        if parser.bodyCount == 0 { return deadlines.stopReading() }
+        wantsContinue = false
+      }
       let isLarge = parser.bodyCount > setup.configuration.strangerRequestBytes
       deadlines.readingBody(
         now: now, bytes: parser.bodyCount, timeout: setup.timeouts.body,
