@@ -21,6 +21,8 @@ public final class UnboundedRoom: AnswerRoom {
 enum Cost {
   /// Requests and answers up to this size cost no room: they go through when there is none.
   static let free = 4096
+  /// A result that is sent in pieces is one answer if it is shorter than this.
+  static let piece = 65536
   /// A value in a tree, beside its text.
   static let value = 64
   /// A call of a batch that is under way: its task, and what it waits with.

@@ -1,20 +1,29 @@
 import Synchronization
 
-// The members of a batch may all be ready at the same time. Without this, each would write its answer, up to the limit
-// for one, before the first is looked at: a short request would cost a thousand times `max_response_bytes`.
+// The members of a batch may all be ready at the same time. Without this, a short request would have an answer of a
+// thousand times `max_response_bytes`.
 
-/// How many bytes the answers of one batch may still take.
+/// How many bytes the answers of one batch may still take. Errors count for nothing: they are small, and each id has its
+/// answer.
 final class BatchBudget: Sendable {
   private let bytes: Int
-  private let taken = Atomic(0)
+  private let taken = Mutex(0)
 
   init(bytes: Int) { self.bytes = bytes }
 
   /// What the answers take so far.
-  var spent: Int { taken.load(ordering: .relaxed) }
+  var spent: Int { taken.withLock { $0 } }
 
-  /// The batch is too big already.
-  var isSpent: Bool { spent > bytes }
+  /// What may still be written.
+  var rest: Int { max(0, bytes - spent) }
 
-  func spend(_ bytes: Int) { taken.add(bytes, ordering: .relaxed) }
+  /// Takes so much for an answer.
+  /// - Returns: whether it fits; if not, nothing has changed.
+  func take(_ more: Int) -> Bool {
+    taken.withLock { taken in
+      guard more <= bytes - taken else { return false }
+      taken += more
+      return true
+    }
+  }
 }

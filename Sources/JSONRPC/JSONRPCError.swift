@@ -77,13 +77,13 @@ public struct JSONRPCError: Error, Hashable, Sendable {
       code: -32008, message: "The response is bigger than max_response_bytes (\(limit)); \(hint)",
       data: ["limit": .int(Int64(limit)), "hint": .string(hint)])
   }
-  /// - Parameter started: how many calls of the batch, from its beginning, were carried out.
-  public static func batchResponseTooBig(limit: Int, started: Int) -> JSONRPCError {
+  /// The call was carried out, and there is no room for its answer beside those of other calls of its batch.
+  public static func batchResponseTooBig(limit: Int) -> JSONRPCError {
     let hint = "send smaller batches"
-    let carriedOut = "the first \(started) calls were carried out"
     return JSONRPCError(
-      code: -32008, message: "The response is bigger than max_response_bytes (\(limit)), \(carriedOut); \(hint)",
-      data: ["limit": .int(Int64(limit)), "hint": .string(hint), "started": .int(Int64(started))])
+      code: -32008,
+      message: "The call was carried out; the batch's responses are bigger than max_response_bytes (\(limit)); \(hint)",
+      data: ["limit": .int(Int64(limit)), "hint": .string(hint)])
   }
   /// There is no room for the answer, or for what it takes to make it.
   public static let noRoom = unavailable("too many bytes of answers are under way", retryAfterMilliseconds: 1000)
@@ -96,6 +96,16 @@ public struct JSONRPCError: Error, Hashable, Sendable {
     JSONRPCError(
       code: -32010, message: "The batch has \(count) requests, more than max_batch (\(limit))",
       data: ["limit": .int(Int64(limit)), "count": .int(Int64(count))])
+  }
+
+  /// The error as the answer to a request.
+  public func answer(to id: RequestID) -> [UInt8] {
+    var bytes = [UInt8](#"{"jsonrpc":"2.0","id":"#.utf8)
+    id.write(into: &bytes)
+    bytes.append(contentsOf: #","error":"#.utf8)
+    json.write(into: &bytes)
+    bytes.append(UInt8(ascii: "}"))
+    return bytes
   }
 
   /// The error as a JSON value.

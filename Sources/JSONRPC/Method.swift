@@ -8,9 +8,13 @@ public struct Method<Context: Sendable>: Sendable {
   public typealias Writer =
     @Sendable (Params, Context, inout [UInt8]) async throws(JSONRPCError) -> Void
 
+  /// Begins a result that is too long to be held; what it throws is the answer.
+  public typealias Opener = @Sendable (Params, Context) async throws(JSONRPCError) -> Answer.Pieces
+
   enum Body {
     case makes(Handler)
     case writes(Writer)
+    case opens(Opener)
   }
 
   /// The names of its parameters, in order, as `openrpc.json` has them.
@@ -20,6 +24,8 @@ public struct Method<Context: Sendable>: Sendable {
   /// What to do when the answer is bigger than allowed.
   public let tooBigHint: String
   private(set) var body: Body
+  /// Carries out a notification, for which nobody waits; `nil` when it is carried out as a call is.
+  private(set) var notification: Handler?
 
   public init(
     parameters: [String] = [], byName: [String] = [], tooBigHint: String = "ask for less", handler: @escaping Handler
@@ -40,6 +46,26 @@ public struct Method<Context: Sendable>: Sendable {
     body = .writes(writer)
   }
 
+  /// A method whose result is sent piece by piece while it is made. In a batch it is made as a whole, within the bound for
+  /// answers.
+  public init(parameters: [String] = [], byName: [String] = [], tooBigHint: String, opener: @escaping Opener) {
+    self.parameters = parameters
+    names = parameters + byName
+    self.tooBigHint = tooBigHint
+    body = .opens(opener)
+  }
+
+  /// Whether its result, outside of a batch, has no bound.
+  var isInPieces: Bool { if case .opens = body { true } else { false } }
+
+  /// The same method, whose notifications are carried out otherwise: where a call waits for something, a notification
+  /// must not keep the answers behind it waiting.
+  public func notified(by handler: @escaping Handler) -> Method {
+    var method = self
+    method.notification = handler
+    return method
+  }
+
   /// The same method with something done around each of its calls.
   /// - Parameter wrap: gets the call, and makes it once.
   public func around(
@@ -48,14 +74,26 @@ public struct Method<Context: Sendable>: Sendable {
       Void
   ) -> Method {
     var method = self
-    switch body {
-    case .makes(let handler):
-      method.body = .makes { (params, context) async throws(JSONRPCError) in
+    func around(_ handler: @escaping Handler) -> Handler {
+      { (params, context) async throws(JSONRPCError) in
         var result = JSON.null
         try await wrap(params, context) { () async throws(JSONRPCError) in
           result = try await handler(params, context)
         }
         return result
+      }
+    }
+    method.notification = notification.map(around)
+    switch body {
+    case .makes(let handler): method.body = .makes(around(handler))
+    case .opens(let opener):
+      method.body = .opens { (params, context) async throws(JSONRPCError) in
+        var pieces: Answer.Pieces?
+        try await wrap(params, context) { () async throws(JSONRPCError) in
+          pieces = try await opener(params, context)
+        }
+        if let pieces { return pieces }
+        return { () async throws(JSONRPCError) -> [UInt8]? in nil }
       }
     case .writes(let writer):
       method.body = .writes { (params, context, bytes) async throws(JSONRPCError) in
@@ -78,7 +116,9 @@ public struct Method<Context: Sendable>: Sendable {
     case .array(let values)?:
       guard values.count <= parameters.count else {
         throw .invalidParams(
-          field: "params", expected: "at most \(parameters.count) values (\(parameters.joined(separator: ", ")))")
+          field: "params",
+          expected: parameters.isEmpty
+            ? "no values" : "at most \(parameters.count) values (\(parameters.joined(separator: ", ")))")
       }
       let named = JSONObject(members: zip(parameters, values).map { (key: $0, value: $1) })
       if !wrapsObject { return Params(named) }

@@ -17,7 +17,7 @@ public struct SecretScan: Sendable {
 
   public private(set) var finding = Finding.none
   /// The `id` of a single call; `nil` when it has none, or one that is too long or no id.
-  public private(set) var id: JSON?
+  public private(set) var id: RequestID?
   /// Whether this is a single call that wants no answer.
   public private(set) var isNotification = false
   private let maximumKeys: Int
@@ -31,7 +31,7 @@ public struct SecretScan: Sendable {
   public init(_ body: [UInt8], maximumKeys: Int = .max, isKey: (String) -> Bool) {
     self.maximumKeys = maximumKeys
     body.withUnsafeBytes { bytes in
-      var cursor = Cursor(bytes)
+      var cursor = JSONCursor(bytes)
       switch cursor.next {
       case UInt8(ascii: "{"):
         scanCall(&cursor, isKey)
@@ -39,10 +39,7 @@ public struct SecretScan: Sendable {
           isNotification = cursor.isAtEndOfObject
           return
         }
-        if range.count <= Self.longestID { id = try? JSON.parse(UnsafeRawBufferPointer(rebasing: bytes[range])) }
-        if case .array = id { id = nil }
-        if case .object = id { id = nil }
-        if case .bool = id { id = nil }
+        if range.count <= Self.longestID { id = Self.id(UnsafeRawBufferPointer(rebasing: bytes[range])) }
       case UInt8(ascii: "["):
         cursor.enter()
         while cursor.hasElement, !isDecided {
@@ -53,7 +50,16 @@ public struct SecretScan: Sendable {
     }
   }
 
-  private static let longestID = 1024
+  private static let longestID = 65536
+
+  private static func id(_ text: UnsafeRawBufferPointer) -> RequestID? {
+    if WrittenIDs.isNumber(text[...]) { return .number(Array(text)) }
+    switch try? JSON.parse(text) {
+    case .null?: return .null
+    case .string(let string)?: return .value(.string(string))
+    default: return nil
+    }
+  }
   private static let longestKey = 8192
 
   private var isDecided: Bool {
@@ -65,7 +71,7 @@ public struct SecretScan: Sendable {
   }
 
   /// From the brace that begins a call; to its end, unless a key was found before.
-  private mutating func scanCall(_ cursor: inout Cursor, _ isKey: (String) -> Bool) {
+  private mutating func scanCall(_ cursor: inout JSONCursor, _ isKey: (String) -> Bool) {
     cursor.enter()
     cursor.id = nil
     var hasParams = false
@@ -86,7 +92,7 @@ public struct SecretScan: Sendable {
     }
   }
 
-  private mutating func scanParams(_ cursor: inout Cursor, _ isKey: (String) -> Bool) {
+  private mutating func scanParams(_ cursor: inout JSONCursor, _ isKey: (String) -> Bool) {
     switch cursor.next {
     case UInt8(ascii: "{"):
       // `{"params": {…}}`, and nothing else, stands for the one object too (`Method.params`).
@@ -107,7 +113,7 @@ public struct SecretScan: Sendable {
 
   /// Looks for `secret` among the members of an object.
   /// - Returns: where the value of `params` begins, if that is the only member.
-  private mutating func scanFields(_ cursor: inout Cursor, _ isKey: (String) -> Bool) -> Int? {
+  private mutating func scanFields(_ cursor: inout JSONCursor, _ isKey: (String) -> Bool) -> Int? {
     cursor.enter()
     var count = 0
     var params: Int?
@@ -134,144 +140,5 @@ public struct SecretScan: Sendable {
       if isDecided { return nil }
     }
     return count == 1 ? params : nil
-  }
-}
-
-/// A place in a text that may be JSON. On text that is not, it gets to the end sooner or later, and never beyond.
-private struct Cursor {
-  private let bytes: UnsafeRawBufferPointer
-  var place = 0
-  /// Where the id of the present call stands.
-  var id: Range<Int>?
-  /// Whether the last `nextName` came to the brace that ends the object.
-  private(set) var isAtEndOfObject = false
-  /// Whether the last string had no end.
-  private(set) var isCutOff = false
-
-  init(_ bytes: UnsafeRawBufferPointer) {
-    self.bytes = bytes
-    skipBlanks()
-  }
-
-  /// The byte at this place; nil at the end.
-  var next: UInt8? { place < bytes.count ? bytes[place] : nil }
-
-  private mutating func skipBlanks() {
-    while place < bytes.count, bytes[place].isJSONBlank { place += 1 }
-  }
-
-  /// Into an array or an object, from the bracket that begins it.
-  mutating func enter() {
-    place += 1
-    skipBlanks()
-  }
-
-  /// Whether another element of the array follows, which is then next; else the array is left.
-  var hasElement: Bool {
-    mutating get {
-      skipComma()
-      guard let next, next != UInt8(ascii: "]") else {
-        place = min(place + 1, bytes.count)
-        skipBlanks()
-        return false
-      }
-      return true
-    }
-  }
-
-  private mutating func skipComma() {
-    skipBlanks()
-    guard next == UInt8(ascii: ",") else { return }
-    place += 1
-    skipBlanks()
-  }
-
-  /// The name of the object's next member, without its quotes; its value is next. nil when there is none: the object is
-  /// left.
-  mutating func nextName() -> Range<Int>? {
-    skipComma()
-    isAtEndOfObject = next == UInt8(ascii: "}")
-    guard next == UInt8(ascii: "\"") else {
-      place = isAtEndOfObject ? place + 1 : bytes.count
-      skipBlanks()
-      return nil
-    }
-    let start = place + 1
-    skipString()
-    let name = start..<max(start, place - 1)
-    skipBlanks()
-    guard next == UInt8(ascii: ":") else {
-      place = bytes.count
-      return nil
-    }
-    place += 1
-    skipBlanks()
-    return name
-  }
-
-  /// Behind a value.
-  mutating func skipValue() {
-    var depth = 0
-    repeat {
-      guard let byte = next else { return }
-      switch byte {
-      case UInt8(ascii: "\""): skipString()
-      case UInt8(ascii: "["), UInt8(ascii: "{"):
-        depth += 1
-        place += 1
-      case UInt8(ascii: "]"), UInt8(ascii: "}"):
-        depth -= 1
-        place += 1
-      case UInt8(ascii: ","), UInt8(ascii: ":"): place += 1
-      default: skipWord()
-      }
-      if depth > 0 { skipBlanks() }
-    } while depth > 0
-    if depth < 0 { place = bytes.count }
-  }
-
-  /// From the quote that begins a string.
-  private mutating func skipString() {
-    let end = bytes.endOfString(from: place + 1)
-    isCutOff = end == nil
-    place = end ?? bytes.count
-  }
-
-  /// A number, `true` and its like.
-  private mutating func skipWord() {
-    repeat { place += 1 } while place < bytes.count && !Self.endsWord(bytes[place])
-  }
-
-  private static func endsWord(_ byte: UInt8) -> Bool {
-    switch byte {
-    case UInt8(ascii: ","), UInt8(ascii: ":"), UInt8(ascii: "]"), UInt8(ascii: "}"), UInt8(ascii: "["),
-      UInt8(ascii: "{"), UInt8(ascii: "\""):
-      true
-    default: byte.isJSONBlank
-    }
-  }
-
-  /// Whether a name is this word, whatever of it is escaped.
-  func isName(_ name: Range<Int>, _ word: StaticString) -> Bool {
-    let length = word.utf8CodeUnitCount
-    guard name.count >= length, name.count <= 6 * length else { return false }
-    let start = bytes.baseAddress! + name.lowerBound
-    if name.count == length { return memcmp(start, word.utf8Start, length) == 0 }
-    // Only an escape makes a name shorter than it is written.
-    guard memchr(start, Int32(UInt8(ascii: "\\")), name.count) != nil, let text = text(name) else { return false }
-    return text.utf8.elementsEqual(UnsafeBufferPointer(start: word.utf8Start, count: length))
-  }
-
-  /// The text of a string without its quotes; nil when it has none.
-  func text(_ range: Range<Int>) -> String? {
-    let quote = UInt8(ascii: "\"")
-    let string = [quote] + bytes[range] + [quote]
-    return (try? JSON.parse(string))?.stringValue
-  }
-
-  /// As the parser says it: it quotes a name as it was written, if it is short, and counts to the quote that ends it.
-  func duplicate(_ name: Range<Int>) -> JSONParseError {
-    let near = name.count <= 18 ? " near '\"\(String(decoding: bytes[name], as: UTF8.self))\"'" : ""
-    return JSONParseError("duplicate object key\(near)", at: name.upperBound, of: bytes)
   }
 }

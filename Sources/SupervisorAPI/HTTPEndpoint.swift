@@ -64,9 +64,17 @@ public struct HTTPEndpoint: Sendable {
 
   /// Whether a request is answered by `rpc` as calls.
   static func isRPC(_ request: HTTPRequest) -> Bool {
-    guard request.method == .post, request.headers.isMediaType("application/json") else { return false }
+    guard request.method == .post, request.headers.isMediaType("application/json"), !isEncoded(request) else {
+      return false
+    }
     let path = ExactText(request.path)
     return path == "/" || path == "/rpc"
+  }
+
+  /// Whether the body is compressed, or otherwise not what its type says (RFC 9110, section 8.4).
+  private static func isEncoded(_ request: HTTPRequest) -> Bool {
+    guard let coding = request.headers["content-encoding"] else { return false }
+    return !coding.utf8.isEmpty && !coding.utf8.lazy.map({ $0 | 0x20 }).elementsEqual("identity".utf8)
   }
 
   private func rpc(_ request: HTTPRequest) async -> HTTPResponse {
@@ -74,13 +82,24 @@ public struct HTTPEndpoint: Sendable {
     guard request.headers.isMediaType("application/json") else {
       return .text("the Content-Type of a JSON-RPC request must be application/json\n", status: 415)
     }
+    guard !Self.isEncoded(request) else {
+      var response = HTTPResponse.text("a body with Content-Encoding is not read here; send it as it is\n", status: 415)
+      // RFC 9110, section 12.5.3: which codings would do.
+      response.headers.append(("Accept-Encoding", "identity"))
+      return response
+    }
     let missing = isClustered ? MissingNodes() : nil
     let call = APICall(request, missing: missing)
     let room: any AnswerRoom = request.room ?? UnboundedRoom()
     let answer = await dispatcher.dispatch(request.body, context: call, room: room)
     await authenticator.holdBack(call)
     guard let answer else { return .empty(204) }
-    var response = HTTPResponse.json(answer)
+    var response = HTTPResponse.json(answer.bytes)
+    if let rest = answer.rest {
+      response.rest = HTTPResponse.Rest(end: rest.end) {
+        do throws(JSONRPCError) { return try await rest.next() } catch { throw CutOff(description: error.message) }
+      }
+    }
     if let value = missing?.headerValue { response.headers.append(("Hero-Unreachable", value)) }
     return response
   }
@@ -128,4 +147,9 @@ public struct HTTPEndpoint: Sendable {
       return ("application/json", answer.serialized())
     }
   }
+}
+
+/// Why an answer has no end, for the log.
+private struct CutOff: Error, CustomStringConvertible {
+  let description: String
 }

@@ -23,9 +23,10 @@ extension Params {
     let job = try params("job")
     _ = try job.string("created_at")
     _ = try job.string("updated_at")
+    let executor: ExecutorName = try job.name("executor")
     return Job(
       id: try job.name("id"), callerID: try job.label("caller_id"), contextID: try job.label("context_id"),
-      payload: try job.string("payload"), runner: try job.name("runner"), executor: try job.name("executor"),
+      payload: try job.string("payload"), runner: try job.name("runner"), executor: executor,
       timeoutSeconds: try job.timeout(), environment: try job.environment())
   }
 
@@ -68,31 +69,36 @@ extension Params {
 
 extension JSON {
   /// The contract's `Job`.
-  static func job(_ record: JobRecord) -> JSON { .object(jobObject(record)) }
-
-  /// With our fields besides: `status`, `attempt`, `started_at`, `completed_at`, and the result once there is one.
-  static func jobDetails(_ record: JobRecord) -> JSON {
-    var object = jobObject(record)
-    object["status"] = .string(record.status.rawValue)
-    object["attempt"] = .int(Int64(record.attempt))
-    object["started_at"] = time(record.startedAt)
-    object["completed_at"] = time(record.completedAt)
-    if let result = record.result { object["result"] = self.result(result) }
-    return .object(object)
+  static func job(_ record: JobRecord) -> JSON {
+    .object(JSONObject(members: JobField.contract.map { ($0.rawValue, job(record, $0) ?? .null) }))
   }
 
-  private static func jobObject(_ record: JobRecord) -> JSONObject {
+  /// One field of a job, the contract's or ours; `nil` for the result that there is none of yet.
+  static func job(_ record: JobRecord, _ field: JobField) -> JSON? {
     let job = record.job
-    let variables = job.environment.sorted { $0.key < $1.key }.map {
-      (key: $0.key.rawValue, value: JSON.string($0.value))
+    return switch field {
+    case .id: .string(job.id.rawValue)
+    case .callerID: .string(job.callerID)
+    case .contextID: .string(job.contextID)
+    case .payload: .string(job.payload)
+    case .runner: .string(job.runner.rawValue)
+    case .executor: .string(job.executor.rawValue)
+    case .timeout: number(job.timeoutSeconds)
+    case .environment: environment(job.environment)
+    case .createdAt: time(record.createdAt)
+    case .updatedAt: time(record.updatedAt)
+    case .status: .string(record.status.rawValue)
+    case .attempt: .int(Int64(record.attempt))
+    case .startedAt: time(record.startedAt)
+    case .completedAt: time(record.completedAt)
+    case .result: record.result.map(result)
     }
-    return [
-      "id": .string(job.id.rawValue), "caller_id": .string(job.callerID), "context_id": .string(job.contextID),
-      "payload": .string(job.payload), "runner": .string(job.runner.rawValue),
-      "executor": .string(job.executor.rawValue), "timeout": number(job.timeoutSeconds),
-      "env_vars": .object(JSONObject(members: variables)), "created_at": time(record.createdAt),
-      "updated_at": time(record.updatedAt),
-    ]
+  }
+
+  private static func environment(_ variables: [VariableName: String]) -> JSON {
+    .object(
+      JSONObject(
+        members: variables.sorted { $0.key < $1.key }.map { (key: $0.key.rawValue, value: .string($0.value)) }))
   }
 
   /// The answer of `job.status`.

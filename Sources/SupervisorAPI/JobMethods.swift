@@ -13,12 +13,23 @@ extension SupervisorAPI {
         try await answering { () async throws(SupervisorError) in try await registry.create(job) }
         return .string(job.id.rawValue)
       },
-      "job.run": Method(parameters: ["params"], tooBigHint: "read the output by job.logs") {
+      "job.run": Method<APICall>(parameters: ["params"], tooBigHint: "read the output by job.logs") {
         (params, call) async throws(JSONRPCError) in
         let grant = try authenticator.require([.user], secret: try params.optionalString("secret"), call)
         let job = try params.job()
         try grant.require(job.runner)
         return .result(try await answering { () async throws(SupervisorError) in try await registry.run(job) })
+      }
+      // Nobody waits for the end: the answers behind it need not either.
+      .notified { (params, call) async throws(JSONRPCError) in
+        let grant = try authenticator.require([.user], secret: try params.optionalString("secret"), call)
+        let job = try params.job()
+        try grant.require(job.runner)
+        try await answering { () async throws(SupervisorError) in
+          try await registry.create(job)
+          try await registry.start(job.id, of: grant.jobs)
+        }
+        return .null
       },
       "job.start": secretJobMethod { (id, scope) throws(SupervisorError) in
         try await registry.start(id, of: scope)
@@ -36,7 +47,9 @@ extension SupervisorAPI {
         let isWaiting = job.status == .queued
         return .jobStatus(job, onHold: isWaiting ? await registry.holdReason(of: job.runner) : nil)
       },
-      "job.result": Method(parameters: ["job_id"], byName: ["secret"], tooBigHint: "read the output by job.logs") {
+      "job.result": Method<APICall>(
+        parameters: ["job_id"], byName: ["secret"], tooBigHint: "read the output by job.logs"
+      ) {
         (params, call) async throws(JSONRPCError) in
         let grant = try authenticator.admit(.jobReading, params, call)
         let id: JobID = try params.name("job_id")
@@ -44,6 +57,10 @@ extension SupervisorAPI {
           try await answering { () async throws(SupervisorError) in
             try await registry.result(id, of: grant.jobs)
           })
+      }
+      .notified { (params, call) throws(JSONRPCError) in
+        _ = try authenticator.admit(.jobReading, params, call)
+        return .null
       },
       "job.logs": Method(parameters: ["params"]) { (params, call) async throws(JSONRPCError) in
         try await logs(params, call)

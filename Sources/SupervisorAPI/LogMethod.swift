@@ -29,6 +29,7 @@ extension SupervisorAPI {
     return [
       "data": .string(data), "offset": .int(Int64(next)), "eof": .bool(isFinal && next == bytes.count),
       "dropped": .int(Int64(dropped)), "encoding": .string(encoding),
+      "attempt": .int(Int64(live.attempt)),
     ]
   }
 

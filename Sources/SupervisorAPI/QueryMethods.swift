@@ -7,75 +7,73 @@ import Supervisor
 extension SupervisorAPI {
   var queryMethods: [String: Method<APICall>] {
     [
-      "jobs.list": Method(byName: ["secret"], tooBigHint: "use jobs.query, which filters and pages") {
+      "jobs.list": Method(
+        byName: ["secret"], tooBigHint: "use jobs.query, which filters and pages",
+        opener: { (params, call) async throws(JSONRPCError) -> Answer.Pieces in
+          let grant = try authenticator.admit(.jobReading, params, call)
+          let listing = try JobListing(registry, call, of: grant)
+          return { () async throws(JSONRPCError) -> [UInt8]? in try await listing.next() }
+        }),
+      "jobs.query": Method(parameters: ["params"], tooBigHint: "ask for fewer fields") {
         (params, call, bytes) async throws(JSONRPCError) in
         let grant = try authenticator.admit(.jobReading, params, call)
-        try await writeAllJobs(call, grant, into: &bytes)
-      },
-      "jobs.query": Method(parameters: ["params"], tooBigHint: "ask for a smaller limit") {
-        (params, call) async throws(JSONRPCError) in
-        let grant = try authenticator.admit(.jobReading, params, call)
-        var query = try params.jobQuery(maximumBytes: maximumResponseBytes / 2)
+        let (asked, view) = try params.jobQuery(grant, maximumBytes: maximumResponseBytes / 2)
         // Most jobs are smaller; what a page really takes is counted when it is written.
-        let room = min(query.maximumBytes, query.limit * 4096)
+        let room = min(asked.maximumBytes, asked.limit * 4096)
         try call.take(room)
         defer { call.giveBack(room) }
-        if let runner = query.runner { try grant.require(runner) }
-        query.runners = grant.runners
-        let asked = query
         let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
         call.missing?.add(page.unreachable)
-        return [
-          "jobs": .array(page.jobs.map(JSON.jobDetails)), "next": page.next.map(JSON.string) ?? .null,
-        ]
+        write(page, view, into: &bytes)
       },
     ]
   }
 
-  /// Writes all jobs, a page at a time, unless they cannot fit into an answer: then it stops reading early.
-  private func writeAllJobs(
-    _ call: APICall, _ grant: Grant, into bytes: inout [UInt8]
-  ) async throws(JSONRPCError) {
-    // For the pages, which are read and written one after another; a job that is larger comes in a page of its own.
-    let pageBytes = min(1 << 20, maximumResponseBytes)
-    var taken = pageBytes
-    try call.take(taken)
-    defer { call.giveBack(taken) }
-    var query = JobQuery(limit: 1000, maximumBytes: pageBytes)
-    query.runners = grant.runners
-    var separator = UInt8(ascii: "[")
-    while true {
-      let asked = query
-      let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }
-      call.missing?.add(page.unreachable)
-      let before = bytes.count
-      for record in page.jobs {
-        bytes.append(separator)
-        separator = UInt8(ascii: ",")
-        JSON.job(record).write(into: &bytes)
-        guard bytes.count <= maximumResponseBytes else {
-          throw .responseTooBig(limit: maximumResponseBytes, hint: "use jobs.query, which filters and pages")
-        }
-      }
-      try call.take(bytes.count - before)
-      taken += bytes.count - before
-      guard let next = page.next else { break }
-      query.cursor = next
+  /// Writes as much of a page as an answer holds, at least one job of it: a job that is too big by itself comes without
+  /// its large fields.
+  private func write(_ page: RunnerRegistry.Page, _ view: JobView, into bytes: inout [UInt8]) {
+    // One byte ends the answer behind its result.
+    let limit = maximumResponseBytes - 1
+    bytes.append(contentsOf: #"{"jobs":["#.utf8)
+    let start = bytes.count
+    var ends: [Int] = []
+    for record in page.jobs {
+      if !ends.isEmpty { bytes.append(UInt8(ascii: ",")) }
+      view.write(record, into: &bytes)
+      ends.append(bytes.count)
+      if bytes.count > limit { break }
     }
-    if separator == UInt8(ascii: "[") { bytes.append(separator) }
-    bytes.append(UInt8(ascii: "]"))
+    while true {
+      let next = page.cursor(after: ends.count).map(JSON.string) ?? .null
+      let tail = Array(#"],"next":\#(next.text)}"#.utf8)
+      if bytes.count + tail.count > limit, ends.count > 1 {
+        ends.removeLast()
+        bytes.removeSubrange(ends.last!...)
+      } else if bytes.count + tail.count > limit, let record = page.jobs.first, !ends.isEmpty {
+        bytes.removeSubrange(start...)
+        view.writeShortened(record, into: &bytes)
+        return bytes.append(contentsOf: tail)
+      } else {
+        return bytes.append(contentsOf: tail)
+      }
+    }
   }
 }
 
 extension Params {
-  fileprivate func jobQuery(maximumBytes: Int) throws(JSONRPCError) -> JobQuery {
+  fileprivate func jobQuery(_ grant: Grant, maximumBytes: Int) throws(JSONRPCError) -> (JobQuery, JobView) {
     // A filter with a typing error would match everything.
     try refuseOthers(
       than: [
         "secret", "runner", "status", "caller_id", "context_id", "created_from", "created_before", "cursor", "limit",
+        "view", "fields",
       ])
-    var query = JobQuery(limit: Int(try int("limit", in: 1...1000, default: 100)), maximumBytes: maximumBytes)
+    let view = try jobView()
+    var query = JobQuery(
+      limit: Int(try int("limit", in: 1...1000, default: 100)), maximumBytes: maximumBytes, parts: view.parts)
     query.runner = try optionalName("runner")
+    if let runner = query.runner { try grant.require(runner) }
+    query.runners = grant.runners
     if let status = try optionalString("status") {
       guard let known = JobStatus(exactly: status) else {
         let names = JobStatus.allCases.map(\.rawValue).joined(separator: ", ")
@@ -88,7 +86,7 @@ extension Params {
     query.createdFrom = try time("created_from")
     query.createdBefore = try time("created_before")
     query.cursor = try optionalString("cursor")
-    return query
+    return (query, view)
   }
 
   func time(_ name: String) throws(JSONRPCError) -> Timestamp? {

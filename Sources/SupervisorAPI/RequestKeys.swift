@@ -54,8 +54,7 @@ public struct RequestKeys: KeyJudge {
   private func refuse(_ error: JSONRPCError, _ scan: SecretScan, after pause: Duration = .zero) -> KeyJudgement {
     metrics.count(method: nil, code: error.code)
     if scan.isNotification { return .refused(.empty(204), after: pause) }
-    let answer: JSON = ["jsonrpc": "2.0", "id": scan.id ?? .null, "error": error.json]
-    return .refused(.json(answer.serialized()), after: pause)
+    return .refused(.json(error.answer(to: scan.id ?? .null)), after: pause)
   }
 }
 

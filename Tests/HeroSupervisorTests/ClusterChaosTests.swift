@@ -65,7 +65,7 @@ actor ChaosClients {
     var found: [String: JSON] = [:]
     var cursor: JSON?
     repeat {
-      var query: JSONObject = ["limit": 500]
+      var query: JSONObject = ["limit": 500, "view": "full"]
       query["cursor"] = cursor
       let page = try await scene.call(names[1], "jobs.query", ["params": .object(query)])
       for job in page["jobs"]?.arrayValue ?? [] {

@@ -67,6 +67,32 @@ struct ClusterTests {
     }
   }
 
+  @Test("cuts a list off that a lost member cannot bring to its end, and names who was missing from the beginning")
+  func lostMidway() async throws {
+    try await ClusterScene.run { scene async throws in
+      try await scene.start(names)
+      try await scene.register("r", at: "n2")
+      let payload = String(repeating: "x", count: 1_000_000)
+      for number in 0..<30 { try await scene.create("job-\(number)", on: "r", payload, at: "n2") }
+      let authority = try Endpoint(parsing: await scene.endpoints["n1"] ?? "").authority
+      let list = try CommandLineTool(
+        [
+          "-sS", "--limit-rate", "10M", "-H", "Content-Type: application/json", "-H",
+          "Authorization: Bearer \(scene.secret)", "-d", #"{"jsonrpc":"2.0","id":1,"method":"jobs.list"}"#,
+          "http://\(authority)/",
+        ], program: "/usr/bin/curl")
+      try list.start()
+      #expect(await list.said("xxx"))
+      await scene.kill("n2")
+      let outcome = await list.outcome()
+      // curl(1): a transfer that ended early, or was reset.
+      #expect([18, 56].contains(outcome.status), "\(outcome.status) \(outcome.error)")
+      #expect(outcome.output.utf8.count < 30_000_000)
+      try await scene.sees("n1", ["n2": "failed"])
+      #expect(try await scene.unreachable("n1", "jobs.list") == ["n2"])
+    }
+  }
+
   @Test("lets a call wait at one node for a job of another, stops and deletes it from a third")
   func jobsElsewhere() async throws {
     try await ClusterScene.run { scene async throws in

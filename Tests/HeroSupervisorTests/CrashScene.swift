@@ -200,7 +200,7 @@ actor CrashScene {
     var found: Set<String> = []
     var cursor: JSON?
     repeat {
-      var query: JSONObject = ["limit": all ? 1000 : 200]
+      var query: JSONObject = ["limit": all ? 1000 : 200, "view": "full"]
       query["cursor"] = cursor
       let page = try await client.call("jobs.query", ["params": .object(query)])
       for job in page["jobs"]?.arrayValue ?? [] {

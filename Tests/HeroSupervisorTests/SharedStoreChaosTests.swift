@@ -94,7 +94,7 @@ private actor History {
     var found: [String: JSON] = [:]
     var cursor: JSON?
     repeat {
-      var query: JSONObject = ["limit": 500]
+      var query: JSONObject = ["limit": 500, "view": "full"]
       query["cursor"] = cursor
       let page = try await scene.call(node, "jobs.query", ["params": .object(query)])
       for job in page["jobs"]?.arrayValue ?? [] {

@@ -128,32 +128,68 @@ struct BatchTests {
     #expect(alone.code == -32008)
     #expect(alone.data["limit"] == 1000)
     #expect(alone.data["hint"] == "ask for a shorter text")
-    let together = try await dispatcher.error("[\(request(600)),\(request(600))]")
-    #expect(together.code == -32008)
+    // Of two that do not fit together one is answered.
+    let together = try #require(try await dispatcher.answer("[\(request(600)),\(request(600))]")?.arrayValue)
+    #expect(together.count == 2 && together.count { $0["result"]?.stringValue?.count == 600 } == 1)
+    let left = try errorParts(try #require(together.first { $0["error"] != nil }), id: "big")
+    #expect(left.code == -32008 && left.data["limit"] == 1000 && left.message.contains("was carried out"))
     // A member that is too big by itself leaves the others alone.
     let answers = try #require(try await dispatcher.answer("[\(request(5000)),\(request(5))]")?.arrayValue)
     #expect(answers.contains { $0["error"]?["code"] == -32008 })
     #expect(answers.contains { $0["result"] == "xxxxx" })
   }
 
-  @Test("calls are begun in their order, and none any more when the answers are too big; the error says how many were")
-  func startedCalls() async throws {
+  @Test("each call of a batch is carried out, in order, and each id is answered: -32008 where the answer does not fit")
+  func answersThatDoNotFit() async throws {
     let begun = Mutex<[Int64]>([])
     let methods: [String: Method<Void>] = [
       "text": Method(parameters: ["n"]) { (params, _) throws(JSONRPCError) in
         let number = try params.int("n", in: 0...1000, default: 0)
         begun.withLock { $0.append(number) }
-        return .string(String(repeating: "x", count: 1000))
+        // The last is small, and fits behind those that do not.
+        return .string(String(repeating: "x", count: number == 499 ? 1 : 1000))
       }
     ]
-    let dispatcher = Dispatcher(methods: methods, maximumResponseBytes: 10_000)
-    let calls = (0..<500).map { #"{"jsonrpc":"2.0","method":"text","params":[\#($0)],"id":1}"# }
-    let error = try await dispatcher.error("[\(calls.joined(separator: ","))]")
-    #expect(error.code == -32008)
-    let count = begun.withLock { $0.count }
-    #expect(error.data["started"] == .int(Int64(count)))
-    #expect(count >= 10 && count <= 10 + 16)
-    #expect(begun.withLock { $0.sorted() } == (0..<Int64(count)).map { $0 })
+    let dispatcher = Dispatcher(methods: methods, maximumResponseBytes: 100_000)
+    let calls = (0..<500).map { #"{"jsonrpc":"2.0","method":"text","params":[\#($0)],"id":\#($0)}"# }
+    let room = BoundedRoom(.max)
+    let batch = Array("[\(calls.joined(separator: ","))]".utf8)
+    let bytes = try #require(await dispatcher.dispatch(batch, context: (), room: room)).bytes
+    let answers = try #require(try JSON.parse(bytes).arrayValue)
+    #expect(begun.withLock { $0.sorted() } == (0..<500).map { $0 })
+    #expect(Set(answers.map { $0["id"] }) == Set((0..<500).map { .int($0) }) && answers.count == 500)
+    let fitting = answers.count { $0["result"] != nil }
+    #expect((90..<100).contains(fitting))
+    #expect(answers.contains { $0["id"] == 499 && $0["result"] == "x" })
+    #expect(answers.count { $0["error"]?["code"] == -32008 } == 500 - fitting)
+    // What did not fit takes no room.
+    #expect(room.taken <= 100_000)
+  }
+
+  @Test("a notification that would wait is carried out otherwise, and its batch does not wait for it")
+  func waitingNotification() async throws {
+    let gate = Gate()
+    let accepted = Mutex(0)
+    let methods: [String: Method<Void>] = [
+      "wait": Method<Void> { _, _ in
+        await gate.pass()
+        return "waited"
+      }
+      .notified { _, _ in
+        accepted.withLock { $0 += 1 }
+        return .null
+      },
+      "quick": Method { _, _ in "quick" },
+    ]
+    let dispatcher = Dispatcher(methods: methods)
+    let notification = #"{"jsonrpc":"2.0","method":"wait"}"#
+    #expect(try await dispatcher.answer(notification) == nil)
+    let batch = try await dispatcher.answer(#"[\#(notification),{"jsonrpc":"2.0","method":"quick","id":1}]"#)
+    #expect(batch == [["jsonrpc": "2.0", "id": 1, "result": "quick"]])
+    #expect(accepted.withLock { $0 } == 2)
+    async let call = dispatcher.answer(#"{"jsonrpc":"2.0","method":"wait","id":2}"#)
+    await gate.open()
+    #expect(try await call?["result"] == "waited")
   }
 
   @Test(
@@ -173,7 +209,7 @@ struct BatchTests {
     let call = #"{"jsonrpc":"2.0","method":"wait","id":1}"#
     let batch = Array("[\(Array(repeating: call, count: 60).joined(separator: ","))]".utf8)
     let answer = try JSON.parse(
-      try #require(await Dispatcher(methods: methods).dispatch(batch, context: (), room: bounded)))
+      try #require(await Dispatcher(methods: methods).dispatch(batch, context: (), room: bounded)).bytes)
     #expect(answer.arrayValue?.count == 60 && answer.arrayValue?.contains { $0["error"] != nil } == false)
     #expect(running.withLock { $0.most } <= expected)
     if expected > 1 { #expect(running.withLock { $0.most } > 1) }
@@ -193,7 +229,7 @@ struct BatchTests {
     let dispatcher = Dispatcher(methods: methods)
     func answer(_ text: String, room: Int) async throws -> JSON {
       try JSON.parse(
-        try #require(await dispatcher.dispatch(Array(text.utf8), context: (), room: BoundedRoom(room))))
+        try #require(await dispatcher.dispatch(Array(text.utf8), context: (), room: BoundedRoom(room))).bytes)
     }
     func call(_ method: String, _ params: String) -> String {
       #"{"jsonrpc":"2.0","method":"\#(method)","params":\#(params),"id":"i"}"#

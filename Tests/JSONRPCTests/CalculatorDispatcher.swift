@@ -27,8 +27,19 @@ enum Calculator {
 extension Dispatcher {
   /// The answer to a text; `nil` when nothing is answered.
   func answer(_ text: String, context: Context) async throws -> JSON? {
-    guard let bytes = await dispatch(Array(text.utf8), context: context) else { return nil }
-    return try JSON.parse(bytes)
+    guard let answer = await dispatch(Array(text.utf8), context: context) else { return nil }
+    return try JSON.parse(answer.bytes)
+  }
+
+  /// The bytes of an answer, whose pieces are joined.
+  func text(_ text: String, context: Context) async throws -> String? {
+    guard let answer = await dispatch(Array(text.utf8), context: context) else { return nil }
+    var bytes = answer.bytes
+    if let rest = answer.rest {
+      while let piece = try await rest.next() { bytes += piece }
+      bytes += rest.end
+    }
+    return String(decoding: bytes, as: UTF8.self)
   }
 }
 

@@ -15,7 +15,7 @@ struct ParseErrorTests {
   private func expectParseError(_ bytes: [UInt8], line: Int64) async throws {
     let answer = try #require(await dispatcher.dispatch(bytes, context: ()))
     // Nobody can know which id it had.
-    let error = try errorParts(try JSON.parse(answer), id: .null)
+    let error = try errorParts(try JSON.parse(answer.bytes), id: .null)
     #expect(error.code == -32700)
     #expect(error.message.hasPrefix("Parse error: "))
     #expect(error.data["reason"]?.stringValue?.isEmpty == false)
@@ -91,13 +91,13 @@ struct ParseErrorTests {
         damaged[position] = byte
         // Without its id the request is a notification.
         guard let answer = await dispatcher.dispatch(damaged, context: ()) else { continue }
-        let json = try JSON.parse(answer)
+        let json = try JSON.parse(answer.bytes)
         let codes: [JSON] = [-32700, -32600, -32601, -32602]
         #expect(
           json["result"] == 45 || json["result"] == 0 || codes.contains(json["error"]?["code"] ?? nil), "\(json.text)")
       }
       if let answer = await dispatcher.dispatch(Array(text[..<position]), context: ()) {
-        #expect(try errorParts(try JSON.parse(answer)).code == -32700)
+        #expect(try errorParts(try JSON.parse(answer.bytes)).code == -32700)
       }
     }
   }

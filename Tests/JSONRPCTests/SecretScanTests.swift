@@ -104,10 +104,13 @@ struct SecretScanTests {
   @Test("the id of a refused call comes back, and a notification is known as one")
   func ids() {
     func scan(_ text: String) -> SecretScan { SecretScan(Array(text.utf8)) { _ in false } }
-    #expect(scan(#"{"id":7,"params":{}}"#).id == 7)
-    #expect(scan(#"{"params":{"id":1},"i\u0064" : "x\n" }"#).id == "x\n")
+    #expect(scan(#"{"id":7,"params":{}}"#).id == .number(Array("7".utf8)))
+    #expect(scan(#"{"params":{"id":1},"i\u0064" : "x\n" }"#).id == .value("x\n"))
     #expect(scan(#"{"id":null}"#).id == .null)
-    for text in [#"{"id":[1]}"#, #"{"id":{}}"#, #"{"id":true}"#, #"{"id":"\#(String(repeating: "x", count: 2000))"}"#] {
+    #expect(scan(#"{"id":-1.50e+400}"#).id == .number(Array("-1.50e+400".utf8)))
+    for text in [
+      #"{"id":[1]}"#, #"{"id":{}}"#, #"{"id":true}"#, #"{"id":"\#(String(repeating: "x", count: 70_000))"}"#,
+    ] {
       #expect(scan(text).id == nil && !scan(text).isNotification)
     }
     #expect(scan(#"{"params":{}}"#).isNotification)

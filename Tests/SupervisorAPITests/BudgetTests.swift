@@ -140,22 +140,22 @@ struct BudgetTests {
     }
   }
 
-  @Test("a thousand calls in a batch for the output of one job hold little, and let the loop go on")
+  @Test("many calls in a batch for the output of one job hold little, and let the loop go on")
   func batchOfLogs() async throws {
     try await TestNode.run { node async throws in
       let text = String(repeating: "x", count: 1 << 20)
       #expect(try await node.run(job("big", text, executor: "echo")) == ["success": .string(text)])
       let call = Self.request(#"{"job_id":"big","limit":1048576}"#, method: "job.logs")
-      let batch = "[\(Array(repeating: call, count: 1000).joined(separator: ","))]"
+      let batch = "[\(Array(repeating: call, count: 200).joined(separator: ","))]"
       let before = peakKilobytes()
       let longest = LongestPause(on: node)
-      let answer = try await node.post(batch, headers: ["Authorization: Bearer \(Key.user)"]).json()
-      #expect(answer["error"]?["code"] == -32008)
-      let started = try #require(answer["error"]?["data"]?["started"]?.intValue)
-      #expect(started >= 9 && started < 50)
+      let answer = try await node.post(batch, headers: ["Authorization: Bearer \(Key.user)"])
       let pause = await longest.stop()
       let grown = peakKilobytes() - before
-      print("1000 job.logs of 1 MiB in a batch: \(grown / 1024) MiB more, the loop stood for \(pause) ms at most")
+      let answers = try answer.json().arrayValue ?? []
+      #expect(answers.count == 200 && answers.count { $0["result"] != nil } == 9)
+      #expect(answers.count { $0["error"]?["code"] == -32008 } == 191)
+      print("200 job.logs of 1 MiB in a batch: \(grown / 1024) MiB more, the loop stood for \(pause) ms at most")
       #expect(grown < 150_000)
       #if !DEBUG
         #expect(pause < 50)
@@ -183,7 +183,8 @@ struct BudgetTests {
         clients.append(client)
       }
       #expect(await eventually { await node.server.statistics.requests >= 109 })
-      #expect(await eventually { await node.server.statistics.answerBudget.refusedKnown > 60 })
+      // Each holds a page and the piece that its client does not take; the others have found no room for it.
+      #expect(await eventually { await node.server.statistics.answerBudget.refusedKnown > 20 })
       #expect(await node.server.statistics.answerBudget.known <= 64 << 20)
       #expect(try await node.call("list_runners") == ["r"])
       print("100 unread jobs.list of 9 MB: \((peakKilobytes() - before) / 1024) MiB more, 64 allowed")

@@ -123,4 +123,26 @@ struct JobLifeTests {
       #expect(try await node.call("job.result", ["j"]) == ["success": "survived\n"])
     }
   }
+
+  @Test("a notification that runs a job, or waits for one, is answered before the job has ended")
+  func notifications() async throws {
+    let directory = TemporaryDirectory()
+    try await TestNode.run { node async throws in
+      let slow = job("slow", "while [ ! -e \(directory.path)/go ]; do sleep 0.01; done; echo done")
+      let params: JSON = ["secret": .string(Key.user), "job": slow]
+      let run = #"{"jsonrpc":"2.0","method":"job.run","params":\#(params.text)}"#
+      #expect(try await node.post(run).status == 204)
+      let status = try await node.status("slow")
+      #expect(status == "queued" || status == "running")
+      // Once more is the same job, and its waiting calls hold nobody up either.
+      let result = #"{"jsonrpc":"2.0","method":"job.result","params":["slow"]}"#
+      let batch = try await node.post(#"[\#(run),\#(result),{"jsonrpc":"2.0","id":1,"method":"list_runners"}]"#)
+      #expect(try batch.json() == [["jsonrpc": "2.0", "id": 1, "result": ["r"]]])
+      directory.write("", to: "go")
+      #expect(try await node.call("job.result", ["slow"]) == ["success": "done\n"])
+      let wrong = #"{"jsonrpc":"2.0","method":"job.run","params":{"secret":"guess","job":\#(job("other").text)}}"#
+      #expect(try await node.post(wrong).status == 204)
+      #expect(try await node.error("job.status", ["other"]).code == -32002)
+    }
+  }
 }
