@@ -26,6 +26,15 @@ extension JSON {
   public var arrayValue: [JSON]? { if case .array(let value) = self { value } else { nil } }
   public var objectValue: JSONObject? { if case .object(let value) = self { value } else { nil } }
 
+  /// A number without a fraction, however it was written.
+  public var integerValue: Int64? {
+    switch self {
+    case .int(let value): value
+    case .double(let value): Int64(exactly: value)
+    default: nil
+    }
+  }
+
   /// Any number.
   public var doubleValue: Double? {
     switch self {

@@ -42,6 +42,12 @@ extension JSON {
     guard let start = text.baseAddress, !text.isEmpty else {
       throw JSONParseError(reason: "the text is empty", line: 1, column: 1)
     }
+    guard !text.starts(with: [0xEF, 0xBB, 0xBF]) else {
+      throw JSONParseError(
+        reason: "the text begins with a byte order mark, which JSON has none of; write it as UTF-8 without one",
+        line: 1,
+        column: 1)
+    }
     try checkBytes(text, maximumValues)
     var error = json_error_t()
     let flags = Int(JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)

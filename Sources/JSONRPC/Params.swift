@@ -56,7 +56,8 @@ public struct Params: Sendable {
 
   public func int(_ name: String, in range: ClosedRange<Int64>, default fallback: Int64) throws(JSONRPCError) -> Int64 {
     guard let value = optional(name) else { return fallback }
-    guard case .int(let int) = value, range.contains(int) else {
+    // 10.0 is an integer too (JSON Schema, section 6.1.1), and what some languages write for 10.
+    guard let int = value.integerValue, range.contains(int) else {
       throw .invalidParams(
         field: field(name), expected: "an integer from \(range.lowerBound) to \(range.upperBound)", got: value)
     }

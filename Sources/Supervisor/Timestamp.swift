@@ -80,8 +80,8 @@ extension Timestamp {
     func isAt(_ index: Int, _ characters: String) -> Bool { characters.utf8.contains(bytes[index]) }
     guard isAt(4, "-"), isAt(7, "-"), isAt(10, "Tt "), isAt(13, ":"), isAt(16, ":"), let year = number(0..<4),
       let month = number(5..<7), let day = number(8..<10), let hour = number(11..<13), let minute = number(14..<16),
-      let second = number(17..<19), (1...12).contains(month), (1...31).contains(day), hour < 24, minute < 60,
-      second <= 60
+      let second = number(17..<19), (1...12).contains(month), (1...Self.days(in: month, of: year)).contains(day),
+      hour < 24, minute < 60, second <= 60
     else { return nil }
     var index = 19
     var fraction: Int64 = 0
@@ -108,11 +108,22 @@ extension Timestamp {
     }
     // A date to days, by eras of 400 years that begin on 1 March.
     let shiftedYear = month <= 2 ? year - 1 : year
-    let era = shiftedYear / 400
+    let era = (shiftedYear >= 0 ? shiftedYear : shiftedYear - 399) / 400
     let yearOfEra = shiftedYear - era * 400
     let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
     let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
     let seconds = days * 86_400 + hour * 3600 + (minute - offsetMinutes) * 60 + second
+    // An offset may lead out of the years that have four digits.
+    guard (-62_167_219_200..<253_402_300_800).contains(seconds) else { return nil }
     self.init(milliseconds: seconds * 1000 + fraction)
+  }
+
+  /// How many days a month has (RFC 3339, section 5.7).
+  private static func days(in month: Int64, of year: Int64) -> Int64 {
+    switch month {
+    case 2: year.isMultiple(of: 4) && (!year.isMultiple(of: 100) || year.isMultiple(of: 400)) ? 29 : 28
+    case 4, 6, 9, 11: 30
+    default: 31
+    }
   }
 }

@@ -26,8 +26,18 @@ extension Params {
     let executor: ExecutorName = try job.name("executor")
     return Job(
       id: try job.name("id"), callerID: try job.label("caller_id"), contextID: try job.label("context_id"),
-      payload: try job.string("payload"), runner: try job.name("runner"), executor: executor,
+      payload: try job.payload(for: executor), runner: try job.name("runner"), executor: executor,
       timeoutSeconds: try job.timeout(), environment: try job.environment())
+  }
+
+  /// A shell takes a byte order mark for the beginning of the first command's name, and nobody sees why it is not found.
+  /// Python, and whatever else an executor may be, knows what it is.
+  private func payload(for executor: ExecutorName) throws(JSONRPCError) -> String {
+    let payload = try string("payload")
+    if executor == .shell, payload.utf8.starts(with: [0xEF, 0xBB, 0xBF]) {
+      throw .invalidParams(field: field("payload"), expected: "a script without a byte order mark before it")
+    }
+    return payload
   }
 
   /// Any text that the environment of a process and a column of the store can hold.

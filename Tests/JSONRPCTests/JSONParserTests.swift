@@ -42,7 +42,10 @@ struct JSONParserTests {
       (#"{"a":1,"\u0061":2}"#, "duplicate object key", 1, 15), ("1 2", "end of file expected near '2'", 1, 3),
       ("{}}", "end of file expected near '}'", 1, 3), ("1\0", "byte 0x00", 1, 2), ("\0", "byte 0x00", 1, 1),
       ("\"1234567890\0\"", "byte 0x00", 1, 12), ("[\n\"é\0\"]", "byte 0x00", 2, 3),
-      ("\u{FEFF}{}", "invalid token", 1, 1), ("01", "invalid token near '0'", 1, 1),
+      (
+        "\u{FEFF}{}", "the text begins with a byte order mark, which JSON has none of; write it as UTF-8 without one",
+        1, 1
+      ), ("01", "invalid token near '0'", 1, 1),
       ("-", "invalid token near '-'", 1, 1), ("+1", "invalid token near '+'", 1, 1),
       ("1.", "invalid token near '1.'", 1, 2), (".5", "invalid token", 1, 1),
       ("1e", "invalid token", 1, 2), ("NaN", "invalid token near 'NaN'", 1, 3),

@@ -58,7 +58,7 @@ struct ParamsTests {
       ("object", #"{"job":[]}"#, "params.job"),
       ("object", #"[{"job":{}}]"#, "params.job.id"), ("object", #"{"job":{"id":1}}"#, "params.job.id"),
       ("object", #"{"job":{"id":"j","count":10}}"#, "params.job.count"),
-      ("object", #"{"job":{"id":"j","count":1.0}}"#, "params.job.count"),
+      ("object", #"{"job":{"id":"j","count":1.5}}"#, "params.job.count"),
       ("object", #"{"secret":1,"job":{"id":"j"}}"#, "params.secret"), ("none", "[1]", "params"),
       ("none", #"{"a":1}"#, "a"),
     ])

@@ -173,6 +173,49 @@ struct FieldErrorTests {
     }
   }
 
+  @Test("dates that are none, and numbers that are integers however they are written")
+  func datesAndNumbers() async throws {
+    try await TestNode.run { node async throws in
+      for date in [
+        "2026-02-31", "2026-02-29", "2100-02-29", "2026-04-31", "2026-00-10", "2026-13-01", "2026-01-00", "2026-06-31",
+      ] {
+        for field in ["created_from", "created_before"] {
+          try await expect(
+            node, "jobs.query", [field: .string("\(date)T00:00:00Z")], refuses: "params.\(field)")
+        }
+      }
+      for date in ["2028-02-29", "2000-02-29", "2026-12-31"] {
+        let page = try await node.call("jobs.query", ["created_from": .string("\(date)T00:00:00Z")])
+        #expect(page["jobs"] == [])
+      }
+      try await expect(
+        node, "jobs.query", ["created_from": "0000-01-01T00:00:00+00:01"], refuses: "params.created_from")
+      for (text, isGood) in [("10.0", true), ("1e1", true), ("1e3", true), ("10.5", false), ("1e4", false)] {
+        let answer = try await node.post(
+          #"{"jsonrpc":"2.0","id":1,"method":"jobs.query","params":{"limit":\#(text)}}"#)
+        let field = try answer.json()["error"]?["data"]?["field"]?.stringValue
+        #expect(field == (isGood ? String?.none : "params.limit"), "\(text)")
+      }
+      let error = try await node.error("list_runners", [1])
+      #expect(error.message == "Invalid params: params: expected no values")
+    }
+  }
+
+  @Test("a byte order mark is named where it would be a riddle")
+  func byteOrderMark() async throws {
+    try await TestNode.run { node async throws in
+      let body = try await node.post("\u{FEFF}" + #"{"jsonrpc":"2.0","id":1,"method":"list_runners"}"#).json()
+      #expect(body["error"]?["code"] == -32700)
+      #expect(body["error"]?["message"]?.stringValue?.contains("byte order mark") == true)
+      try await expect(
+        node, "jobs.create", ["secret": .string(Key.user), "job": job("j", "\u{FEFF}echo hi")],
+        refuses: "params.job.payload")
+      #expect(try await node.run(job("e", "\u{FEFF}x", executor: "echo")) == ["success": "\u{FEFF}x"])
+      let python = try await node.run(job("p", "\u{FEFF}print(1)", executor: "python"))
+      #expect(python == ["success": "1\n"])
+    }
+  }
+
   @Test("members that the contract does not know are ignored in its objects, as its schemas allow them")
   func extraMembers() async throws {
     try await TestNode.run { node async throws in

@@ -93,6 +93,10 @@ enum SecretReference: Hashable, Sendable, CustomStringConvertible {
       guard let text = String(validating: file.bytes, as: UTF8.self) else {
         throw Failure(reason: "\(path) is not UTF-8 text")
       }
+      // Unseen in an editor, it would be a part of the first secret.
+      guard !file.bytes.starts(with: [0xEF, 0xBB, 0xBF]) else {
+        throw Failure(reason: "\(path) begins with a byte order mark; write it as UTF-8 without one", isAbsence: false)
+      }
       guard !file.isWritableByOthers else {
         throw Failure(
           reason: "\(path) is writable by other users (mode \(file.permissions)); do `chmod 600 \(path)`",

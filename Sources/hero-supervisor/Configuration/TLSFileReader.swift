@@ -39,7 +39,8 @@ struct TLSFileReader {
       if part == .key, let warning = file.exposure(at: path) {
         warnings.append(TLSFileProblem(setting: setting, reason: warning))
       }
-      return file.bytes
+      // What stands before the first boundary is no part of it (RFC 7468, section 2), and a mark there hides it.
+      return file.bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(file.bytes.dropFirst(3)) : file.bytes
     } catch {
       problems.append(
         TLSFileProblem(
