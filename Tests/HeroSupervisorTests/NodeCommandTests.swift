@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import JSONRPC
 import Testing
@@ -106,5 +107,17 @@ struct NodeCommandTests {
     #expect(outcome.status == 4 && outcome.error.contains("(-32001)") && !outcome.error.contains("guess"))
     node.terminate()
     #expect(await node.outcome().status == 0)
+  }
+
+  @Test("refuse to listen where other machines can reach it as long as no key is configured, and make none")
+  func noKeyBeyondLoopback() async throws {
+    for address in ["0.0.0.0:0", "[::]:0"] {
+      let tool = try CommandLineTool(["node", "--api", address])
+      try tool.start()
+      let outcome = await tool.outcome()
+      #expect(outcome.status == 2 && outcome.error.contains("and no key is configured"), "\(address): \(outcome)")
+      #expect(outcome.error.contains("set auth.admin_secrets") && !outcome.error.contains("api=http"))
+      #expect(!FileManager.default.fileExists(atPath: "\(tool.directoryPath)/admin.secret"))
+    }
   }
 }

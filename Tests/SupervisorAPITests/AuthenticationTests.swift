@@ -63,6 +63,33 @@ struct AuthenticationTests {
     }
   }
 
+  @Test(
+    "what is nearly a key is none: shorter or longer at either end, or changed there, as a parameter or as a bearer")
+  func nearKeys() async throws {
+    func near(_ key: String) -> [String] {
+      let (first, last) = (key.first!, key.last!)
+      let (other, another) = (first == "x" ? "y" : "x", last == "x" ? "y" : "x")
+      return [
+        String(key.dropLast()), String(key.dropFirst()), String(first), key + "x", key + String(last), "x" + key,
+        key + key,
+        other + String(key.dropFirst()), String(key.dropLast()) + another, key.uppercased(),
+        String(key.dropLast()) + "\u{301}",
+      ]
+    }
+    var options = TestNode.Options()
+    options.openMethods = .closed(reason: "the test")
+    try await TestNode.run(options) { node async throws in
+      for key in [Key.admin, Key.user, Key.register] {
+        #expect(try await code(node, "list_runners", ["secret": .string(key)]) == nil)
+        for guess in near(key) where guess != key {
+          #expect(try await code(node, "list_runners", ["secret": .string(guess)]) == -32001, "\(guess)")
+          guard guess.utf8.allSatisfy({ $0 < 0x80 }) else { continue }
+          #expect(try await code(node, "list_runners", [], bearer: "Bearer \(guess)") == -32001, "\(guess)")
+        }
+      }
+    }
+  }
+
   @Test("the key of the scope and an admin key open a method, as a parameter or as a bearer key")
   func scopes() async throws {
     try await TestNode.run { node async throws in

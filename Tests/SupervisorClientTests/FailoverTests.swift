@@ -206,4 +206,19 @@ struct FailoverTests {
     }
     #expect(!SafeCalls.contains("a.method.of.tomorrow"))
   }
+
+  @Test("only what reads, and what names the thing it makes, is called twice")
+  func safe() throws {
+    let safe = [
+      "list_runners", "get_runner_status", "get_all_runner_status", "get_all_status", "jobs.list", "jobs.query",
+      "job.status", "job.logs", "job.result", "cluster.members", "cluster.status", "key.list", "rpc.discover",
+      "jobs.create", "job.run", "job.start", "register_runner",
+    ]
+    let once = [
+      "job.stop", "job.delete", "remove_runner", "start_runner", "stop_runner", "start_all", "stop_all", "node.drain",
+      "runner.move", "cluster.forget", "key.create", "key.revoke",
+    ]
+    for method in safe { #expect(SafeCalls.contains(method), "\(method)") }
+    for method in once { #expect(!SafeCalls.contains(method), "\(method)") }
+  }
 }
