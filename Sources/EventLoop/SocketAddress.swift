@@ -178,7 +178,17 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
   ///   `UVError.cancelled` when the task is cancelled, at once.
   public static func resolve(host: String, port: UInt16, on loop: EventLoop) async throws(UVError) -> [SocketAddress] {
     if let numeric = try? SocketAddress(host: host, port: port) { return [numeric] }
-    return try await loop.lookups.addresses(of: host).map { $0.with(port: port) }
+    var addresses = try await loop.lookups.addresses(of: host).map { $0.with(port: port) }
+    // A hosts file may name one of them only; both are this machine (RFC 6761, section 6.3).
+    if host.lowercased() == "localhost" {
+      for loopback in ["127.0.0.1", "::1"] {
+        guard let address = try? SocketAddress(host: loopback, port: port), !addresses.contains(address) else {
+          continue
+        }
+        addresses.append(address)
+      }
+    }
+    return addresses
   }
 
   private func with(port: UInt16) -> SocketAddress {

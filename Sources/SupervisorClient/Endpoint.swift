@@ -97,13 +97,21 @@ public struct Endpoint: Hashable, Sendable, CustomStringConvertible {
 
   /// As it is written: `host:port`, with brackets around an IPv6 address, `https://host:port`, or `unix:PATH`.
   public var description: String {
-    socket.map { "unix:\($0)" } ?? (isSecure ? "https://\(authority)" : authority)
+    socket.map { "unix:\($0)" } ?? (isSecure ? "https://" : "") + Self.authority(host, port)
   }
 
   /// The value of the Host field.
-  public var authority: String {
-    if socket != nil { return host }
-    return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+  public var authority: String { socket == nil ? Self.authority(name, port) : host }
+
+  /// The host as its node knows it: without the zone of an address, which says through which interface this machine
+  /// reaches it and means nothing elsewhere (RFC 6874, section 4).
+  public var name: String {
+    guard host.contains(":"), let zone = host.firstIndex(of: "%") else { return host }
+    return String(host[..<zone])
+  }
+
+  private static func authority(_ host: String, _ port: UInt16) -> String {
+    host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
   }
 }
 

@@ -276,7 +276,7 @@ actor NodeTransport {
         for address in try await SocketAddress.resolve(host: endpoint.host, port: endpoint.port, on: loop) {
           guard !Task.isCancelled else { break }
           do throws(ConnectFailure) {
-            return .success(try await Self.connect(to: address, of: endpoint.host, tls, on: loop))
+            return .success(try await Self.connect(to: address, of: endpoint.name, tls, on: loop))
           } catch {
             failure = error
           }

@@ -27,6 +27,14 @@ struct AddressTests {
     }
   }
 
+  @Test("localhost is both loopback addresses, whatever the hosts file says", arguments: ["localhost", "LocalHost"])
+  func localhost(name: String) async throws {
+    try await withLoop { loop in
+      let addresses = try await SocketAddress.resolve(host: name, port: 80, on: loop).map(\.description)
+      #expect(addresses.contains("127.0.0.1:80") && addresses.contains("[::1]:80"), "\(addresses)")
+    }
+  }
+
   @Test("link-local is 169.254.0.0/16 and fe80::/10")
   func linkLocal() throws {
     for (host, expected) in [

@@ -18,6 +18,14 @@ struct EndpointTests {
     #expect(try Endpoint(parsing: text) == Endpoint(host: host, port: UInt16(port), path: path))
   }
 
+  @Test("the zone of an address is this machine's, and no part of the name by which a node is called")
+  func zone() throws {
+    let endpoint = try Endpoint(parsing: "[fe80::1%eth0]:8083")
+    #expect(endpoint.host == "fe80::1%eth0" && endpoint.name == "fe80::1")
+    #expect(endpoint.authority == "[fe80::1]:8083" && endpoint.description == "[fe80::1%eth0]:8083")
+    #expect(try Endpoint(parsing: "node-1").name == "node-1")
+  }
+
   @Test(
     "an endpoint by TLS says so, and calls its host without that",
     arguments: [("https://node-1", 8082), ("HTTPS://node-1:443/", 443)])
