@@ -13,6 +13,10 @@ enum EntryPoint {
       return GuardProcess.run(instance: CommandLine.arguments[2])
     }
     do {
+      try ProgramArguments.check()
+      if let unknown = UnknownCommand(Array(CommandLine.arguments.dropFirst()), of: HeroSupervisor.self) {
+        throw unknown.failure
+      }
       var command = try HeroSupervisor.parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {
         try await asynchronous.run()
@@ -25,11 +29,13 @@ enum EntryPoint {
   }
 
   /// A standard stream that was closed by whoever started the program would be the number of the next file or pipe, which
-  /// would then get what is meant for the stream.
+  /// would then get what is meant for the stream. Standard output can then not be written: what was to be printed would be
+  /// lost, and the program says so and fails, where it would look as if all had gone well.
   private static func openStandardStreams() {
-    var descriptor = open("/dev/null", O_RDWR)
-    while descriptor >= 0 && descriptor <= STDERR_FILENO { descriptor = open("/dev/null", O_RDWR) }
-    close(descriptor)
+    for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(descriptor, F_GETFD) < 0 {
+      // The lowest number that is free.
+      _ = open("/dev/null", descriptor == STDOUT_FILENO ? O_RDONLY : O_RDWR)
+    }
   }
 
   /// Says what went wrong, or prints what was asked for (`--help`, `--version`), and ends the program.

@@ -25,6 +25,12 @@ struct ConfigurationErrorTests {
       ])
   }
 
+  @Test("is refused for a byte order mark, which is named")
+  func byteOrderMark() {
+    let found = problems("\u{FEFF}{}")
+    #expect(found.count == 1 && found[0].contains("byte order mark"), "\(found)")
+  }
+
   @Test("is refused for values that are out of range")
   func impossibleValues() {
     #expect(

@@ -57,7 +57,7 @@ struct KeyCommandTests {
     arguments: [
       ("90d", 7_776_000_000), ("12h", 43_200_000), ("30m", 1_800_000), ("1s", 1000), ("0d", nil), ("d", nil),
       ("90", nil),
-      ("-1d", nil), ("1w", nil), ("99999999999999999d", nil), ("36526d", nil), ("", nil), ("1.5h", nil),
+      ("-1d", nil), ("1w", nil), ("99999999999999999d", nil), ("36526d", nil), ("", nil), ("1.5h", 5_400_000),
     ] as [(String, Int64?)])
   func durations(text: String, milliseconds: Int64?) {
     #expect(KeyCreate.milliseconds(text) == milliseconds)

@@ -61,6 +61,14 @@ struct SecretTests {
     #expect(try loader.load().warnings.map { "\($0.path): \($0.message)" } == expected)
   }
 
+  @Test("in a file that begins with a byte order mark is refused, with the reason")
+  func byteOrderMark() {
+    let directory = TemporaryDirectory()
+    directory.write("\u{FEFF}" + Self.word, to: "key")
+    let (problems, _) = findings(#"{"auth": {"admin_secrets": ["file:key"]}}"#, in: directory)
+    #expect(problems.count == 1 && problems[0].contains("begins with a byte order mark"), "\(problems)")
+  }
+
   @Test("in a file that others may read is worth a warning")
   func readableByOthers() throws {
     let directory = TemporaryDirectory()

@@ -13,8 +13,10 @@ struct JobFields: ParsableArguments {
 
   @Option(
     name: .shortAndLong,
-    help: ArgumentHelp("After how long it is stopped; 0 is the runner's default.", valueName: "seconds"))
-  var timeout = 0.0
+    help: ArgumentHelp(
+      "After how long it is stopped, in seconds or as 5m, 1.5h; 0 is the runner's default. (default: 0)",
+      valueName: "time"))
+  var timeout: String?
 
   @Option(help: ArgumentHelp("A variable of its environment; may be repeated.", valueName: "name=value"))
   var env: [String] = []
@@ -39,8 +41,8 @@ struct JobFields: ParsableArguments {
     if payload == nil && file == nil {
       throw ValidationError("give a payload: as an argument, - for standard input, or --file FILE")
     }
-    if !(timeout >= 0 && timeout.isFinite) {
-      throw ValidationError("--timeout must be a number of seconds, at least 0")
+    if let timeout, TimeSpan(argument: timeout) == nil {
+      throw ValidationError("--timeout: expected \(TimeSpan.expectation), got \(quoted(timeout))")
     }
     for variable in env where variable.firstIndex(of: "=").map({ $0 == variable.startIndex }) ?? true {
       throw ValidationError("--env takes NAME=VALUE, got \(quoted(variable))")
@@ -60,6 +62,7 @@ struct JobFields: ParsableArguments {
       variables.append((String(parts[0]), .string(String(parts[1]))))
     }
     let now = JSON.string("\(Timestamp.now)")
+    let timeout = self.timeout.flatMap(TimeSpan.init(argument:))?.seconds ?? 0
     return (
       id,
       [

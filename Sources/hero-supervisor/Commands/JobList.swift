@@ -11,6 +11,7 @@ struct JobList: AsyncParsableCommand {
         hero-supervisor job list
         hero-supervisor job list --status failed --runner nightly --limit 10
         hero-supervisor job list --status created --quiet
+        hero-supervisor job list --json --full | jq -r '.[].payload'
       """)
 
   @OptionGroup var client: ClientOptions
@@ -26,7 +27,10 @@ struct JobList: AsyncParsableCommand {
   @Option(name: .shortAndLong, help: ArgumentHelp("How many.", valueName: "jobs")) var limit = 50
   @Flag(name: .shortAndLong, help: "Print ids only.") var quiet = false
 
+  @Flag(help: "With --json: payload, variables and result of each job too.") var full = false
+
   func validate() throws {
+    if full, !client.json { throw ValidationError("--full is for --json; the table has no place for it") }
     if let status, JobStatus(rawValue: status) == nil {
       let words = JobStatus.allCases.map(\.rawValue)
       let hint = suggestion(for: status, among: words).map { "did you mean \"\($0)\"?" }
@@ -69,6 +73,7 @@ struct JobList: AsyncParsableCommand {
     for (key, value) in [("status", status), ("runner", runner), ("caller_id", callerID), ("context_id", contextID)] {
       if let value { members.append((key, .string(value))) }
     }
+    if full { members.append(("view", "full")) }
     if let cursor { members.append(("cursor", .string(cursor))) }
     return .object(JSONObject(members: members))
   }

@@ -7,14 +7,16 @@ struct JobRun: AsyncParsableCommand {
     commandName: "run", abstract: "Run a job, wait for it, and print what it wrote.",
     discussion: """
       Prints the job's standard output as it is; of a job that failed, the error
-      to standard error. On a terminal a line shows how it is getting on. Ctrl-C
-      stops waiting, not the job, unless --stop-on-interrupt is given.
+      to standard error besides. On a terminal a line shows how it is getting on.
+      Ctrl-C stops waiting, not the job; with --stop-on-interrupt it stops the
+      job, and so do SIGTERM and SIGHUP.
 
       EXAMPLES
         hero-supervisor job run --runner default 'echo hello'
         hero-supervisor job run --runner default --env WHO=you 'echo "hi $WHO"'
         hero-supervisor job run --runner default -e python --file a.py > a.csv
         hero-supervisor job run --runner default --timeout 2.5 'sleep 60'
+        hero-supervisor job run --runner default --timeout 5m './backup.sh'
         echo 'uname -a' | hero-supervisor job run --runner default -
 
       EXIT STATUS
@@ -24,12 +26,12 @@ struct JobRun: AsyncParsableCommand {
         3 no node could be reached
         4 the node refused the job
         124 the job ran into its timeout
-        130 interrupted by Ctrl-C
+        130 interrupted by Ctrl-C; 143, 129 by SIGTERM, SIGHUP
       """)
 
   @OptionGroup var client: ClientOptions
   @OptionGroup var fields: JobFields
-  @Flag(help: "Let Ctrl-C stop the job too.") var stopOnInterrupt = false
+  @Flag(help: "Let Ctrl-C, SIGTERM and SIGHUP stop the job too.") var stopOnInterrupt = false
 
   func run() async throws {
     let (id, job) = try fields.job()

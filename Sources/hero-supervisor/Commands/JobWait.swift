@@ -26,10 +26,11 @@ struct JobWait {
     }
     progress?.cancel()
     await progress?.value
-    try await end(result, wasInterrupted: interrupt.happened)
+    try await end(result, after: interrupt.signal)
   }
 
-  private func end(_ result: JSON, wasInterrupted: Bool) async throws {
+  /// - Parameter signal: the one that had the job stopped, if one did.
+  private func end(_ result: JSON, after signal: Int32?) async throws {
     if case .string(let output)? = result["success"] {
       if printsJSON {
         printJSON(status: "completed", key: "success", output)
@@ -44,11 +45,22 @@ struct JobWait {
     if printsJSON {
       printJSON(status: status, key: "error", error)
     } else {
+      // What it wrote before it failed says more than its end.
+      await printOutput()
       let text = status == "timeout" ? "job \(id) ran into its timeout: \(error)" : "job \(id) failed: \(error)"
       StandardStreams.error("hero-supervisor: \(text.printableBelow)\n")
     }
-    let exit: ExitStatus = wasInterrupted ? .interrupted : status == "timeout" ? .timeout : .failed
-    throw ExitCode(exit.rawValue)
+    if let signal { throw ExitCode(128 + signal) }
+    throw ExitCode((status == "timeout" ? ExitStatus.timeout : .failed).rawValue)
+  }
+
+  /// Prints what the job wrote to standard output, as far as the node still has it.
+  private func printOutput() async {
+    var log = JobLogStream(job: id, name: "stdout")
+    while !log.isAtEnd {
+      guard let bytes = try? await log.next(from: node), !bytes.isEmpty || log.isAtEnd else { return }
+      StandardStreams.out(bytes)
+    }
   }
 
   /// The code of an answer that exceeds `max_response_bytes`.
@@ -113,12 +125,14 @@ struct JobWait {
   }
 }
 
-/// Ctrl-C while a job is waited for: the first stops waiting (or the job), the second ends the program at once.
+/// Signals while a job is waited for. Ctrl-C stops waiting; with `--stop-on-interrupt` it stops the job, and so do the
+/// signals by which a terminal that is closed or a service manager ends a program. The second ends the program at once.
 private final class Interrupt: Sendable {
   private let job: String
   private let node: NodeConnection
   private let stopsJob: Bool
-  private let count = Atomic<Int>(0)
+  /// The first; 0 while there was none.
+  private let first = Atomic<Int32>(0)
 
   init(job: String, node: NodeConnection, stopsJob: Bool) {
     self.job = job
@@ -126,14 +140,19 @@ private final class Interrupt: Sendable {
     self.stopsJob = stopsJob
   }
 
-  var happened: Bool { count.load(ordering: .relaxed) > 0 }
-
-  func install() async {
-    await node.onInterrupt { self.interrupted() }
+  var signal: Int32? {
+    let signal = first.load(ordering: .relaxed)
+    return signal == 0 ? nil : signal
   }
 
-  private func interrupted() {
-    let isFirst = count.add(1, ordering: .relaxed).newValue == 1
+  func install() async {
+    for signal in stopsJob ? [SIGINT, SIGTERM, SIGHUP] : [SIGINT] {
+      await node.onSignal(signal) { self.interrupted(signal) }
+    }
+  }
+
+  private func interrupted(_ signal: Int32) {
+    let isFirst = first.compareExchange(expected: 0, desired: signal, ordering: .relaxed).exchanged
     if StandardStreams.errorIsTerminal { StandardStreams.error(Array("\r\(ProgressLine.wipe)".utf8)) }
     guard isFirst, stopsJob else {
       StandardStreams.error(
@@ -145,7 +164,7 @@ private final class Interrupt: Sendable {
             "stop it with `hero-supervisor job stop \(job)`",
           ], status: .interrupted
         ).rendered)
-      exit(ExitStatus.interrupted.rawValue)
+      exit(128 + signal)
     }
     StandardStreams.error("hero-supervisor: stopping the job; Ctrl-C again to stop waiting\n")
     let job = job
@@ -153,7 +172,7 @@ private final class Interrupt: Sendable {
     Task {
       do throws(CommandFailure) { _ = try await node.call("job.stop", ["job_id": .string(job)]) } catch {
         StandardStreams.error(error.rendered)
-        exit(ExitStatus.interrupted.rawValue)
+        exit(128 + signal)
       }
     }
   }

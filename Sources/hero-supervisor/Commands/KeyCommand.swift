@@ -51,21 +51,18 @@ struct KeyCreate: AsyncParsableCommand {
   func validate() throws {
     if expiresAt != nil && expiresIn != nil { throw ValidationError("give --expires-at or --expires-in, not both") }
     if let expiresIn, Self.milliseconds(expiresIn) == nil {
-      throw ValidationError("--expires-in: expected a number with d, h, m or s, such as 90d")
+      throw ValidationError(
+        "--expires-in: expected a number with d, h, m or s, such as 90d, of at most a century")
     }
   }
 
   /// - Returns: `nil` for what is no duration, or one of more than a hundred years.
   static func milliseconds(_ duration: String) -> Int64? {
-    let units: [UInt8: Int64] = [
-      UInt8(ascii: "d"): 86_400_000, UInt8(ascii: "h"): 3_600_000, UInt8(ascii: "m"): 60_000, UInt8(ascii: "s"): 1000,
-    ]
-    guard let last = duration.utf8.last, let unit = units[last],
-      duration.utf8.dropLast().allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-      let number = Int64(duration.dropLast()), number > 0
+    // Of a number alone nobody knows whether days are meant.
+    guard let last = duration.utf8.last, !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains(last),
+      let seconds = TimeSpan(argument: duration)?.seconds, seconds > 0, seconds <= 36_525 * 86_400
     else { return nil }
-    let (product, isTooLarge) = number.multipliedReportingOverflow(by: unit)
-    return isTooLarge || product > 36_525 * 86_400_000 ? nil : product
+    return Int64((seconds * 1000).rounded())
   }
 
   func run() async throws {

@@ -52,14 +52,21 @@ struct NodeConnection: Sendable {
     }
   }
 
-  /// Has Ctrl-C call `handler`, on the loop, instead of ending the program.
-  func onInterrupt(_ handler: @escaping @Sendable () -> Void) async {
+  /// Has a signal call `handler`, on the loop, instead of ending the program. One that is ignored, as SIGHUP is under
+  /// nohup(1), stays so.
+  func onSignal(_ signal: Int32, _ handler: @escaping @Sendable () -> Void) async {
+    var action = sigaction()
+    sigaction(signal, nil, &action)
+    guard unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) != Self.ignored else { return }
     await withCheckedContinuation { continuation in
       loop.execute { [loop] in
-        // The loop keeps the source alive; it lasts as long as the program. Without it Ctrl-C ends the program as ever.
-        _ = try? SignalSource(SIGINT, on: loop, handler)
+        // The loop keeps the source alive; it lasts as long as the program. Without it the signal ends the program as ever.
+        _ = try? SignalSource(signal, on: loop, handler)
         continuation.resume()
       }
     }
   }
+
+  /// SIG_IGN (signal(7)), which is a number in place of a function.
+  private static let ignored = 1
 }

@@ -53,6 +53,7 @@ struct NodeOptions: ParsableArguments {
     let variable = environment["HERO_CONFIG"].flatMap { $0.isEmpty ? nil : $0 }
     let loader = ConfigurationLoader(
       file: file ?? variable, environment: environment,
+      unreadableVariables: ProgramArguments.unreadableVariables(),
       flags: [
         setting("--api", "api.listen", api),
         setting("--cluster", "cluster.listen", cluster),

@@ -23,6 +23,8 @@ struct ConfigurationLoader {
   var file: String?
   /// The variables of this process, for `HERO_…` and `env:NAME`.
   var environment: [String: String]
+  /// Those of them that are not UTF-8, and cannot be passed on as they are.
+  var unreadableVariables: Set<String> = []
   /// Whether `HERO_…` variables count; `config check` looks at the file alone.
   var appliesEnvironment = true
   var flags: [FlagSetting] = []
@@ -86,6 +88,12 @@ struct ConfigurationLoader {
             leaseSeconds: leaseSeconds, connections: connections))
       }
 
+    for executor in reading.executors {
+      let path = "executors.\(executor.configuration.name).pass_env"
+      for variable in executor.passedVariables where unreadableVariables.contains(variable.rawValue) {
+        findings.problem(path, "the value of \(variable.rawValue) is not UTF-8", findings.source(of: path))
+      }
+    }
     guard findings.problems.isEmpty, let name else {
       throw ConfigurationError(problems: findings.problems, warnings: findings.warnings)
     }
