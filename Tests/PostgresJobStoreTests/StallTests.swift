@@ -221,7 +221,9 @@ struct StallTests {
         { fixture.url }, defaults: PostgresJobStore.defaults(node: NodeName(trusted: "x")), on: fixture.loop)
       let number = await store.writer.number
       let batch = Batch(
-        [], by: Writer(session: store.session, node: "n1", number: number - 1, createsForOwners: false))
+        [],
+        by: Writer(
+          session: store.session, node: "n1", number: number - 1, createsForOwners: false, keepsTimes: false))
       await Task(executorPreference: fixture.loop) {
         let answer = await connection.run(batch.statements)
         connection.close()
