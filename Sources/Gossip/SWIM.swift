@@ -31,7 +31,7 @@ public struct SWIM: Sendable {
   }
 
   /// Versions of the protocol, lowest and highest, that this program speaks.
-  public static let supportedProtocols: ClosedRange<UInt8> = 3...3
+  public static let supportedProtocols: ClosedRange<UInt8> = 4...4
   /// What `maximumPacketBytes` may be: at least a probe with one piece of news and one claim.
   public static let packetBytes = 1300...1400
 

@@ -172,10 +172,10 @@ import Testing
 
   @Test func `nodes meet that speak one version in common`() async throws {
     try await withCluster(["a"]) { nodes, directory in
-      let b = try await TestNode("b", join: [nodes[0].address], directory: directory) { $0.protocols = 2...3 }
+      let b = try await TestNode("b", join: [nodes[0].address], directory: directory) { $0.protocols = 3...4 }
       #expect(await b.cluster.join())
       #expect(try await b.greeter(of: nodes[0]).greet("x", times: 1) == "hello x ")
-      #expect(try await nodes[0].link(to: b).version == 3)
+      #expect(try await nodes[0].link(to: b).version == 4)
       await b.stop()
     }
   }
@@ -183,13 +183,13 @@ import Testing
   @Test func `nodes with no version in common do not meet, and both say why`() async throws {
     try await withCluster(["a"]) { nodes, directory in
       let b = try await TestNode("b", join: [nodes[0].address], directory: directory) {
-        $0.protocols = 4...4
+        $0.protocols = 5...5
         $0.joinTimeout = .milliseconds(100)
       }
       #expect(await !b.cluster.join())
-      #expect(b.log.contains(.warning, "it speaks versions 3 to 3 of the protocol, this node 4 to 4"))
+      #expect(b.log.contains(.warning, "it speaks versions 4 to 4 of the protocol, this node 5 to 5"))
       try await eventually {
-        nodes[0].log.contains(.warning, "it speaks versions 4 to 4 of the protocol, this node 3 to 3")
+        nodes[0].log.contains(.warning, "it speaks versions 5 to 5 of the protocol, this node 4 to 4")
       }
       for node in [nodes[0], b] {
         #expect(await node.cluster.members.count == 1)

@@ -298,12 +298,12 @@ struct SWIMTests {
   func incompatible() {
     var swim = member("a")
     var stranger = news("b", .alive)
-    stranger.profile.protocols = 4...5
+    stranger.profile.protocols = 5...6
     let said = receive(&swim, stranger)
     #expect(said.count { if case .incompatible = $0 { true } else { false } } == 1)
     let again = receive(&swim, stranger)
     #expect(again == [] && swim[MemberName("b")] == nil)
-    stranger.profile.protocols = 1...3
+    stranger.profile.protocols = 1...4
     _ = receive(&swim, stranger)
     #expect(swim[MemberName("b")]?.state == .alive)
   }
