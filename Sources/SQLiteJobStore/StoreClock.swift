@@ -142,7 +142,10 @@ extension StoreClock {
   /// - Parameter ended: when the store's last finished job ended, in the store's time.
   init(_ text: String?, atLeast ended: Int64) {
     self = text.flatMap(Self.init) ?? StoreClock(at: ended)
-    // Written before that job's end.
-    time = max(time, ended)
+    guard time < ended else { return }
+    // Written before that job's end, when the clocks showed as much less: what passed until then is counted once.
+    last?.date &+= ended - time
+    last?.sinceBoot &+= ended - time
+    time = ended
   }
 }

@@ -128,6 +128,19 @@ struct StoreClockTests {
     }
   }
 
+  @Test("what passed between the last note of the time and a job's end is counted once")
+  func notedLate() {
+    func reading(_ time: Int64) -> StoreClock.Reading {
+      StoreClock.Reading(date: 1_800_000_000_000 + time, sinceBoot: 5000 + time, bootID: "boot")
+    }
+    var clock = StoreClock(at: 100)
+    _ = clock.advance(to: reading(0))
+    // Killed ten minutes later, right after a job has ended.
+    var next = StoreClock(clock.text, atLeast: 100 + 600_000)
+    let event = next.advance(to: reading(601_000))
+    #expect(next.time == 100 + 601_000 && event == nil && next.leap == nil)
+  }
+
   @Test("whatever happens, the time never goes back, and is ahead of the truth by an hour a boot at most")
   func random() {
     let seed = UInt64.random(in: .min ... .max)
