@@ -23,8 +23,11 @@ public actor Workspaces {
   private var sweepEnd: ContinuousClock.Instant?
   private var isClosed = false
 
-  /// The longest that one removal keeps a thread of the pool from other work.
-  private static var slice: Duration { .milliseconds(250) }
+  /// The longest that one removal keeps a thread of the pool from other work: the store's is among it.
+  private static var slice: Duration { .milliseconds(100) }
+  /// Whether a slice of a removal is under way, and who waits for its turn.
+  private var isRemoving = false
+  private let turns: Waiters
 
   /// Opens the directory, or makes it.
   /// - Parameters:
@@ -37,6 +40,7 @@ public actor Workspaces {
   ) throws(UnusableWorkDirectory) {
     directory = try WorkDirectory(at: path)
     self.loop = loop
+    turns = Waiters(on: loop)
     self.logger = logger
     self.retryInterval = retryInterval
     self.removalTime = removalTime
@@ -92,10 +96,14 @@ public actor Workspaces {
     var rest = names
     repeat {
       let part = rest
+      await turns.wait(while: { isRemoving })
+      isRemoving = true
       let outcomes = try? await loop.blocking {
         let end = min(deadline, ContinuousClock.now + Self.slice)
         return part.map { TreeRemoval.run($0, in: directory, isFile: $0 != part.last, until: end) }
       }
+      isRemoving = false
+      turns.resumeAll()
       guard let outcomes else { break }
       rest = []
       for (name, outcome) in zip(part, outcomes) {
