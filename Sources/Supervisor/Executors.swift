@@ -182,7 +182,12 @@ public struct Executors: Sendable {
   /// starts, and a command that empties its standard input would cut the rest of a script, in the middle of a line.
   private static let builtIn = [
     ExecutorConfiguration(name: .shell, command: ["/bin/sh", "{payload_file}"], payload: .file),
-    ExecutorConfiguration(name: .python, command: ["python3", "{payload_file}"], payload: .file),
+    // Modules are those of the working directory, as with a payload on standard input, and not those beside the file.
+    ExecutorConfiguration(
+      name: .python, command: ["python3", "{payload_file}"], payload: .file,
+      environment: [
+        VariableName(trusted: "PYTHONPATH"): ".", VariableName(trusted: "PYTHONSAFEPATH"): "1",
+      ]),
   ]
 }
 
