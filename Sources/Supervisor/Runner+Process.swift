@@ -21,7 +21,7 @@ extension Runner {
       group = try await makeGroup(for: executor)
       // Nothing is awaited from here to the process: what is stopped before it never has one (`isStillNow`).
       if isLifeOver {
-        handsBack = true
+        running[id]?.handsBack = true
         running[id]?.stopReason = "the lease of its node is over"
       }
       if let reason = running[id]?.stopReason {
@@ -124,6 +124,7 @@ extension Runner {
     guard let found = try? await context.loop.blocking({ (ProcessTable.entry(pid), ProcessTable.bootID()) }),
       let entry = found.0, !Task.isCancelled
     else { return }
+    guard !isOvertaken(id) else { return }
     let identity = ProcessIdentity(pid: pid, startTicks: entry.startTicks, bootID: found.1)
     _ = try? await context.store.transition(id, .spawned(identity, at: .now))
   }
@@ -135,7 +136,9 @@ extension Runner {
     let output = await process?.output
     let stderr = await process?.errorEnd ?? ""
     let explanation = stderr.isEmpty ? "" : ": \(stderr)"
+    let handsBack = handsBack || running[id]?.handsBack == true
     switch ending {
+    case .stopped where handsBack && isOvertaken(id): break
     case .exited(0): await finish(id, .completed, .success(await process?.text ?? ""), output, exitStatus: 0)
     case .exited(let code):
       await finish(id, .failed, "exit status \(code)", explanation: explanation, exitStatus: code, output)
@@ -166,6 +169,22 @@ extension Runner {
     }
   }
 
+  /// Takes the start of a job back: it waits again, and has had no attempt.
+  private func putBack(_ id: JobID) async throws(NotExecuted) -> JobRecord {
+    while true {
+      guard !isOvertaken(id) else { throw .gone }
+      do {
+        return try await context.store.transition(id, .putBack(at: .now))
+      } catch .unavailable {
+        // What the machine is short of, the store may be short of as well.
+        guard !handsBack, (try? await context.loop.sleep(for: .milliseconds(200))) != nil else { throw .gone }
+      } catch {
+        // It has ended already, or is another node's.
+        throw .gone
+      }
+    }
+  }
+
   /// The child could not be started. When the machine is short of something, the job waits for better times.
   private func cannotRun(
     _ record: JobRecord, _ executor: ProcessExecutor, _ error: UVError
@@ -174,9 +193,9 @@ extension Runner {
     gone(id)
     if let reason = running[id]?.stopReason { return await end(record, .stopped(reason), of: nil) }
     if let cause = StartHolds.Cause(error, of: executor) {
-      let record = try? await context.store.transition(id, .putBack(at: .now))
-      // It has ended already, or is another node's.
-      guard let record else { throw .gone }
+      let record = try await putBack(id)
+      // Its runner was removed while nobody saw it wait.
+      if let removal { return await finish(id, .failed, removal) }
       // Stopped meanwhile; a node that stops leaves it queued.
       if let reason = running[id]?.stopReason, !handsBack { return await end(record, .stopped(reason), of: nil) }
       throw .waits(cause, reason: "\(error)")

@@ -23,6 +23,8 @@ public actor Runner {
     var isEnding = false
     /// No process of it is there any more.
     var isGone = false
+    /// It is queued again instead of failing, whatever becomes of the others: the lease was over before it had a process.
+    var handsBack = false
   }
 
   public private(set) var state: RunnerState
@@ -30,7 +32,7 @@ public actor Runner {
   /// The node is stopping: what is killed now goes back to the queue instead of failing.
   var handsBack = false
   /// Set once it was removed: what a call that found it before writes after that has nobody to run it.
-  private var removal: String?
+  private(set) var removal: String?
   /// Calls that are writing a job which may wait for this runner then.
   private var writes = 0
   private var observer: (@Sendable () -> Void)?
@@ -354,6 +356,14 @@ public actor Runner {
     }
   }
 
+  /// Whether a later runner of this node has the job by now: another node recovered it, and the runner came back. Nothing of
+  /// the earlier attempt counts any more; the store could not tell it from the later one.
+  func isOvertaken(_ id: JobID) -> Bool {
+    let isOvertaken = context.held.assumeIsolated { $0.holder(of: id) } !== self
+    if isOvertaken { context.logger.warning("a later attempt of a job runs already", metadata: ["job": "\(id)"]) }
+    return isOvertaken
+  }
+
   /// Records the end of a job that did not complete.
   /// - Parameter explanation: what the job wrote last, to stand behind the reason in its error, and in no log.
   func finish(
@@ -367,6 +377,7 @@ public actor Runner {
     _ id: JobID, _ status: JobStatus, _ result: JobResult, _ output: JobOutput?, exitStatus: Int64? = nil,
     reason: String? = nil
   ) async {
+    if isOvertaken(id) { return }
     let record: JobRecord
     do {
       record = try await context.store.transition(

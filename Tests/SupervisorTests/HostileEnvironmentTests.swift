@@ -102,7 +102,7 @@ struct HostileEnvironmentTests {
         #expect(launched.field("Seccomp") == (kind.sandbox == nil ? "0" : "2"), "\(variables)")
         if limits.openFiles != nil {
           let text = launched.stdout
-          #expect(text.contains(/Max open files +77 +77/) && text.contains(/Max cpu time +7 +7/), "\(variables)")
+          #expect(text.contains(/Max open files +77 +77/) && text.contains(/Max cpu time +7 +8/), "\(variables)")
         }
       }
       // With the node's own user the job itself is root, and its programs and libraries are its own affair.

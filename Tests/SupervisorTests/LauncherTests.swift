@@ -69,8 +69,8 @@ struct LauncherTests {
       }
       let own = try await limits(ResourceLimits())
       let all = ResourceLimits(memoryBytes: 1 << 30, cpuSeconds: 7, openFiles: 77, processes: 4000)
-      #expect(try await limits(all) == ["1073741824 1073741824", "7 7", "77 77", "4000 4000"])
-      #expect(try await limits(ResourceLimits(cpuSeconds: 9)) == [own[0], "9 9", own[2], own[3]])
+      #expect(try await limits(all) == ["1073741824 1073741824", "7 8", "77 77", "4000 4000"])
+      #expect(try await limits(ResourceLimits(cpuSeconds: 9)) == [own[0], "9 10", own[2], own[3]])
     }
   }
 

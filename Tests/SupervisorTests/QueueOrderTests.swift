@@ -40,6 +40,8 @@ private struct QueueModel {
     var reading: Int?
     /// What the store said when it was asked, not applied yet.
     var answer: Backlog.Snapshot?
+
+    func holds(_ job: Int) -> Bool { starting.contains(job) || executing[job] != nil }
   }
 
   struct Node {
@@ -222,6 +224,12 @@ private struct QueueModel {
     let all = runners.keys.sorted().flatMap { number in runners[number]!.executing.keys.sorted().map { (number, $0) } }
     guard let (number, job) = pick(all), let node = node(of: runners[number]!.session) else { return }
     let isRequeued = runners[number]!.executing.removeValue(forKey: job)!
+    // A later runner of the node has it: it was recovered elsewhere, and came back.
+    let session = runners[number]!.session
+    guard !runners.contains(where: { $0.key > number && $0.value.session == session && $0.value.holds(job) }) else {
+      runners[number]!.backlog.drop(JobID(trusted: "\(job)"))
+      return
+    }
     nodes[node].steps.append(Step(kind: isRequeued ? .requeue : .finish, job: job, runner: number))
     runners[number]!.backlog.release(JobID(trusted: "\(job)"))
   }
