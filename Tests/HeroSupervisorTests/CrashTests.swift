@@ -30,6 +30,8 @@ struct CrashTests {
           try? await loop.sleep(for: .milliseconds(pause))
           chaos.note("round \(round): killed after \(pause) ms")
           await scene.kill(withGuard: round % 4 == 1)
+          // A wait would go on for seconds, until the node is there again.
+          group.cancelAll()
         }
         try await scene.start()
         continue
