@@ -105,53 +105,74 @@ extension PostgresJobStore {
   }
 
   private func renewForEver() async {
-    while (try? await loop.sleep(for: options.lease / 3)) != nil { await renew() }
+    let pause = options.lease / 3
+    let pauseAfterFailure = min(options.lease / 15, .seconds(1))
+    var next = pause
+    while (try? await loop.sleep(for: next)) != nil { next = await renew() ? pause : pauseAfterFailure }
   }
 
-  func renew() async {
-    if case .none = lease.state { return }
-    // Its own connection; any other that is free, while there is none.
-    let lines = [controlLine!] + readers
-    guard !isClosed, schema.isWritable,
-      let line = lines.first(where: { $0.connection != nil && ($0 === controlLine || $0.connection!.busySince == nil) }
-      ),
-      let connection = line.connection
-    else { return }
+  /// The control connection, or any other that is free.
+  /// - Parameter tried: lines that have failed just now.
+  private func leaseLine(besides tried: [ConnectionLine] = []) -> ConnectionLine? {
+    ([controlLine!] + readers).first { line in
+      guard let connection = line.connection, !tried.contains(where: { $0 === line }) else { return false }
+      return line === controlLine || connection.busySince == nil
+    }
+  }
+
+  /// Renews the lease, on one line after another until one answers.
+  /// - Returns: whether it was renewed, or there is nothing to renew; else it is worth another try soon.
+  @discardableResult
+  func renew() async -> Bool {
+    if case .none = lease.state { return true }
+    guard schema.isWritable else { return true }
+    var tried: [ConnectionLine] = []
+    while !isClosed, let line = leaseLine(besides: tried), let connection = line.connection {
+      do throws(PostgresError) {
+        return try await renew(on: connection)
+      } catch {
+        if isClosed { break }
+        logger.warning("cannot renew the lease, trying again", metadata: ["reason": "\(error)"])
+        guard error.isOutage || error.isUnanswered else { return false }
+        // It is made anew, perhaps to another server; meanwhile another one may have an answer.
+        line.replace(connection, because: error)
+        tried.append(line)
+      }
+    }
+    return isClosed
+  }
+
+  private func renew(on connection: PostgresConnection) async throws(PostgresError) -> Bool {
     let limit = max(options.lease / 5, .seconds(1))
     let begun = ContinuousClock.now
     let renew = Statement(
       name: "renew", sql: "UPDATE hero_nodes SET beat = $2 WHERE session = $1 AND NOT is_over",
       parameters: [.int(session), Self.beat])
-    do throws(PostgresError) {
-      if try await connection.run([renew], within: limit).get()[0].affected == 1 { return renewed(begun) }
-      // Another node has ended it: this one was silent for too long, or looked dead. What ran here may run elsewhere.
-      lose("another node has ended the lease")
-      let revived = ContinuousClock.now
-      let revive = Statement(
-        sql: "UPDATE hero_nodes SET beat = $2, is_over = false WHERE session = $1",
-        parameters: [.int(session), Self.beat])
-      if try await connection.run([revive], within: limit).get()[0].affected == 1 {
-        return renewed(revived)
-      }
-      // Forgotten when another node started; unless another process is this node by now.
-      let others = Statement(
-        sql: "SELECT 1 FROM hero_nodes WHERE instance = $1", parameters: [.text(options.instance)])
-      guard try await connection.run([others]).get()[0].count == 0 else {
-        return logger.error("another process uses the identity of this node's data directory; this one works no more")
-      }
-      let added = ContinuousClock.now
-      _ = try await connection.run([addition], within: limit).get()
-      renewed(added)
-    } catch {
-      // A connection that ends is made anew, and renews at once.
-      logger.warning("cannot renew the lease, trying again", metadata: ["reason": "\(error)"])
-      if error.isOutage || error.isUnanswered { line.replace(connection, because: error) }
+    if try await connection.run([renew], within: limit).get()[0].affected == 1 { return renewed(begun) }
+    // Another node has ended it: this one was silent for too long, or looked dead. What ran here may run elsewhere.
+    lose("another node has ended the lease")
+    let revived = ContinuousClock.now
+    let revive = Statement(
+      sql: "UPDATE hero_nodes SET beat = $2, is_over = false WHERE session = $1",
+      parameters: [.int(session), Self.beat])
+    if try await connection.run([revive], within: limit).get()[0].affected == 1 { return renewed(revived) }
+    // Forgotten when another node started; unless another process is this node by now.
+    let others = Statement(
+      sql: "SELECT 1 FROM hero_nodes WHERE instance = $1", parameters: [.text(options.instance)])
+    guard try await connection.run([others], within: limit).get()[0].count == 0 else {
+      logger.error("another process uses the identity of this node's data directory; this one works no more")
+      return true
     }
+    let added = ContinuousClock.now
+    _ = try await connection.run([addition], within: limit).get()
+    return renewed(added)
   }
 
-  private func renewed(_ begun: ContinuousClock.Instant) {
+  /// - Returns: whether this process has a lease by that.
+  @discardableResult
+  private func renewed(_ begun: ContinuousClock.Instant) -> Bool {
     let wasLost = if case .lost = lease.state { true } else { false }
-    guard !isClosed, let until = lease.renewed(sent: begun, now: .now) else { return }
+    guard !isClosed, let until = lease.renewed(sent: begun, now: .now) else { return false }
     let clock = leaseClock ?? Timer(on: loop)
     leaseClock = clock
     clock.schedule(after: until - .now) { [weak self] in
@@ -162,6 +183,7 @@ extension PostgresJobStore {
       logger.notice("this node has a lease again")
       observer?(.leaseRegained)
     }
+    return true
   }
 
   func lose(_ reason: String) {

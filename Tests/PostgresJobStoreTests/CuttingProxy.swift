@@ -8,6 +8,8 @@ final class CuttingProxy: @unchecked Sendable {
     let client: TCPStream
     let server: TCPStream
     var isMuted = false
+    /// Whether nothing comes through.
+    var isStalled = false
   }
 
   let loop: EventLoop
@@ -18,6 +20,8 @@ final class CuttingProxy: @unchecked Sendable {
   private var isClosed = false
   /// The next transactions of this statement's text reach the server; their answers do not come back.
   private var swallowed: [UInt8]?
+  /// From the next message with these words on, its connection is silent, and new connections are refused.
+  private var silencing: [UInt8]?
   private(set) var cuts = 0
   /// Whether new connections are refused.
   var isDown = false
@@ -56,8 +60,14 @@ final class CuttingProxy: @unchecked Sendable {
     pairs[number] = Pair(client: client, server: server)
     client.startReading { [unowned self] event in
       guard case .bytes(let bytes) = event else { return end(number) }
-      if isFrozen { return }
+      if isFrozen || pairs[number]?.isStalled == true { return }
       let sent = Array(bytes)
+      if let words = silencing, sent.contains(words) {
+        silencing = nil
+        isDown = true
+        pairs[number]?.isStalled = true
+        return
+      }
       if let words = swallowed, sent.contains(words) {
         swallowed = nil
         pairs[number]?.isMuted = true
@@ -84,6 +94,15 @@ final class CuttingProxy: @unchecked Sendable {
   func swallow(_ words: String) async {
     await Task(executorPreference: loop) { [self] in swallowed = Array(words.utf8) }.value
   }
+
+  /// The connection with the next message that has these words in it is silent from then on, and no other can be made;
+  /// those that there are stay.
+  func silence(_ words: String) async {
+    await Task(executorPreference: loop) { [self] in silencing = Array(words.utf8) }.value
+  }
+
+  /// Whether that has happened.
+  func hasSilenced() async -> Bool { await Task(executorPreference: loop) { [self] in silencing == nil }.value }
 
   /// All connections end, and new ones are refused, or accepted again.
   func setDown(_ isDown: Bool) async {

@@ -135,6 +135,28 @@ struct OutageTests {
     }
   }
 
+  @Test("the lease goes on when its connection is silent and no other can be made, since the readers renew it")
+  func silentControl() async throws {
+    try await withProxy(lease: .seconds(4)) { fixture, store, proxy in
+      let events = Events()
+      await store.observe { events.add($0) }
+      // Only renewals write this.
+      await proxy.silence("renew\0")
+      #expect(await eventually { await proxy.hasSilenced() })
+      #expect(await eventually { await store.controlLine.connection == nil })
+      // Renewed for longer than a lease.
+      let database = String(fixture.url.split(separator: "/").last!)
+      let server = try PostgresServer.shared.get()
+      for _ in 0..<3 {
+        let before = try server.sql("SELECT beat FROM hero_nodes", database: database)
+        #expect(try await eventually { try server.sql("SELECT beat FROM hero_nodes", database: database) != before })
+      }
+      #expect(!events.contains { if case .leaseLost = $0 { true } else { false } })
+      #expect(await store.leaseLoss() == nil)
+      #expect(await store.controlLine.connection == nil)
+    }
+  }
+
   @Test("a wait at one node ends when the job ends at another: by notification, not by polling")
   func notification() async throws {
     try await StoreFixture.with { fixture in
