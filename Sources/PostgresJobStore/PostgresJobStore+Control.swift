@@ -126,6 +126,11 @@ extension PostgresJobStore {
   func renew() async -> Bool {
     if case .none = lease.state { return true }
     guard schema.isWritable else { return true }
+    renewals += 1
+    defer {
+      renewals -= 1
+      progress.resumeAll()
+    }
     var tried: [ConnectionLine] = []
     while !isClosed, let line = leaseLine(besides: tried), let connection = line.connection {
       do throws(PostgresError) {
@@ -149,6 +154,8 @@ extension PostgresJobStore {
       name: "renew", sql: "UPDATE hero_nodes SET beat = $2 WHERE session = $1 AND NOT is_over",
       parameters: [.int(session), Self.beat])
     if try await connection.run([renew], within: limit).get()[0].affected == 1 { return renewed(begun) }
+    // Given back meanwhile.
+    if isClosed { return true }
     // Another node has ended it: this one was silent for too long, or looked dead. What ran here may run elsewhere.
     lose("another node has ended the lease")
     let revived = ContinuousClock.now
@@ -156,6 +163,7 @@ extension PostgresJobStore {
       sql: "UPDATE hero_nodes SET beat = $2, is_over = false WHERE session = $1",
       parameters: [.int(session), Self.beat])
     if try await connection.run([revive], within: limit).get()[0].affected == 1 { return renewed(revived) }
+    if isClosed { return true }
     // Forgotten when another node started; unless another process is this node by now.
     let others = Statement(
       sql: "SELECT 1 FROM hero_nodes WHERE instance = $1", parameters: [.text(options.instance)])
@@ -163,6 +171,7 @@ extension PostgresJobStore {
       logger.error("another process uses the identity of this node's data directory; this one works no more")
       return true
     }
+    if isClosed { return true }
     let added = ContinuousClock.now
     _ = try await connection.run([addition], within: limit).get()
     return renewed(added)
@@ -211,7 +220,9 @@ extension PostgresJobStore {
     leaseClock = nil
     if case .none = lease.state { return }
     lease.giveBack()
-    guard let connection = controlLine.connection else { return }
+    // What a renewal has sent already must not come after.
+    await progress.waitUnlessCancelled(while: { renewals > 0 }, atMost: .seconds(2))
+    guard let connection = leaseLine()?.connection else { return }
     _ = await connection.run(
       [Statement(sql: "DELETE FROM hero_nodes WHERE session = $1", parameters: [.int(session)])], within: .seconds(2))
   }

@@ -72,7 +72,8 @@ public actor PostgresJobStore: SharedJobStore {
   var writer: Writer
   private(set) var isClosed = false
   private var wasDown = false
-  /// Resumed when steps have left `pending`, the writer's connection was lost, or a reading has ended.
+  /// Resumed when steps have left `pending`, the writer's connection was lost, or a reading or a renewal
+  /// has ended.
   let progress: Waiters
   private var stepCount: UInt64 = 0
   // Writes that wait (`PostgresJobStore+Stalls.swift`).
@@ -102,6 +103,8 @@ public actor PostgresJobStore: SharedJobStore {
   /// What the present connection has shown of the leases of others.
   var leaseWatch = LeaseWatch()
   var leaseClock: Timer?
+  /// Renewals that are under way.
+  var renewals = 0
   /// Where peers find this node, once they do.
   var address: String?
   var background: [Task<Void, Never>] = []

@@ -120,6 +120,35 @@ struct OwnershipTests {
     }
   }
 
+  @Test("a lease that is given back while it is being renewed does not come back, and is no loss")
+  func givenBackWhileRenewed() async throws {
+    try await StoreFixture.with { fixture in
+      let store = try await fixture.open()
+      let losses = Losses()
+      await store.observe { losses.note($0) }
+      let other = try await PostgresConnection.open({ fixture.url }, defaults: [], on: fixture.loop)
+      func run(_ statements: [Statement]) async throws {
+        _ = try await Task(executorPreference: fixture.loop) { await other.run(statements) }.value.get()
+      }
+      // Somebody forgets the row, and has not said so yet: the renewal waits.
+      try await run([.begin, Statement(sql: "DELETE FROM hero_nodes")])
+      let renewal = Task { await store.renew() }
+      let control = try #require(await store.controlLine.connection)
+      #expect(
+        await eventually { await Task(executorPreference: fixture.loop) { control.busySince != nil }.value })
+      let end = Task { await fixture.close(store) }
+      #expect(await eventually { await store.isClosed })
+      try await run([.commit])
+      await end.value
+      _ = await renewal.value
+      let rows = try PostgresServer.shared.get().sql(
+        "SELECT count(*) FROM hero_nodes", database: String(fixture.url.split(separator: "/").last!))
+      #expect(rows == "0")
+      #expect(losses.count == 0)
+      await Task(executorPreference: fixture.loop) { other.close() }.value
+    }
+  }
+
   @Test("a lease is ended only if it was not renewed since it was read, and only once")
   func conditionalEnd() async throws {
     try await StoreFixture.with { fixture in

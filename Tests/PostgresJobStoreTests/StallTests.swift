@@ -244,7 +244,7 @@ struct StallTests {
 }
 
 /// How often a lease was lost.
-private final class Losses: Sendable {
+final class Losses: Sendable {
   private let losses = Mutex(0)
   var count: Int { losses.withLock { $0 } }
   func note(_ event: SharedStoreEvent) {
