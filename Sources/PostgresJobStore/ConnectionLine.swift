@@ -19,8 +19,13 @@ final class ConnectionLine: @unchecked Sendable {
   var connection: PostgresConnection? { current?.end == nil ? current : nil }
   /// Calls under way, as its users count them.
   var use = 0
-  /// How much there is to do before another call has its turn.
-  var load: Int { use + (connection?.busySince == nil ? 0 : 1) }
+  /// For how long the server has been at the present call.
+  private var age: Duration { connection?.busySince?.duration(to: .now) ?? .zero }
+  /// How much there is to do before another call has its turn. A call that takes long will take longer: each tenth of a
+  /// second counts as one more.
+  var load: Int { max(use, connection?.busySince == nil ? 0 : 1) + Int(age / .milliseconds(100)) }
+  /// Whether there is a connection that has answered lately, or has nothing to answer.
+  func isAnswering(within time: Duration) -> Bool { connection != nil && age < time }
   /// Why there is none, once it could not be made again; `nil` while there is one, or a lost one is being made again.
   private(set) var outage: PostgresError? = .notConnected("not connected yet")
   private var task: Task<Void, Never>?

@@ -42,9 +42,11 @@ extension PostgresJobStore {
         answer = .success(Dictionary(rows.map(JobColumns.record).map { ($0.job.id, $0) }, uniquingKeysWith: { $1 }))
       } catch {
         answer = .failure(error)
-        // Those who came meanwhile have waited as well.
-        for waiters in reads.values { for waiter in waiters { waiter.resume(returning: .failure(error)) } }
-        reads = [:]
+        // Those who came meanwhile have waited as well, unless another connection has answers for them.
+        if !readers.contains(where: { $0.isAnswering(within: Self.patience / 2) }) {
+          for waiters in reads.values { for waiter in waiters { waiter.resume(returning: .failure(error)) } }
+          reads = [:]
+        }
       }
       statistics.reads += ids.count
       for (id, waiters) in asked {

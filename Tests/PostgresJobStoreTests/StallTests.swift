@@ -195,6 +195,56 @@ struct StallTests {
     }
   }
 
+  @Test("a reader's connection that is slow makes only those reads fail that were asked on it")
+  func slowReader() async throws {
+    let server = try PostgresServer.shared.get()
+    try await StoreFixture.with { fixture in
+      let store = try await fixture.open()
+      for number in 0..<6 { _ = try await store.create(.created(.sample("job-\(number)"))) }
+      let (slow, other) = (await store.readers[0], await store.readers[1])
+      func onLoop<Value: Sendable>(_ body: @escaping @Sendable () async -> Value) async -> Value {
+        await Task(executorPreference: fixture.loop) { await body() }.value
+      }
+      let hold = Task {
+        await onLoop { _ = await slow.connection!.run([Statement(sql: "SELECT 'held', pg_sleep(120)")], within: nil) }
+      }
+      #expect(await eventually { await onLoop { slow.load > 0 } })
+      // One read is asked there.
+      await onLoop { other.use += 1000 }
+      let unlucky = Task {
+        await attempt { () async throws(JobStoreError) in try await store.record(JobID(trusted: "job-0")) }
+      }
+      #expect(await eventually { await onLoop { slow.use == 1 } })
+      await onLoop { other.use -= 1000 }
+      #expect(await eventually { await onLoop { slow.load > 10 } })
+      // The other one takes its time as well, so that reads gather until the unlucky one has failed.
+      let isOver = Flag()
+      await withDiscardingTaskGroup { group in
+        group.addTask {
+          while !isOver.isSet {
+            await onLoop { _ = await other.connection!.run([Statement(sql: "SELECT pg_sleep(0.2)")]) }
+          }
+        }
+        for number in 1..<6 {
+          group.addTask {
+            while !isOver.isSet {
+              let answer = await attempt { () async throws(JobStoreError) in
+                try await store.record(JobID(trusted: "job-\(number)"))
+              }
+              if case .failure(let error) = answer { Issue.record("job-\(number): \(error)") }
+            }
+          }
+        }
+        if case .success = await unlucky.value { Issue.record("the read did not wait on the slow connection") }
+        // What had gathered by then was told, or asked again.
+        _ = await attempt { () async throws(JobStoreError) in try await store.record(JobID(trusted: "job-0")) }
+        isOver.set()
+      }
+      try server.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT ''held''%'")
+      await hold.value
+    }
+  }
+
   @Test("the number of connections is the one that was asked for")
   func connections() async throws {
     let server = try PostgresServer.shared.get()
@@ -250,4 +300,10 @@ final class Losses: Sendable {
   func note(_ event: SharedStoreEvent) {
     if case .leaseLost = event { losses.withLock { $0 += 1 } }
   }
+}
+
+private final class Flag: Sendable {
+  private let state = Mutex(false)
+  var isSet: Bool { state.withLock { $0 } }
+  func set() { state.withLock { $0 = true } }
 }
