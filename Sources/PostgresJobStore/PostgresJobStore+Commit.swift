@@ -141,7 +141,7 @@ extension PostgresJobStore {
   private func refused(_ batch: Batch, _ error: PostgresError, _ connection: PostgresConnection) async {
     statistics.failedCommits += 1
     if error.isDoubtful { return keep(batch.steps.map(\.doubted)) }
-    if error.isLockedOut { return lockedOut(batch, error) }
+    if error.isLockedOut { return lockedOut(batch.steps, error) }
     if error.isConflict { return keep(batch.steps) }
     if error.isFenced || error.isOutage {
       // A newer connection of this process writes, or the server cannot: another connection is made.
@@ -158,12 +158,20 @@ extension PostgresJobStore {
     for (place, step) in batch.steps.enumerated() {
       let alone = Batch([step], by: writer)
       switch await connection.run(alone.statements, within: nil) {
-      case .success(let results): await committed(alone, results, connection)
+      case .success(let results):
+        answered()
+        await committed(alone, results, connection)
+      case .failure(let error) where error.isLockedOut:
+        return lockedOut(kept + batch.steps[place...], error)
+      // It may succeed the next time.
+      case .failure(let error) where error.isConflict: kept.append(step)
       case .failure(let error) where error.isDoubtful || error.isOutage || error.isFenced:
         // The connection, and not the step: what is left waits for the next one.
         leave(connection, because: error)
         return keep(kept + [error.isDoubtful ? step.doubted : step] + batch.steps[(place + 1)...])
-      case .failure(let error): if let step = await refused(step, error) { kept.append(step) }
+      case .failure(let error):
+        answered()
+        if let step = await refused(step, error) { kept.append(step) }
       }
     }
     keep(kept)
@@ -195,8 +203,8 @@ extension PostgresJobStore {
   }
 
   /// Somebody else holds a lock. Nothing was done, and who may be refused is told so; the rest tries again.
-  private func lockedOut(_ batch: Batch, _ error: PostgresError) {
-    pending = batch.steps + pending
+  private func lockedOut(_ steps: [PendingStep], _ error: PostgresError) {
+    pending = steps + pending
     failOthers(error)
     stalled(because: "somebody else's lock is in the way: \(error)")
   }

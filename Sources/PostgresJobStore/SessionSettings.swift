@@ -12,6 +12,8 @@ enum SessionSettings: Sendable {
       ("idle_session_timeout", "0"), ("idle_in_transaction_session_timeout", "5s"), ("transaction_timeout", "0"),
       ("client_connection_check_interval", "2s"), ("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"),
       ("tcp_keepalives_count", "3"), ("tcp_user_timeout", "10000"),
+      // Guards wait for the locks of others, and then see what those have changed.
+      ("default_transaction_isolation", "read committed"),
     ]
     // A statement that waits for somebody else's lock is ended by the server, so that its session is free again.
     switch self {

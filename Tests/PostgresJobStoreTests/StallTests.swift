@@ -245,6 +245,69 @@ struct StallTests {
     }
   }
 
+  @Test("a step that the server refuses takes no others with it, not even one that comes into another's way just then")
+  func refusedAmongOthers() async throws {
+    let server = try PostgresServer.shared.get()
+    try await StoreFixture.with { fixture in
+      let store = try await fixture.open()
+      // A sequence is not set back with its transaction.
+      try server.sql(
+        """
+        CREATE SEQUENCE tries;
+        CREATE FUNCTION check_job() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF NEW.id = 'bad' THEN RAISE EXCEPTION 'no bad jobs' USING ERRCODE = '22000'; END IF;
+          IF NEW.id = 'late' AND nextval('tries') = 1 THEN RAISE EXCEPTION 'retry' USING ERRCODE = '40001'; END IF;
+          RETURN NEW;
+        END $$;
+        CREATE TRIGGER check_job BEFORE INSERT ON hero_jobs FOR EACH ROW EXECUTE FUNCTION check_job();
+        """, database: Self.database(fixture.url))
+      let writer = try #require(await store.writerLine.connection)
+      let hold = Task(executorPreference: fixture.loop) {
+        await writer.run([Statement(sql: "SELECT pg_sleep(0.5)")])
+      }
+      #expect(await eventually { await Task(executorPreference: fixture.loop) { writer.busySince != nil }.value })
+      var creations: [Task<Result<JobCreation, JobStoreError>, Never>] = []
+      func create(_ id: String) {
+        creations.append(
+          Task { await attempt { () async throws(JobStoreError) in try await store.create(.created(.sample(id))) } })
+      }
+      // The first one has a transaction of its own; the others gather behind it.
+      create("first")
+      #expect(await eventually { await store.inFlight.count == 1 })
+      create("bad")
+      #expect(await eventually { await store.pending.count == 1 })
+      create("late")
+      #expect(await eventually { await store.pending.count == 2 })
+      _ = await hold.value
+      guard case .success = await creations[0].value, case .success = await creations[2].value else {
+        Issue.record("\(await creations[0].value), \(await creations[2].value)")
+        return
+      }
+      guard case .failure(.unavailable(let reason, _)) = await creations[1].value else {
+        Issue.record("\(await creations[1].value)")
+        return
+      }
+      #expect(reason == "the database refused it: no bad jobs (SQLSTATE 22000)")
+      #expect(try server.sql("SELECT last_value FROM tries", database: Self.database(fixture.url)) == "2")
+    }
+  }
+
+  @Test("transactions see what was committed before each statement, whatever the database has as its default")
+  func isolation() async throws {
+    let server = try PostgresServer.shared.get()
+    let url = try server.makeDatabase()
+    try server.sql("ALTER DATABASE \(Self.database(url)) SET default_transaction_isolation = 'serializable'")
+    try await StoreFixture.with(url: url) { fixture in
+      let store = try await fixture.open()
+      for line in [await store.writerLine!, await store.controlLine!] + (await store.readers) {
+        let answer = await Task(executorPreference: fixture.loop) {
+          await line.connection!.run([.begin, Statement(sql: "SHOW transaction_isolation"), .commit])
+        }.value
+        #expect(try answer.get()[1].first?.text(0) == "read committed")
+      }
+    }
+  }
+
   @Test("the number of connections is the one that was asked for")
   func connections() async throws {
     let server = try PostgresServer.shared.get()
