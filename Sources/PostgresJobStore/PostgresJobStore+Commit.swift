@@ -110,7 +110,10 @@ extension PostgresJobStore {
 
   private func done(_ step: PendingStep, _ record: JobRecord) {
     readings.gave(record.position)
-    if case .transition(.requeue) = step.kind { readings.reopen(record.job.runner, at: record.position) }
+    switch step.kind {
+    case .transition(.requeue), .transition(.putBack): readings.reopen(record.job.runner, at: record.position)
+    default: break
+    }
     happened(step, record)
     step.caller.resume(returning: .success(record))
   }

@@ -107,6 +107,7 @@ extension PostgresJobStore {
 
   /// Forgets a runner of this process, or one without a live owner.
   public func forget(_ runner: RunnerName) async throws(JobStoreError) {
+    readings.forget([runner])
     _ = try await write([
       Statement(
         name: "forget runner",

@@ -49,6 +49,10 @@ struct BacklogCostTests {
       #expect(try await store.check().first.map(\.id.rawValue) == ["job-1"])
       _ = try await store.transition(JobID(trusted: "job-0"), .requeue(at: .at(4)))
       #expect(try await store.check().first.map(\.id.rawValue) == ["job-0"])
+      _ = try await store.transition(JobID(trusted: "job-0"), .start(at: .at(5)))
+      #expect(try await store.check().first.map(\.id.rawValue) == ["job-1"])
+      _ = try await store.transition(JobID(trusted: "job-0"), .putBack(at: .at(5)))
+      #expect(try await store.check().first.map(\.id.rawValue) == ["job-0"])
       // By somebody who said nothing.
       _ = try await store.transition(JobID(trusted: "job-0"), .start(at: .at(5)))
       #expect(try await store.check().first.map(\.id.rawValue) == ["job-1"])
@@ -64,6 +68,18 @@ struct BacklogCostTests {
       #expect(try await store.check().first.isEmpty)
       try await store.make(.sample("job-3"), .queued)
       #expect(try await store.check().first.map(\.id.rawValue) == ["job-3"])
+    }
+  }
+
+  @Test("keeps nothing of a runner that was forgotten")
+  func forgotten() async throws {
+    try await StoreFixture.with { fixture in
+      let store = try await fixture.open()
+      _ = try await store.claim([runner], consented: false)
+      _ = try await store.backlog(of: [runner.name], limit: 100)
+      #expect(await store.readings.look.floors.keys.map(\.self) == [runner.name])
+      try await store.forget(runner.name)
+      #expect(await store.readings.look.floors.isEmpty)
     }
   }
 
