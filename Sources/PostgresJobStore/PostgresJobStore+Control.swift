@@ -65,9 +65,12 @@ extension PostgresJobStore {
   public func begin() async throws(JobStoreError) {
     guard schema.isWritable else { return lose("the database's schema is newer than this node") }
     let begun = ContinuousClock.now
-    // What is over may have its row again, if its process comes back to work.
+    // What is over may have its row again, if its process comes back to work; a row that somebody holds is left to others.
     let forget = Statement(
-      sql: "DELETE FROM hero_nodes WHERE instance = $1 OR is_over", parameters: [.text(options.instance)])
+      sql: """
+        DELETE FROM hero_nodes WHERE instance = $1
+          OR session IN (SELECT session FROM hero_nodes WHERE is_over FOR UPDATE SKIP LOCKED)
+        """, parameters: [.text(options.instance)])
     let deadline = begun + .seconds(10)
     while true {
       let connection = await ready([controlLine], until: deadline)?.connection

@@ -139,12 +139,17 @@ extension PostgresJobStore {
 
   // MARK: Leases of others
 
+  /// What is written of leases holds their rows, which renewals change, and so must not wait for a standby that is lost. Nor
+  /// has it to be there: what was done for it is written later, and reaches a standby only with it.
+  static let local = Statement(name: "local", sql: "SET LOCAL synchronous_commit = local")
+
   public func noteJoined(at address: String) async throws(JobStoreError) {
     self.address = address
     guard schema.isWritable else { return }
     _ = try await write([
+      Self.local,
       Statement(
-        sql: "UPDATE hero_nodes SET address = $2 WHERE session = $1", parameters: [.int(session), .text(address)])
+        sql: "UPDATE hero_nodes SET address = $2 WHERE session = $1", parameters: [.int(session), .text(address)]),
     ])
   }
 
@@ -184,14 +189,15 @@ extension PostgresJobStore {
     // What was read on another connection, perhaps of a server that had other renewals, says nothing any more.
     let leases = leases.filter { $0.asRead.map { $0.connection == leaseWatch.connection } ?? true }
     let results = try await write([
+      Self.local,
       Statement(
         sql: """
           UPDATE hero_nodes AS n SET is_over = true FROM unnest($1::bigint[], $2::bigint[]) AS x(session, beat)
           WHERE n.session = x.session AND NOT n.is_over AND (x.beat < 0 OR n.beat = x.beat) RETURNING n.session
           """,
-        parameters: [.ints(leases.map(\.session)), .ints(leases.map { $0.asRead?.beat ?? -1 })])
+        parameters: [.ints(leases.map(\.session)), .ints(leases.map { $0.asRead?.beat ?? -1 })]),
     ])
-    let ended = Set(results[0].rows.map { $0.int(0)! })
+    let ended = Set(results[1].rows.map { $0.int(0)! })
     return leases.filter { ended.contains($0.session) }
   }
 

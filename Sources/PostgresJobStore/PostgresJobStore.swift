@@ -229,15 +229,14 @@ public actor PostgresJobStore: SharedJobStore {
       lose("the database's schema is newer than this node")
       return .notConnected("\(foreignSchema)")
     }
-    // Not on the standby before it goes on: a number is for connections to this server.
-    let local = Statement(sql: "SET LOCAL synchronous_commit = local")
     // A transaction of the connection before, which holds the fence, comes wholly before.
     let wait = Statement(
       sql: "SELECT 1 FROM hero_nodes WHERE session = $1 FOR UPDATE", parameters: [.int(session)])
     let take = Statement(
       sql: "UPDATE hero_nodes SET writer = writer + 1 WHERE session = $1 RETURNING writer",
       parameters: [.int(session)])
-    switch await connection.run([.begin, local, wait, take, .commit]) {
+    // Not on the standby before it goes on: a number is for connections to this server.
+    switch await connection.run([.begin, Self.local, wait, take, .commit]) {
     case .success(let results):
       guard let number = results[3].first?.int(0) else { return .notConnected("this node has no lease yet") }
       writer.number = number

@@ -161,6 +161,37 @@ struct StallTests {
     }
   }
 
+  @Test("rows of leases are written without a synchronous standby, and begin waits for nobody else's")
+  func leasesWithoutStandby() async throws {
+    // Commits wait for it where that is asked for.
+    let server = try PostgresServer(
+      settings: ["fsync = off", "synchronous_commit = local", "synchronous_standby_names = 'nobody'"])
+    defer { server.remove() }
+    try await StoreFixture.with(url: server.url()) { fixture in
+      await fixture.close(try await fixture.open())
+      for (session, isOver) in [(77, false), (78, true), (79, true)] {
+        try server.sql(
+          """
+          INSERT INTO hero_nodes (session, name, instance, writer, length, beat, is_over)
+          VALUES (\(session), 'other', 'other', 0, 15, 1, \(isOver))
+          """)
+      }
+      try server.sql("ALTER DATABASE hero SET synchronous_commit = 'on'")
+      let other = try await PostgresConnection.open({ fixture.url }, defaults: [], on: fixture.loop)
+      _ = try await Task(executorPreference: fixture.loop) {
+        await other.run([.begin, Statement(sql: "SELECT 1 FROM hero_nodes WHERE session = 78 FOR UPDATE")])
+      }.value.get()
+      let store = try await fixture.open()
+      try await store.noteJoined(at: "127.0.0.1:1")
+      #expect(try await store.end([NodeLease(session: 77)]).map(\.session) == [77])
+      let rows = """
+        SELECT string_agg(session || ' ' || is_over, ', ' ORDER BY session) FROM hero_nodes WHERE name = 'other'
+        """
+      #expect(try server.sql(rows) == "77 true, 78 true")
+      await Task(executorPreference: fixture.loop) { other.close() }.value
+    }
+  }
+
   @Test("sessions outlive the server's time limits, and those that are cut while idle are replaced without a refusal")
   func idleSessions() async throws {
     let server = try PostgresServer.shared.get()
