@@ -18,6 +18,44 @@ struct MigrationTests {
     }
   }
 
+  @Test("of the first version are brought up to date with all that is in them: jobs, owners, epochs and leases")
+  func first() async throws {
+    let server = try PostgresServer.shared.get()
+    let url = try server.makeDatabase()
+    try server.sql(FirstSchema.sql, database: String(url.split(separator: "/").last!))
+    try await StoreFixture.with(url: url) { fixture in
+      let store = try await fixture.open()
+      #expect(await store.schema.version == Schema.migrations.count)
+      let ended = try await store.record(JobID(trusted: "ended"))
+      #expect(ended.status == .completed && ended.result == .success("result") && ended.job.payload == "payload")
+      #expect(String(decoding: try await store.output(ended.job.id).stderr, as: UTF8.self) == "err")
+      let queued = try await store.record(JobID(trusted: "queued"))
+      #expect(queued.job.environment == ["A": "b"] && queued.position == 3_145_728)
+      #expect(try await store.query(JobQuery()).jobs.map(\.job.id.rawValue) == ["queued", "running", "ended"])
+
+      // The lease of this node's former life is over; the other node's is in force until somebody has seen that it is not.
+      #expect(try await store.peerLeases().map(\.session) == [202])
+      let (mine, theirs) = (RunnerName(trusted: "mine"), RunnerName(trusted: "theirs"))
+      let claims = [
+        RegisteredRunner(name: mine, queue: QueueName(trusted: "q")),
+        RegisteredRunner(name: theirs, queue: QueueName(trusted: "q2")),
+      ]
+      #expect(
+        try await store.claim(claims, consented: false)
+          == [RegisteredRunner(name: mine, queue: QueueName(trusted: "q"), epoch: 8)])
+      let other = try #require(try await store.ownedRunners().first { $0.runner.name == theirs })
+      #expect(other.isAlive && other.owner == NodeName(trusted: "n2"))
+      #expect(other.runner.epoch == 4 && other.runner.isStopped)
+
+      try await store.recoverRunning([RunnerSettings(name: mine, queue: QueueName(trusted: "q"))], abandoned: [])
+      let recovered = try await store.record(JobID(trusted: "running"))
+      #expect(recovered.status == .queued && recovered.attempt == 1 && recovered.process == nil)
+      _ = try await store.create(.queued(.sample("new", runner: "mine")))
+      let line = try await store.waiting([mine], after: .min, limit: 10)
+      #expect(line.map(\.id.rawValue) == ["running", "queued", "new"])
+    }
+  }
+
   @Test("of a newer version are read, and written where that version allows it; the reason is said")
   func newer() async throws {
     let server = try PostgresServer.shared.get()
