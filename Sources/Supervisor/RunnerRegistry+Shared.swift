@@ -115,7 +115,7 @@ extension RunnerRegistry {
   /// can; a queue stays together.
   func adoptShared(_ shared: any SharedJobStore) async {
     do throws(SupervisorError) {
-      if leaseLoss == nil { try await endLeases(shared) }
+      if leaseLoss == nil { await tryToEndLeases(shared) }
       let all = try await learnOwners(shared)
       // What is this node's, and does not live here, since its lease was lost or it has just started.
       let hosted = await local.whenLocal { Set($0.runners.keys) } ?? []
@@ -174,6 +174,13 @@ extension RunnerRegistry {
     }
   }
 
+  /// What is known to be without a live owner does not wait for that.
+  private func tryToEndLeases(_ shared: any SharedJobStore, told: Int64? = nil) async {
+    do throws(SupervisorError) { try await endLeases(shared, told: told) } catch {
+      context.logger.debug("cannot end leases, trying again", metadata: ["reason": "\(error)"])
+    }
+  }
+
   /// Nothing runs here any more, and the lease is lost: peers may have what this node owns at once.
   private func tellLeaseOver() async {
     guard let shared = context.shared, leaseLoss != nil else { return }
@@ -187,10 +194,7 @@ extension RunnerRegistry {
   func leaseIsOver(of node: NodeName, _ session: Int64) {
     guard let shared = context.shared, leaseLoss == nil, state == .open else { return }
     chore {
-      do throws(SupervisorError) { try await self.endLeases(shared, told: session) } catch {
-        self.context.logger.debug(
-          "cannot end a lease, trying again", metadata: ["node": "\(node)", "reason": "\(error)"])
-      }
+      await self.tryToEndLeases(shared, told: session)
       await self.planReview()
     }
   }

@@ -25,6 +25,34 @@ struct SharedStoreTests {
     }
   }
 
+  @Test("takes runners without a live owner also while it cannot end the lease of another node")
+  func leaseThatCannotBeEnded() async throws {
+    try await withCluster { scene, server in
+      try await scene.start(["n1"])
+      let database = try server.sql(
+        "SELECT datname FROM pg_stat_activity WHERE application_name LIKE 'hero-supervisor%' LIMIT 1")
+      // A sequence is not set back with the transaction that is refused.
+      try server.sql(
+        """
+        CREATE SEQUENCE refusals;
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          PERFORM nextval('refusals');
+          RAISE EXCEPTION 'not now';
+        END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON hero_nodes FOR EACH ROW WHEN (NEW.session = 999)
+          EXECUTE FUNCTION refuse();
+        INSERT INTO hero_nodes (session, name, instance, writer, length, beat)
+          VALUES (999, 'silent', 'silent', 0, 0.1, 1);
+        """, database: database)
+      try await scene.eventually("the lease is tried to be ended") {
+        try server.sql("SELECT is_called FROM refusals", database: database) == "t"
+      }
+      // Its owner has no lease.
+      try server.sql("INSERT INTO hero_runners VALUES ('r', 1000, 'r', false, 1, 'gone', 998)", database: database)
+      try await scene.eventually("it is taken") { try await scene.owners("n1")["r"] == "n1" }
+    }
+  }
+
   @Test("runs what a killed node had queued and running at a peer, in order, while a call waits for its end")
   func takeover() async throws {
     try await withCluster { scene, _ in
