@@ -35,9 +35,10 @@ ON CONFLICT (id) DO NOTHING RETURNING id;
 """
 TRANSACTION = f"""\
 BEGIN;
-SELECT 1 / count(*) FROM (
+SELECT CASE WHEN count(*) > 0 THEN 1
+  ELSE CAST('hero-supervisor fence: pgbench ' || CAST(count(*) AS TEXT) AS BIGINT) END FROM (
   SELECT 1 FROM hero_nodes WHERE session = 1 AND writer = 1
-    AND (SELECT oldest_writer FROM hero_schema WHERE id = 1) <= 1 FOR SHARE
+    AND (SELECT oldest_writer FROM hero_schema WHERE id = 1) <= 2 FOR KEY SHARE
 ) AS fence;
 SELECT name FROM hero_runners WHERE name = ANY('{{bench}}'::text[]) OR name IN (
   SELECT runner FROM hero_jobs WHERE id = ANY('{{}}'::text[])) ORDER BY name FOR SHARE;
@@ -60,8 +61,8 @@ def measure(run, stack):
     with server.connect("peer") as connection:
         # A node of pgbench's own, that nobody renews or looks for.
         connection.execute("DELETE FROM hero_nodes")
-        connection.execute("INSERT INTO hero_nodes (session, name, instance, writer, lease_until)"
-            " VALUES (1, 'pgbench', 'pgbench', 1, 'infinity')")
+        connection.execute("INSERT INTO hero_nodes (session, name, instance, writer, length, beat)"
+            " VALUES (1, 'pgbench', 'pgbench', 1, 15, 1)")
         connection.execute("UPDATE hero_runners SET session = 1")
     targets = {}
     for build in run.builds:
