@@ -6,7 +6,9 @@ import Testing
 
 @testable import PostgresJobStore
 
-@Suite("A pooler before the database", .timeLimit(.minutes(10)))
+@Suite(
+  "A pooler before the database", .timeLimit(.minutes(10)),
+  .enabled(if: PgBouncer.isInstalled, "there is no PgBouncer; scripts/pgbouncer install unpacks it"))
 struct PoolerTests {
   private func through(_ bouncer: PgBouncer, _ url: String, _ server: PostgresServer) -> String {
     url.replacing(":\(server.port)/", with: ":\(bouncer.port)/")
