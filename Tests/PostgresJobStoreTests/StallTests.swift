@@ -181,13 +181,15 @@ struct StallTests {
       _ = try await Task(executorPreference: fixture.loop) {
         await other.run([.begin, Statement(sql: "SELECT 1 FROM hero_nodes WHERE session = 78 FOR UPDATE")])
       }.value.get()
-      let store = try await fixture.open()
-      try await store.noteJoined(at: "127.0.0.1:1")
-      #expect(try await store.end([NodeLease(session: 77)]).map(\.session) == [77])
-      let rows = """
-        SELECT string_agg(session || ' ' || is_over, ', ' ORDER BY session) FROM hero_nodes WHERE name = 'other'
-        """
-      #expect(try server.sql(rows) == "77 true, 78 true")
+      do {
+        let store = try await fixture.open()
+        try await store.noteJoined(at: "127.0.0.1:1")
+        #expect(try await store.end([NodeLease(session: 77)]).map(\.session) == [77])
+        let rows = """
+          SELECT string_agg(session || ' ' || is_over, ', ' ORDER BY session) FROM hero_nodes WHERE name = 'other'
+          """
+        #expect(try server.sql(rows) == "77 true, 78 true")
+      } catch { Issue.record(error) }
       await Task(executorPreference: fixture.loop) { other.close() }.value
     }
   }
