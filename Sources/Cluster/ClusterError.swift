@@ -51,7 +51,7 @@ public enum LinkRefusal: Error, Hashable, Sendable, CustomStringConvertible {
   case isSelf
   /// It is another node of the same name.
   case sameName(Introduction)
-  /// It joins under the name of a member, at this address, that still answers.
+  /// It comes under the name of a member, at this address, that still answers.
   case nameTaken(by: MemberAddress)
   /// It did not answer in time.
   case timedOut

@@ -283,8 +283,11 @@ public actor ClusterNode {
       if case .lost(let reason) = end {
         logger.info("a peer link broke", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
         tell { $0.linkLost(peer, at: $1) }
+        connect(peer)
+      } else {
+        // A peer that wants no link, as it keeps one to another of this name, is not asked again at once.
+        connect(peer, after: Self.pauseAfterGoodbye)
       }
-      connect(peer)
     case .refused(let refusal, let address): refused(refusal, address)
     }
   }
@@ -384,13 +387,15 @@ public actor ClusterNode {
 
   /// Sees to it that there is a link to a peer as long as it is a member. The smaller name dials; the other one only when
   /// it has waited in vain.
-  private func connect(_ peer: MemberName) {
+  private func connect(_ peer: MemberName, after pause: Duration = .zero) {
     guard !isClosed, connecting.insert(peer).inserted else { return }
-    begin { await $0.keepConnecting(peer) }
+    begin { await $0.keepConnecting(peer, after: max(pause, .milliseconds($0.name < peer ? 0 : 500))) }
   }
 
-  private func keepConnecting(_ peer: MemberName) async {
-    var pause = Duration.milliseconds(name < peer ? 0 : 500)
+  private static var pauseAfterGoodbye: Duration { .milliseconds(500) }
+
+  private func keepConnecting(_ peer: MemberName, after first: Duration) async {
+    var pause = first
     while true {
       if pause > .zero { try? await loop.sleep(for: pause) }
       guard let address = await addressToConnect(peer) else { break }

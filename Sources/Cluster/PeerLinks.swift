@@ -97,9 +97,7 @@ actor PeerLinks {
       stream, peer: outcome.peer, proof: outcome.proof, version: version, isDialler: isDialler, on: loop,
       limits: limits, server: server, onEnd: { [weak self] link, end in self?.assumeIsolated { $0.ended(link, end) } })
     let (name, others) = (link.name, links[link.name] ?? [])
-    if outcome.peer.standing == .joining,
-      let member = others.last(where: { $0.peer.instance != link.peer.instance && $0.assumeIsolated { $0.isUsable } })
-    {
+    if let member = self.link(to: name), member.peer.instance != link.peer.instance {
       // No call goes to it before it is known that the member of this name is no more.
       links[name] = [link] + others
       begin { await $0.judge(link, against: member) }
@@ -112,17 +110,18 @@ actor PeerLinks {
     return link
   }
 
-  /// Who is a member keeps its name: somebody joins under it, and is let in if the member answers no more.
-  private func judge(_ joiner: PeerLink, against member: PeerLink) async {
+  /// Who is linked keeps its name: another process comes under it, whatever it says of itself, and is let in if the
+  /// member answers no more.
+  private func judge(_ newcomer: PeerLink, against member: PeerLink) async {
     let lives = await member.ping(within: limits.nameTime)
-    guard !isClosed, links[joiner.name]?.contains(where: { $0 === joiner }) == true else { return }
+    guard !isClosed, let all = links[newcomer.name], all.contains(where: { $0 === newcomer }) else { return }
     if lives {
-      onEvent(.refused(.nameTaken(by: member.peer.profile.address), from: joiner.peer.profile.address.rawValue))
-      await joiner.retire()
+      onEvent(.refused(.nameTaken(by: member.peer.profile.address), from: newcomer.peer.profile.address.rawValue))
+      await newcomer.retire()
     } else {
-      let others = links[joiner.name]!.filter { $0 !== joiner }
-      links[joiner.name] = others + [joiner]
-      replace(others, by: joiner)
+      let others = all.filter { $0 !== newcomer }
+      links[newcomer.name] = others + [newcomer]
+      replace(others, by: newcomer)
     }
   }
 

@@ -41,6 +41,40 @@ struct NameTests {
     }
   }
 
+  /// A node of b's name that has found nobody so far.
+  private func withLoneNamesake(_ body: (_ nodes: [TestNode], TestNode) async throws -> Void) async throws {
+    try await withCluster(["a", "b"]) { nodes, directory in
+      let elsewhere = "\(directory)/elsewhere"
+      try FileManager.default.createDirectory(atPath: elsewhere, withIntermediateDirectories: true)
+      let lone = try await TestNode("b", directory: elsewhere)
+      #expect(await !lone.cluster.join())
+      #expect(await lone.cluster.introduction?.standing == .alone)
+      let result: Result<Void, any Error>
+      do { result = .success(try await body(nodes, lone)) } catch { result = .failure(error) }
+      await lone.stop()
+      try result.get()
+    }
+  }
+
+  @Test("one that has worked alone takes nothing from the member of its name when it finds the cluster")
+  func loneFinds() async throws {
+    try await withLoneNamesake { nodes, lone in
+      let (a, b) = (nodes[0], nodes[1])
+      let link = try await a.link(to: b)
+      let remote = try a.greeter(of: b)
+      let call = Task { try await ClusterSystem.$limit.withValue(nil) { try await remote.stubborn() } }
+      try await eventually { await b.greeter.waitingHere == 1 }
+      await lone.cluster.exchange(with: MemberAddress(a.address))
+      #expect(await lone.cluster.hasToStop)
+      try await eventually { await a.cluster.links!.all.count == 1 }
+      #expect(await link.isUsable)
+      #expect(try await a.link(to: b) === link)
+      await b.greeter.release()
+      try await call.value
+      #expect(b.stops == [] && !a.log.contains(.info, "a peer link broke"))
+    }
+  }
+
   @Test("the name of a member that is gone may be joined under again, also from elsewhere")
   func successor() async throws {
     try await withCluster(["a", "b", "c"]) { nodes, directory in
