@@ -111,17 +111,28 @@ actor PeerLinks {
   }
 
   /// Who is linked keeps its name: another process comes under it, whatever it says of itself, and is let in if the
-  /// member answers no more.
+  /// member answers no more on any link.
   private func judge(_ newcomer: PeerLink, against member: PeerLink) async {
-    let lives = await member.ping(within: limits.nameTime)
-    guard !isClosed, let all = links[newcomer.name], all.contains(where: { $0 === newcomer }) else { return }
-    if lives {
-      onEvent(.refused(.nameTaken(by: member.peer.profile.address), from: newcomer.peer.profile.address.rawValue))
-      await newcomer.retire()
-    } else {
-      let others = all.filter { $0 !== newcomer }
-      links[newcomer.name] = others + [newcomer]
-      replace(others, by: newcomer)
+    var asked = [member]
+    while true {
+      let lives = await asked.last!.ping(within: limits.nameTime)
+      guard !isClosed, let all = links[newcomer.name], all.contains(where: { $0 === newcomer }) else { return }
+      if lives {
+        onEvent(.refused(.nameTaken(by: member.peer.profile.address), from: newcomer.peer.profile.address.rawValue))
+        return await newcomer.retire()
+      }
+      // One link may end without the member: another has taken its place.
+      let next = all.last { link in
+        link.peer.instance == member.peer.instance && link.assumeIsolated { $0.isUsable }
+          && !asked.contains { $0 === link }
+      }
+      if let next {
+        asked.append(next)
+      } else {
+        let others = all.filter { $0 !== newcomer }
+        links[newcomer.name] = others + [newcomer]
+        return replace(others, by: newcomer)
+      }
     }
   }
 

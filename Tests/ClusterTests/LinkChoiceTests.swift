@@ -161,6 +161,25 @@ import Testing
       try await present.gets(.pong)
     }
   }
+
+  @Test func `a member that answers on one of its links keeps its name, though another link ends`() async throws {
+    // The peer has the smaller name: both links stay until it chooses.
+    try await withStrangers(limits: .with(\.nameTime, .seconds(60))) { node, connect in
+      let (first, second, other) = (try await connect(), try await connect(), try await connect())
+      try await first.shakeHands(as: "a", instance: 5)
+      try await second.shakeHands(as: "a", instance: 5)
+      try await eventually { await node.cluster.links!.all.count == 2 }
+      try await other.shakeHands(as: "a", instance: 6)
+      try await second.gets(.ping)
+      await second.close()
+      try await first.gets(.ping)
+      await first.send(.pong, call: first.frames(.ping)[0].call)
+      try await other.gets(.retire)
+      #expect(await !first.isCutOff)
+      let link = await node.cluster.links!.link(to: MemberName("a"))
+      #expect(link?.peer.instance == 5)
+    }
+  }
 }
 
 extension PeerLink {
