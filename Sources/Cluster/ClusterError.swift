@@ -41,6 +41,8 @@ public enum ForgetRefusal: Error, Hashable, Sendable {
 public enum LinkRefusal: Error, Hashable, Sendable, CustomStringConvertible {
   /// connect(2) or the network.
   case connection(String)
+  /// The machine is there, and no program at that port.
+  case notListening
   /// The other end does not have this cluster's name and one of its keys, or is something else altogether.
   case notOfThisCluster
   /// Its certificate is not one of that member's; the reason in words. Or it does not accept this node's.
@@ -61,6 +63,7 @@ public enum LinkRefusal: Error, Hashable, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .connection(let reason): reason
+    case .notListening: "connection refused"
     case .untrusted(let reason): reason
     case .notOfThisCluster: "it has another cluster name or key, or is no node at all"
     case .protocolVersions(let theirs, let ours):

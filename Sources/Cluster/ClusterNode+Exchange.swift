@@ -59,11 +59,29 @@ extension ClusterNode {
     guard let answer = try? await link.request(.exchange, nothing, until: MonotonicClock.now + .seconds(10)),
       let known = try? MembershipState(decoding: answer)
     else { return .failed("\(link.peer.profile.address): it does not say who is there") }
-    for news in known.news where news.name == name && [.alive, .suspect].contains(news.state) {
-      guard news.profile.address != introduction?.profile.address else { continue }
-      // Only who is there says so in the handshake, and this node stops then (`settleName`). Else it is an earlier life.
-      _ = await links?.dial(news.profile.address, until: MonotonicClock.now + configuration.links.nameTime)
-      if hasToStop { return .failed("\(news.profile.address): it has this node's name") }
+    return await settleNamesakes(known.news)
+  }
+
+  /// Asks whoever is, by these news, a member of this node's name elsewhere.
+  /// - Returns: why this node must not join, if so.
+  private func settleNamesakes(_ news: [News]) async -> ExchangeResult? {
+    for news in news where news.name == name && [.alive, .suspect].contains(news.state) {
+      let address = news.profile.address
+      guard address != introduction?.profile.address else { continue }
+      // Only who is there says so in the handshake, and this node stops then (`settleName`).
+      let result = await links?.dial(address, until: MonotonicClock.now + configuration.links.nameTime)
+      if hasToStop { return .failed("\(address): it has this node's name") }
+      switch result {
+      // An earlier life of this node: nobody is there any more, or somebody else is.
+      case .success, .failure(.notListening), .failure(.isSelf), .failure(.notOfThisCluster), .failure(.untrusted),
+        .failure(.protocolVersions):
+        continue
+      // It is there, and yields.
+      case .failure(.sameName): continue
+      // It may stand still, or be cut off from this node alone: the cluster finds out whether it lives.
+      case .failure(.timedOut), .failure(.connection), .failure(.nameTaken), .failure(.closed), nil:
+        return .failed("\(address): a member of this node's name does not answer, and has not failed yet")
+      }
     }
     return nil
   }

@@ -71,7 +71,8 @@ extension PeerLinks {
     dialling[address]!.attempt = nil
     switch outcome {
     case .failure where attempt.isCancelled: return .failure(isClosed ? .closed : .timedOut)
-    case .failure(let error): return .failure(.connection(error.message))
+    case .failure(let error):
+      return .failure(error.code == UVError.connectionRefused ? .notListening : .connection(error.message))
     case .success(let stream):
       guard !isClosed else {
         stream.close()
@@ -140,7 +141,7 @@ extension PeerLinks {
   /// That nobody answers is for whoever dialled to know; the rest is for the operator.
   private func tell(_ refusal: LinkRefusal, _ address: String) {
     switch refusal {
-    case .connection, .isSelf, .closed: return
+    case .connection, .notListening, .isSelf, .closed: return
     case .timedOut, .notOfThisCluster, .untrusted, .protocolVersions, .sameName, .nameTaken:
       onEvent(.refused(refusal, from: address))
     }

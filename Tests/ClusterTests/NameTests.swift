@@ -41,6 +41,44 @@ struct NameTests {
     }
   }
 
+  @Test("a member that stands still keeps its name until it has failed")
+  func paused() async throws {
+    // Only the network's own loss would make it fail: it is long in coming.
+    var settings = GossipSettings.local
+    settings.probeInterval = .seconds(3600)
+    try await withCluster(["a", "b"], settings: settings) { nodes, directory in
+      let (a, b) = (nodes[0], nodes[1])
+      let before = await a.cluster.member(b.name)
+      let elsewhere = "\(directory)/elsewhere"
+      try FileManager.default.createDirectory(atPath: elsewhere, withIntermediateDirectories: true)
+      let other = try await TestNode("b", join: [a.address], directory: elsewhere) {
+        $0.links.nameTime = .milliseconds(200)
+      }
+      let goesOn = DispatchSemaphore(value: 0)
+      b.loop.execute { _ = goesOn.wait(timeout: .now() + 60) }
+      let join = Task { await other.cluster.join() }
+      let hasAsked = await Self.hasAsked(other)
+      goesOn.signal()
+      #expect(hasAsked)
+      #expect(await !join.value)
+      #expect(await other.cluster.hasToStop)
+      #expect(await other.cluster.members.map(\.name) == [b.name], "it has heard of nobody")
+      await other.stop()
+      #expect(b.stops == [])
+      #expect(await a.cluster.member(b.name) == before)
+    }
+  }
+
+  /// Waits until it has asked in vain for the member of its name.
+  private static func hasAsked(_ node: TestNode) async -> Bool {
+    do {
+      try await eventually(within: 30) { node.log.contains(.info, "no seed answers yet") }
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /// A node of b's name that has found nobody so far.
   private func withLoneNamesake(_ body: (_ nodes: [TestNode], TestNode) async throws -> Void) async throws {
     try await withCluster(["a", "b"]) { nodes, directory in
