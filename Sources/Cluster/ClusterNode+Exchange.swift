@@ -95,6 +95,8 @@ extension ClusterNode {
     guard let gossip, message.count > 1, let state = try? MembershipState(decoding: Array(message[2...])) else {
       return []
     }
+    // Whoever begins, it does not become a member beside one of its name.
+    if introduction?.standing != .member, await settleNamesakes(state.news) != nil { return [] }
     await gossip.perform { $0.merge(state, at: $1) }
     return message[1] == Exchange.asking ? await gossip.membership.state.encoded() : []
   }

@@ -113,6 +113,23 @@ struct NameTests {
     }
   }
 
+  @Test("one that has worked alone does not become a member beside the one of its name when others find it")
+  func loneIsFound() async throws {
+    try await withLoneNamesake { nodes, lone in
+      let (a, b) = (nodes[0], nodes[1])
+      let before = await a.cluster.member(b.name)
+      let result = await a.cluster.exchange(with: MemberAddress(lone.address))
+      guard case .failed = result else {
+        Issue.record("\(result)")
+        return
+      }
+      #expect(await lone.cluster.hasToStop)
+      #expect(await lone.cluster.members.map(\.name) == [b.name], "it has heard of nobody, and nobody of it")
+      #expect(await a.cluster.member(b.name) == before)
+      #expect(b.stops == [])
+    }
+  }
+
   @Test("the name of a member that is gone may be joined under again, also from elsewhere")
   func successor() async throws {
     try await withCluster(["a", "b", "c"]) { nodes, directory in
