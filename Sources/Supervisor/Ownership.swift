@@ -133,6 +133,9 @@ struct Ownership: Sendable {
     }
   }
 
+  /// Whether there is this runner, and its owner is not there.
+  func isOrphan(_ name: RunnerName) -> Bool { claims[name].map { !isPresent($0.owner) } ?? false }
+
   /// Whether a runner has an owner that is not there, and that nobody has replaced yet.
   var hasOrphans: Bool { claims.values.contains { !isPresent($0.owner) } }
 

@@ -248,8 +248,9 @@ extension RunnerRegistry {
     guard !entries.isEmpty else { return }
     do throws(SupervisorError) {
       try await host(inParts: entries)
-      context.logger.notice(
-        "runners adopted", metadata: ["runners": "\(entries.map(\.name.rawValue).sorted().joined(separator: ", "))"])
+      let adopted = entries.filter { ownership.claims[$0.name]?.owner == node.member }.map(\.name.rawValue).sorted()
+      guard !adopted.isEmpty else { return }
+      context.logger.notice("runners adopted", metadata: ["runners": "\(adopted.joined(separator: ", "))"])
     } catch {
       context.logger.error("cannot adopt runners, trying again", metadata: ["reason": "\(error)"])
     }
@@ -265,7 +266,8 @@ extension RunnerRegistry {
       let asked = wanted.compactMap { rest[$0] }
       let part = asked.isEmpty ? Array(rest.values.prefix(Self.part)) : asked
       for entry in part { rest[entry.name] = nil }
-      try await host(part)
+      // An owner may be back since they were chosen; a shared store finds that out by itself.
+      try await host(context.shared != nil ? part : part.filter { ownership.isOrphan($0.name) })
       wanted.subtract(part.map(\.name))
     }
     wanted = []
