@@ -84,16 +84,32 @@ extension ClusterNode {
   /// What became of one round.
   private struct Search {
     var hasFound = false
+    /// Not everybody has answered.
+    var isCutShort = false
+    var failures: [(reason: String, loopbackOfSeed: Int?)] = []
+    /// Seeds of which an address is this node itself.
+    var ownSeeds: Set<Int> = []
+
+    /// Where nobody answers on this machine, and another address of the same seed is this node itself, there is nobody:
+    /// `localhost` has two addresses, and a node listens on one of them.
+    var reasons: [String] {
+      failures.filter { failure in !(failure.loopbackOfSeed.map(ownSeeds.contains) ?? false) }.map(\.reason)
+    }
     /// There is nobody to find: no seed but this node itself, and nobody remembered.
-    var isAlone = true
-    var reasons: [String] = []
+    var isAlone: Bool { !isCutShort && reasons.isEmpty }
   }
 
   private enum SearchEvent {
     /// A seed's name stands for so many addresses.
     case lookedUp(Int)
-    case result(ExchangeResult)
+    case result(ExchangeResult, from: Source = Source())
     case timeIsUp
+  }
+
+  /// Where a result comes from: which seed, if it is one's, and whether its address is one of this machine only.
+  private struct Source {
+    var seed: Int?
+    var isLoopback = false
   }
 
   /// Exchanges with all seeds and remembered peers at once; the first answer will do. A seed that cannot be looked up, or
@@ -107,39 +123,43 @@ extension ClusterNode {
     defer { timer.close() }
     timer.schedule(after: deadline - MonotonicClock.now) { event.yield(.timeIsUp) }
     var waiting = configuration.seeds.count + memory.peers.count
-    for seed in configuration.seeds { begin { await $0.exchange(withSeed: seed, event) } }
+    for (number, seed) in configuration.seeds.enumerated() {
+      begin { await $0.exchange(withSeed: seed, number, event) }
+    }
     for peer in memory.peers { begin { event.yield(.result(await $0.exchange(with: peer))) } }
     guard waiting > 0 else { return search }
     for await event in events {
       switch event {
       case .lookedUp(let count): waiting += count - 1
-      case .result(let result):
+      case .result(let result, let source):
         waiting -= 1
         switch result {
         case .done: search.hasFound = true
-        case .isSelf: break
-        case .failed(let reason):
-          search.isAlone = false
-          search.reasons.append(reason)
+        case .isSelf: if let seed = source.seed { search.ownSeeds.insert(seed) }
+        case .failed(let reason): search.failures.append((reason, source.isLoopback ? source.seed : nil))
         }
       case .timeIsUp:
-        search.isAlone = false
+        search.isCutShort = true
         return search
       }
       if search.hasFound || hasToStop || waiting == 0 { return search }
     }
     // The task was cancelled.
-    search.isAlone = false
+    search.isCutShort = true
     return search
   }
 
   private func exchange(
-    withSeed seed: (host: String, port: UInt16), _ event: AsyncStream<SearchEvent>.Continuation
+    withSeed seed: (host: String, port: UInt16), _ number: Int, _ event: AsyncStream<SearchEvent>.Continuation
   ) async {
     do throws(UVError) {
       let addresses = try await lookUp(seed)
       event.yield(.lookedUp(addresses.count))
-      for address in addresses { begin { event.yield(.result(await $0.exchange(with: address))) } }
+      for address in addresses {
+        let isLoopback = (try? SocketAddress(parsing: address.rawValue))?.isLoopback ?? false
+        let source = Source(seed: number, isLoopback: isLoopback)
+        begin { event.yield(.result(await $0.exchange(with: address), from: source)) }
+      }
     } catch {
       event.yield(.result(.failed("\(error)")))
     }

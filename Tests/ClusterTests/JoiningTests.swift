@@ -19,6 +19,15 @@ import Testing
     try result.get()
   }
 
+  private func withLoop<Value: Sendable>(_ body: (EventLoop) async throws -> Value) async throws -> Value {
+    let loop = try EventLoop()
+    loop.start()
+    let result: Result<Value, any Error>
+    do { result = .success(try await body(loop)) } catch { result = .failure(error) }
+    await loop.stop()
+    return try result.get()
+  }
+
   private actor BlackHole {
     nonisolated let loop: EventLoop
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
@@ -117,6 +126,32 @@ import Testing
       #expect(await !node.cluster.join())
       #expect(node.stops.isEmpty)
       await node.stop()
+    }
+  }
+
+  @Test func `a seed that is this node itself by one loopback address is nobody by the other`() async throws {
+    let addresses = try await withLoop { loop in
+      try await Task(executorPreference: loop) {
+        try await SocketAddress.resolve(host: "localhost", port: 1, on: loop)
+      }.value
+    }
+    // Where it has one address only, there is nothing to see here.
+    for host in addresses.map(\.host) {
+      try await withDirectory { directory in
+        let probe = try await TestNode("probe", directory: directory) {
+          $0.listen = try! SocketAddress(host: host, port: 0)
+        }
+        let port = probe.port
+        await probe.stop()
+        let node = try await TestNode("a", directory: directory) {
+          $0.joinTimeout = .seconds(5)
+          $0.listen = try! SocketAddress(host: host, port: port)
+          $0.seeds = [(host: "localhost", port: port)]
+        }
+        #expect(await !node.cluster.join())
+        #expect(!node.log.contains(.info, "no seed answers yet") && !node.log.contains(.warning, "no seed answered"))
+        await node.stop()
+      }
     }
   }
 
