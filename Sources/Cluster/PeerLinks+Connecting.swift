@@ -27,7 +27,12 @@ extension PeerLinks {
     // When both dial, the other end may have chosen the other link by now.
     for _ in 0..<3 {
       guard case .success(let made) = result, await !made.isUsable else { break }
-      if let link = link(to: made.name) { return .success(link) }
+      if let link = link(to: made.name) {
+        // Or it keeps one to another node of that name, which is not at this address.
+        let (theirs, mine) = (link.peer, made.peer)
+        let isSame = theirs.instance == mine.instance || theirs.profile.address == mine.profile.address
+        return isSame ? .success(link) : .failure(.nameTaken(by: theirs.profile.address))
+      }
       result = await connection(to: address, until: deadline)
     }
     return result
