@@ -20,7 +20,7 @@ extension ClusterNode {
   /// there is no peer.
   public var isolation: Duration? { faults.isolatedSince.map { MonotonicClock.now - $0 } }
 
-  private func lookAtLinks() async {
+  func lookAtLinks() async {
     guard let gossip else { return }
     let linked = Set(await linked)
     var views: [PathFaults.View] = []
@@ -30,7 +30,9 @@ extension ClusterNode {
           peer: member.name, hasLink: linked.contains(member.name), failure: dialFailures[member.name] ?? "",
           packets: await gossip.packetLoss(with: member.name)))
     }
-    dialFailures = dialFailures.filter { !linked.contains($0.key) }
+    // Of who has a link by now, or is gone, it is not asked any more.
+    let unlinked = Set(views.filter { !$0.hasLink }.map(\.peer))
+    dialFailures = dialFailures.filter { unlinked.contains($0.key) }
     let report = faults.update(views, at: MonotonicClock.now)
     if !report.said.isEmpty {
       logger.warning(

@@ -144,7 +144,7 @@ public actor GossipNode {
 
   private func receive(_ packet: Packet, from sender: MemberAddress) {
     if isKnown(sender) {
-      if let name = names[sender] { heard[name] = Self.now }
+      if let name = names[sender], swim[name]?.isPresent == true { heard[name] = Self.now }
       return perform { $0.receive(packet, from: sender, at: $1) }
     }
     // The address may be forged. Nothing is asked of others for it, and it gets no more than it sent: what travels along on
@@ -177,6 +177,7 @@ public actor GossipNode {
       case .send(let packet, let address): send(packet, to: address)
       case .changed(let member):
         names[member.profile.address] = member.name
+        if !member.isPresent { heard[member.name] = nil }
         onDirective(directive)
       default: onDirective(directive)
       }

@@ -23,6 +23,7 @@ extension SWIM {
 
   /// All that is forgotten goes by here.
   mutating func forget(_ name: MemberName) {
+    roundabouts[name] = nil
     if let known = entries.removeValue(forKey: name) { memberDigest &-= Self.hash(known) }
   }
 

@@ -174,10 +174,16 @@ extension RunnerRegistry {
     review = Task(executorPreference: context.loop) { await self.reviewAll() }
   }
 
+  /// Forgets members that the cluster has forgotten, and what they said.
+  func keep(_ members: [Member]) {
+    ownership.keep(members)
+    faultReports = faultReports.filter { $0.key == node || ownership.members[$0.key.member] != nil }
+  }
+
   private func reviewAll() async {
     while isReviewDue, state == .open {
       isReviewDue = false
-      if let members = await cluster?.members { ownership.keep(members) }
+      if let members = await cluster?.members { keep(members) }
       if let shared = context.shared {
         if leaseLoss != nil { break }
         await adoptShared(shared)
@@ -275,7 +281,8 @@ extension RunnerRegistry {
 
   /// A call waits for the next owner of a runner: if that is this node, it comes first, else its heir hears of it.
   func want(_ name: RunnerName) {
-    guard wanted.insert(name).inserted, let queue = ownership.claims[name].map({ QueueName(trusted: $0.queue) }),
+    // Peers send names, too.
+    guard let queue = ownership.claims[name].map({ QueueName(trusted: $0.queue) }), wanted.insert(name).inserted,
       let heir = ownership.owner(of: queue) ?? ownership.place(queue), heir != node
     else { return }
     chore { try? await self.ask(heir, within: .seconds(1), "") { try await $0.want(name) } }

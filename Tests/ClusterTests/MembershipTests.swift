@@ -9,6 +9,15 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct MembershipTests {
   // MARK: The end of a member
 
+  @Test func `why a link failed is known only of members that are there and have none`() async throws {
+    try await withCluster(["a", "b"]) { nodes, _ in
+      let a = nodes[0].cluster
+      for name in [nodes[1].name, MemberName("gone")] { await a.noteFailure(of: name) }
+      await a.lookAtLinks()
+      #expect(await a.dialFailures == [:])
+    }
+  }
+
   @Test("a crash is known to all survivors of five by its links, before anybody has probed it", arguments: [0, 2, 4])
   func crash(of number: Int) async throws {
     var settings = GossipSettings.lan
@@ -228,4 +237,8 @@ import Testing
     if case (.key(let one), .key(let other)) = (one, other) { return one == other }
     return false
   }
+}
+
+extension ClusterNode {
+  fileprivate func noteFailure(of peer: MemberName) { dialFailures[peer] = "connection refused" }
 }

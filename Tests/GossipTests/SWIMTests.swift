@@ -285,6 +285,7 @@ struct SWIMTests {
     var settings = GossipSettings.lan
     settings.reapAfter = .seconds(100)
     var swim = member("a", settings: settings)
+    swim.roundabouts[MemberName("a")] = SWIM.Roundabout(count: 1, since: .zero, startedAt: 0)
     _ = receive(&swim, news("a", .failed))
     var time = Duration.zero
     while time < .seconds(200) {
@@ -292,6 +293,7 @@ struct SWIMTests {
       _ = swim.advance(to: time)
     }
     #expect(swim.members.map(\.name) == [MemberName("me")])
+    #expect(swim.roundabouts.isEmpty)
   }
 
   @Test("members of another protocol stay out, and that is said once")

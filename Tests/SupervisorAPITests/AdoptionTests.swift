@@ -1,9 +1,11 @@
+import Cluster
 import Testing
 
 @testable import Gossip
 @testable import Supervisor
 
-/// What becomes of runners whose owner comes back while another node adopts them, part by part.
+/// What becomes of runners whose owner comes back while another node adopts them, part by part; and of what is kept of
+/// members and runners that are gone.
 @Suite(.timeLimit(.minutes(5))) struct AdoptionTests {
   private func member(_ name: String, _ state: MemberState) -> Member {
     Member(
@@ -31,6 +33,20 @@ import Testing
       #expect(hosted == ["away1", "away2", "r"])
       let owners = await registry.ownership.claims
       for (name, claim) in owners where name.rawValue.hasPrefix("back") { #expect(claim.owner == MemberName("n2")) }
+    }
+  }
+
+  @Test func `calls wait for runners only, and what a member said goes with it`() async throws {
+    try await TestNode.run { node async throws in
+      let registry = node.registry
+      let members = [member("n1", .alive), member("n2", .failed), member("n3", .alive)]
+      await registry.know(members, [claim("away", "n2")])
+      for name in ["away", "no-runner", "another"] { await registry.want(try RunnerName(name)) }
+      #expect(await registry.wanted == [try RunnerName("away")])
+      let fault = PathFault(peer: MemberName("n1"), kind: .noLink)
+      for name in ["n2", "n3"] { await registry.noteFaults([fault], of: NodeName(trusted: name)) }
+      await registry.keep([members[0], members[2]])
+      #expect(await registry.faultReports.keys.map(\.rawValue) == ["n3"])
     }
   }
 }
