@@ -8,7 +8,7 @@ import Supervisor
 /// takes a part for the whole.
 actor JobListing {
   /// Of a page as it is read, from all members together; a job that is larger comes in a page of its own.
-  private static let pageBytes = 256 * 1024
+  static let pageBytes = 256 * 1024
 
   private let registry: RunnerRegistry
   private let call: APICall

@@ -18,8 +18,9 @@ extension SupervisorAPI {
         (params, call, bytes) async throws(JSONRPCError) in
         let grant = try authenticator.admit(.jobReading, params, call)
         let (asked, view) = try params.jobQuery(grant, maximumBytes: maximumResponseBytes / 2)
-        // Most jobs are smaller; what a page really takes is counted when it is written.
-        let room = min(asked.maximumBytes, asked.limit * 4096)
+        // Most jobs are smaller; what a page really takes is counted when it is written. With payloads and outputs even
+        // a page of one job may be large.
+        let room = min(asked.maximumBytes, max(asked.limit * 4096, asked.parts.isEmpty ? 0 : JobListing.pageBytes))
         try call.take(room)
         defer { call.giveBack(room) }
         let page = try await answering { () async throws(SupervisorError) in try await registry.query(asked) }

@@ -110,6 +110,22 @@ struct JobListTests {
     return budget.known + budget.strangers
   }
 
+  @Test("with their payloads find room as large jobs do, however few are asked for")
+  func room() async throws {
+    var options = TestNode.Options()
+    (options.http.maxBufferedBytes, options.http.maxStrangerBytes) = (200_000, 200_000)
+    try await TestNode.run(options) { node async throws in
+      func code(_ params: String) async throws -> JSON? {
+        let call = #"{"jsonrpc":"2.0","id":1,"method":"jobs.query","params":{"limit":1,\#(params)}}"#
+        return try await node.post(call).json()["error"]?["code"]
+      }
+      #expect(try await code(#""view":"full""#) == -32009)
+      #expect(try await code(#""fields":["payload"]"#) == -32009)
+      #expect(try await code(#""view":"summary""#) == nil)
+      #expect(try await code(#""fields":["id"]"#) == nil)
+    }
+  }
+
   @Test("are sent in pieces by jobs.list: a client that reads slowly keeps a page of the node's memory, not the list")
   func pieces() async throws {
     try await TestNode.run(Self.small(100_000)) { node async throws in
