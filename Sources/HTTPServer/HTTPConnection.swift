@@ -535,7 +535,7 @@ actor HTTPConnection {
 
   /// Says 100 (Continue) now, or behind the answers that are still owed.
   private func promiseToContinue() {
-    if queue.isEmpty, !isHandling, output.isEmpty { writeContinue() } else { wantsContinue = true }
+    if queue.isEmpty, !isHandling, !isSendingPieces, output.isEmpty { writeContinue() } else { wantsContinue = true }
   }
 
   private func writeContinue() {

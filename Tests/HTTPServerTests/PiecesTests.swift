@@ -92,6 +92,36 @@ struct PiecesTests {
     }
   }
 
+  @Test("are not torn by 100 (Continue), which comes behind the last")
+  func expectContinue() async throws {
+    let gate = Gate()
+    let made = Counter()
+    let handler: HTTPHandler = { request in
+      guard request.path == "/" else { return .text("next") }
+      var response = HTTPResponse.text("begin ")
+      response.rest = HTTPResponse.Rest(end: Array("end".utf8)) {
+        if made.next() == 0 { return Array("middle ".utf8) }
+        await gate.wait()
+        return nil
+      }
+      return response
+    }
+    try await ServerFixture.run(handler: handler) { fixture in
+      let client = try fixture.client()
+      await client.send(Self.get)
+      #expect(await eventually { made.count == 2 })
+      let post = "POST /next HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+      await client.send(post)
+      let sent = UInt64(Self.get.utf8.count + post.utf8.count)
+      #expect(await eventually { await fixture.server.statistics.bytesIn == sent })
+      gate.open()
+      await client.send("okGET /next HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+      let text = String(decoding: try await client.rest(), as: UTF8.self)
+      #expect(text.contains("\r\n\r\n6\r\nbegin \r\n7\r\nmiddle \r\n3\r\nend\r\n0\r\n\r\nHTTP/1.1 "), "\(text)")
+      #expect(text.ranges(of: "next").count == 2)
+    }
+  }
+
   @Test("are finished when the server stops meanwhile")
   func draining() async throws {
     let made = Counter()
