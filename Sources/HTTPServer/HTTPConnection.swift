@@ -374,7 +374,7 @@ actor HTTPConnection {
       if isDraining || response.rest != nil && framing.isHTTP10 { framing.closes = true }
       append(response, framing)
       if let rest = response.rest {
-        await send(rest, framing)
+        await send(rest, after: response.body.count, framing)
         guard !isClosed else { return }
       }
       if framing.closes { return await finish() }
@@ -473,10 +473,12 @@ actor HTTPConnection {
 
   /// Sends the rest of an answer, a piece at a time: the next is made when the peer has taken the one before. What the
   /// largest takes stays counted to the end, so that an answer which has begun finds room for its next piece.
-  private func send(_ rest: HTTPResponse.Rest, _ framing: ResponseFraming) async {
+  /// - Parameter first: the bytes of the piece that was written already, for which its handler has taken room.
+  private func send(_ rest: HTTPResponse.Rest, after first: Int, _ framing: ResponseFraming) async {
     isSendingPieces = true
     defer { isSendingPieces = false }
-    var counted = 0
+    // A handler that took none has none to pass on.
+    var counted = min(first, answerShare.bytes)
     do {
       while true {
         await awaitPeer()

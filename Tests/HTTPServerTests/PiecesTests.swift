@@ -92,6 +92,27 @@ struct PiecesTests {
     }
   }
 
+  @Test("need room for one piece: what the handler took for the first serves the others")
+  func room() async throws {
+    var configuration = HTTPServerConfiguration()
+    configuration.maxRequestBytes = 1000
+    // For one of them, not for two.
+    configuration.maxBufferedBytes = 150_000
+    configuration.maxStrangerBytes = 150_000
+    let handler: HTTPHandler = { request in
+      var response = Self.pieces(3, of: 100_000)
+      response.body = Array(repeating: UInt8(ascii: "-"), count: 100_000)
+      return request.room?.take(100_000) == true ? response : .empty(500)
+    }
+    try await ServerFixture.run(configuration, handler: handler) { fixture in
+      let client = try fixture.client()
+      await client.send(Self.last)
+      let bytes = try await client.rest()
+      #expect(bytes.count > 400_000 && Array(bytes.suffix(5)) == Array("0\r\n\r\n".utf8))
+      #expect(await fixture.server.statistics.cutOff == 0)
+    }
+  }
+
   @Test("are not torn by 100 (Continue), which comes behind the last")
   func expectContinue() async throws {
     let gate = Gate()
