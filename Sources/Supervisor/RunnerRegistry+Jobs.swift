@@ -111,7 +111,7 @@ extension RunnerRegistry {
         }
       } catch .moving(_, let next) {
         guard waits || ContinuousClock.now < deadline, await change(within: .milliseconds(50)) else {
-          throw .ownerUnreachable([next], "job \(id) waits for the new owner of its runner")
+          throw .moving(id, to: next)
         }
       } catch .runnerNotFound(let name) where ownership.claims[name] != nil && ContinuousClock.now < deadline {
         // Its node has just lost the runner, or does not have it yet.

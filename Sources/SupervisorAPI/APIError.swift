@@ -29,7 +29,8 @@ extension JSONRPCError {
     case .nodeNotReached(let node, let reason): self = .unreachable([node], reason, outcome: "not_done")
     case .callLost(let node, let reason): self = .unreachable([node], reason, outcome: "unknown")
     case .ownerUnreachable(let nodes, let reason): self = .unreachable(nodes, reason)
-    case .moving(let id, let node): self = .unreachable([node], "job \(id) waits for the new owner of its runner")
+    case .moving(let id, let node):
+      self = .unreachable([node], "job \(id) waits for the new owner of its runner", job: id)
     case .nodeUnavailable(let node?, let reason):
       self = JSONRPCError(
         code: -32002, message: "No node \"\(node)\": \(reason)", data: ["node": .string(node.rawValue)])
@@ -39,11 +40,16 @@ extension JSONRPCError {
     }
   }
 
-  /// - Parameter outcome: what is known of the call itself, where it is one that one node was to carry out.
-  private static func unreachable(_ nodes: [NodeName], _ reason: String, outcome: String? = nil) -> JSONRPCError {
+  /// - Parameters:
+  ///   - outcome: what is known of the call itself, where it is one that one node was to carry out.
+  ///   - job: one that a node has, and that cannot be asked for at present.
+  private static func unreachable(
+    _ nodes: [NodeName], _ reason: String, outcome: String? = nil, job: JobID? = nil
+  ) -> JSONRPCError {
     let names = nodes.map(\.rawValue)
     var data: JSONObject = ["node": .string(names.first ?? ""), "nodes": .array(names.map(JSON.string))]
     if let outcome { data["outcome"] = .string(outcome) }
+    if let job { data["job"] = .string(job.rawValue) }
     return JSONRPCError(
       code: -32005, message: "Cannot reach \(names.joined(separator: ", ")): \(reason)", data: .object(data))
   }

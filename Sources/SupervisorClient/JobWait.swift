@@ -1,5 +1,5 @@
 // How a wait for a job goes on when a node is lost. The job is asked for by its id, at whichever node answers, and created
-// again only when every node that could have it says that it has not.
+// again only when every node that could have it says that it has not, and none has shown it before.
 import JSONRPC
 
 /// What a call that waits for a job does after a failure; a value.
@@ -24,6 +24,8 @@ struct JobWait: Sendable {
   private var method: String
   /// Set once a node may have begun to work on it: an answer that the job cannot be found is no answer from then on.
   private var mayHaveBegun = false
+  /// Whether a node has shown the job. One that cannot be found afterwards was deleted or forgotten, and has run.
+  private var hasSeenJob = false
   /// Why it was not run; it stands if nobody has the job.
   private var refusal: ClientError?
   private var refusals = 0
@@ -38,6 +40,9 @@ struct JobWait: Sendable {
     self.endpoints = endpoints
     creates = method == Self.run
   }
+
+  /// A node has shown the job.
+  mutating func sawJob() { hasSeenJob = true }
 
   /// Decides what follows a failure of what was asked last.
   /// - Parameter time: how long that took.
@@ -54,7 +59,9 @@ struct JobWait: Sendable {
     case .rpc(code: -32005, let message, let data) where data?["outcome"] == "unknown":
       (mayHaveBegun, refusal, rounds) = (true, nil, 0)
       return away(message)
-    case .rpc(code: -32005, let message, _) where method == Self.result && mayHaveBegun:
+    case .rpc(code: -32005, let message, let data) where method == Self.result && mayHaveBegun:
+      // A job that waits for the new owner of its runner.
+      if data?["job"] != nil { sawJob() }
       rounds = 0
       return away(message)
     case .rpc(code: -32009, _, _), .httpStatus(_, status: 503, _):
@@ -65,7 +72,7 @@ struct JobWait: Sendable {
         return again()
       }
       return mayHaveBegun ? again(after: Self.pause) : .fail(error)
-    case .rpc(code: -32002, _, _) where method == Self.result && creates:
+    case .rpc(code: -32002, _, _) where method == Self.result && creates && !hasSeenJob:
       // Nobody has it, and nobody who is away can have it.
       if let refusal {
         refusals += 1

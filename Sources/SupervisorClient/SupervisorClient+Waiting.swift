@@ -2,6 +2,7 @@
 // asked now and then; when the node is silent, or owes the answer, the wait goes on at the other.
 import EventLoop
 import JSONRPC
+import Synchronization
 
 extension SupervisorClient {
   /// Calls `job.run` or `job.result`, and follows the job by its id over the loss of any node (`JobWait`).
@@ -12,14 +13,16 @@ extension SupervisorClient {
       JSONObject(members: [("job_id", .string(job))] + (secret.map { [("secret", .string($0))] } ?? [])))
     let deadline = timeout.map { SuspendingClock.now + $0 }
     var wait = JobWait(method, job: job, endpoints: transport.endpointCount)
+    let sight = Sight()
     var next = method
     while true {
       let failure: ClientError
       let start = SuspendingClock.now
       do throws(ClientError) {
         let rest = deadline.map { max(.zero, SuspendingClock.now.duration(to: $0)) }
-        return try await ask(next, next == method ? params : byID, status: byID, timeout: rest)
+        return try await ask(next, next == method ? params : byID, status: byID, sight, timeout: rest)
       } catch { failure = error }
+      if sight.hasJob { wait.sawJob() }
       if let timeout, let deadline, SuspendingClock.now >= deadline {
         guard case .timedOut(let endpoint, _) = failure else { throw failure }
         throw .timedOut(endpoint: endpoint, after: timeout)
@@ -34,6 +37,13 @@ extension SupervisorClient {
     }
   }
 
+  /// Whether a node has shown the job since the wait began.
+  private final class Sight: Sendable {
+    private let seen = Atomic(false)
+    var hasJob: Bool { seen.load(ordering: .relaxed) }
+    func sawJob() { seen.store(true, ordering: .relaxed) }
+  }
+
   private enum Event: Sendable {
     case ended(Result<Answer, ClientError>)
     /// Another node may do better than the one that is asked.
@@ -43,7 +53,7 @@ extension SupervisorClient {
 
   /// Makes one call that waits, and watches over its node.
   private func ask(
-    _ method: String, _ params: JSON, status: JSON, timeout: Duration?
+    _ method: String, _ params: JSON, status: JSON, _ sight: Sight, timeout: Duration?
   ) async throws(ClientError) -> Answer {
     let place = NodeTransport.Place()
     let result = await withTaskGroup(of: Event.self) { group -> Result<Answer, ClientError> in
@@ -55,7 +65,7 @@ extension SupervisorClient {
           return .ended(.failure(error))
         }
       }
-      group.addTask { await self.watch(place, status) ? .moves : .stays }
+      group.addTask { await self.watch(place, status, sight) ? .moves : .stays }
       for await event in group {
         switch event {
         case .ended(let result): return result
@@ -72,12 +82,12 @@ extension SupervisorClient {
 
   /// Looks after the node where a call waits, every `Limits.waitCheck`.
   /// - Returns: whether the wait shall go on elsewhere; `false` when it is cancelled.
-  private func watch(_ place: NodeTransport.Place, _ params: JSON) async -> Bool {
+  private func watch(_ place: NodeTransport.Place, _ params: JSON, _ sight: Sight) async -> Bool {
     var hasTold = false
     while (try? await loop.sleep(for: limits.waitCheck)) != nil {
       guard let index = place.current else { continue }
-      async let own = jobStatus(params, from: index)
-      async let other = jobStatus(params, besides: index)
+      async let own = jobStatus(params, sight, from: index)
+      async let other = jobStatus(params, sight, besides: index)
       let (here, there) = (await own, await other)
       if Task.isCancelled { return false }
       switch (here, there) {
@@ -95,20 +105,24 @@ extension SupervisorClient {
 
   private enum JobView: Sendable { case silent, unfinished, ended }
 
-  private func jobStatus(_ params: JSON, from index: Int) async -> JobView {
-    await view(params) { $0.only = index }
+  private func jobStatus(_ params: JSON, _ sight: Sight, from index: Int) async -> JobView {
+    await view(params, sight) { $0.only = index }
   }
 
-  private func jobStatus(_ params: JSON, besides index: Int) async -> JobView {
+  private func jobStatus(_ params: JSON, _ sight: Sight, besides index: Int) async -> JobView {
     guard transport.endpointCount > 1 else { return .silent }
-    return await view(params) { $0.first = index + 1 }
+    return await view(params, sight) { $0.first = index + 1 }
   }
 
   /// What a node says of the job; that it knows nothing of it is an answer too.
-  private func view(_ params: JSON, _ change: (inout NodeTransport.Request) -> Void) async -> JobView {
+  private func view(
+    _ params: JSON, _ sight: Sight, _ change: (inout NodeTransport.Request) -> Void
+  ) async -> JobView {
     do throws(ClientError) {
       let answer = try await plainAnswer(to: "job.status", params, timeout: limits.checkTime, change)
-      return ["completed", "failed", "timeout"].contains(answer.result["status"]) ? .ended : .unfinished
+      guard case .string(let status)? = answer.result["status"] else { return .unfinished }
+      sight.sawJob()
+      return ["completed", "failed", "timeout"].contains(status) ? .ended : .unfinished
     } catch {
       return error.isAnswer ? .unfinished : .silent
     }

@@ -3,13 +3,25 @@
 
 import GRDB
 import JSONRPC
-import SupervisorAPI
+import Supervisor
 import Testing
 
 @testable import SQLiteJobStore
+@testable import SupervisorAPI
 
 @Suite("Error codes", .timeLimit(.minutes(5)))
 struct ErrorCodeTests {
+  @Test("-32005 says of a job whether it is known, and of a call whether it was carried out, as far as that is certain")
+  func unreachable() throws {
+    let node = NodeName(trusted: "n3")
+    func data(_ error: SupervisorError) -> JSON { JSONRPCError(error).data ?? .null }
+    let nodes: JSON = ["node": "n3", "nodes": ["n3"]]
+    #expect(data(.moving(JobID(trusted: "j"), to: node)) == nodes.with("job", value: "j"))
+    #expect(data(.nodeNotReached(node, "why")) == nodes.with("outcome", value: "not_done"))
+    #expect(data(.callLost(node, "why")) == nodes.with("outcome", value: "unknown"))
+    #expect(data(.ownerUnreachable([node], "why")) == nodes)
+  }
+
   /// The error of an answer to raw text; its data has just the members that the contract documents for that code.
   private func error(
     _ node: TestNode, _ body: String, is name: String, status: Int = 200, data keys: Set<String>? = nil

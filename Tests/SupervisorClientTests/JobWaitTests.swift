@@ -38,6 +38,17 @@ struct JobWaitTests {
     #expect(steps("job.result", unreachable("unknown")) == ["pause job.result"])
   }
 
+  @Test("a job that a node has shown is never made again: it was deleted since")
+  func seen() {
+    var wait = JobWait("job.run", job: "j", endpoints: 2)
+    _ = wait.after(lost, lasting: .zero)
+    wait.sawJob()
+    #expect(wait.after(notFound, lasting: .zero) == .fail(notFound))
+    let waits = ClientError.rpc(code: -32005, message: "Cannot reach n3", data: ["job": "j"])
+    #expect(steps("job.run", lost, waits, notFound) == ["job.result", "pause job.result", "fail so"])
+    #expect(steps("job.run", stopping, waits, notFound) == ["job.result", "pause job.result", "fail so"])
+  }
+
   @Test("what was certainly not done is an answer")
   func refusal() {
     #expect(steps("job.run", unreachable("not_done")) == ["fail so"])

@@ -189,6 +189,36 @@ struct SilenceTests {
     }
   }
 
+  @Test("a job that was seen and is gone when its node falls silent is not run again")
+  func deletedJob() async throws {
+    for isShown in [true, false] {
+      let methods = Mutex<[String]>([])
+      try await ClientFixture.run { request in
+        guard let call = try? JSON.parse(request.body), let method = call["method"]?.stringValue else {
+          return .empty()
+        }
+        methods.withLock { $0.append(method) }
+        switch method {
+        case "job.status" where isShown: return reply(request) { _ in ["status": "running"] }
+        // An error of job.status shows no job.
+        case "job.status", "job.result":
+          return .json(Array(#"{"jsonrpc":"2.0","id":null,"error":{"code":-32002,"message":"No job"}}"#.utf8))
+        default: return reply(request) { _ in ["success": "again"] }
+        }
+      } _: { fixture in
+        try await Self.withSilentEndpoint(of: fixture) { silent in
+          var limits = Self.limits
+          limits.checkTime = .milliseconds(500)
+          let client = SupervisorClient(endpoints: [silent, fixture.endpoint], loop: fixture.loop, limits: limits)
+          let result = try? await client.call("job.run", ["job": ["id": "j1"]])
+          #expect(result == (isShown ? nil : ["success": "again"]))
+          #expect(methods.withLock { $0.contains("job.run") } != isShown)
+          await client.close()
+        }
+      }
+    }
+  }
+
   @Test("the caller's time ends a wait, whatever the nodes do")
   func callersTime() async throws {
     try await ClientFixture.run { _ in
