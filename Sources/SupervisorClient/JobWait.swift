@@ -30,6 +30,8 @@ struct JobWait: Sendable {
   private var refusal: ClientError?
   private var refusals = 0
   private var rounds = 0
+  /// How often `job.run` was answered that nobody knows what became of it.
+  private var unsureRuns = 0
   private var hasToldAway = false
   /// The first loss of a node, which is told of, and is the error if no node can be reached any more.
   private var loss: ClientError?
@@ -58,6 +60,13 @@ struct JobWait: Sendable {
       return lonely(error)
     case .rpc(code: -32005, let message, let data) where data?["outcome"] == "unknown":
       (mayHaveBegun, refusal, rounds) = (true, nil, 0)
+      return away(message)
+    case .rpc(code: -32005, let message, let data) where method == Self.run && data?["outcome"] != "not_done":
+      // What is not said to be undone may have begun. A node that says this of every try must not keep the wait for ever.
+      unsureRuns += 1
+      guard unsureRuns <= Self.lonelyRounds else { return .fail(error) }
+      (mayHaveBegun, refusal) = (true, nil)
+      if data?["job"] != nil { sawJob() }
       return away(message)
     case .rpc(code: -32005, let message, let data) where method == Self.result && mayHaveBegun:
       // A job that waits for the new owner of its runner.
