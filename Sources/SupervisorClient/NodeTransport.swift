@@ -32,10 +32,12 @@ actor NodeTransport {
 
   /// Where a request is, for whoever watches over it.
   final class Place: Sendable {
-    private let index = Mutex<Int?>(nil)
+    private let attempt = Mutex<(number: Int, progress: Progress)?>(nil)
     /// The number of the endpoint that was asked last.
-    var current: Int? { index.withLock(\.self) }
-    func move(to number: Int) { index.withLock { $0 = number } }
+    var current: Int? { attempt.withLock { $0?.number } }
+    /// Grows while anything moves between it and us.
+    var movedBytes: Int { get async { await attempt.withLock { $0?.progress }?.movedBytes ?? 0 } }
+    fileprivate func move(to number: Int, _ progress: Progress) { attempt.withLock { $0 = (number, progress) } }
   }
 
   nonisolated let loop: EventLoop
@@ -90,7 +92,7 @@ actor NodeTransport {
         latest += 1
         underWay += 1
         let (position, number, progress) = (latest, order[latest], Progress())
-        request.place?.move(to: number)
+        request.place?.move(to: number, progress)
         group.addTask {
           do throws(ClientError) {
             let rest = deadline.map { SuspendingClock.now.duration(to: $0) }
@@ -147,7 +149,7 @@ actor NodeTransport {
   }
 
   /// The connection of an attempt, once there is one.
-  private final class Progress: Sendable {
+  fileprivate final class Progress: Sendable {
     private let connection = Mutex<HTTPClientConnection?>(nil)
     var isConnected: Bool { connection.withLock { $0 != nil } }
     func use(_ connection: HTTPClientConnection) { self.connection.withLock { $0 = connection } }

@@ -94,11 +94,22 @@ extension SupervisorClient {
       case (.silent, .silent):
         if !hasTold { onNotice(.silent(transport.endpoint(index), after: limits.checkTime, next: nil)) }
         hasTold = true
-      case (.silent, _): return true
-      // An answer that is on its way has a moment to come.
-      case (.ended, _), (_, .ended): return (try? await loop.sleep(for: .seconds(1))) != nil
+      case (.silent, _), (.ended, _), (_, .ended): if await isStill(place, at: index) { return true }
       case (.unfinished, _): break
       }
+    }
+    return false
+  }
+
+  /// Lets an answer that is on its way come, however large it is and slow the link.
+  /// - Returns: whether nothing has moved for a second; `false` when the call has gone on to another endpoint, or is
+  ///   cancelled.
+  private func isStill(_ place: NodeTransport.Place, at index: Int) async -> Bool {
+    var seen = await place.movedBytes
+    while (try? await loop.sleep(for: .seconds(1))) != nil, place.current == index {
+      let moved = await place.movedBytes
+      if moved == seen { return true }
+      seen = moved
     }
     return false
   }

@@ -189,6 +189,42 @@ struct SilenceTests {
     }
   }
 
+  @Test("a result that takes long to come is waited for, and asked for once")
+  func slowResult() async throws {
+    let methods = Mutex<[String]>([])
+    try await ClientFixture.run { request in
+      guard let call = try? JSON.parse(request.body), let method = call["method"]?.stringValue else { return .empty() }
+      methods.withLock { $0.append(method) }
+      guard method == "job.result" else { return reply(request) { _ in ["status": "completed"] } }
+      // Two seconds and more on its way: twice as long as an answer may stand still.
+      var response = reply(request) { _ in ["success": "done"] }
+      let left = Mutex(response.body[...])
+      response.body = []
+      response.rest = HTTPResponse.Rest(end: []) {
+        try await Task.sleep(for: .milliseconds(100))
+        let piece = left.withLock { bytes in
+          defer { bytes = bytes.dropFirst(2) }
+          return Array(bytes.prefix(2))
+        }
+        return piece.isEmpty ? nil : piece
+      }
+      return response
+    } _: { fixture in
+      var limits = Self.limits
+      // Both answer at once; that one of them is slow proves nothing here.
+      limits.checkTime = .seconds(60)
+      let client = SupervisorClient(
+        endpoints: [fixture.endpoint, fixture.endpoint], loop: fixture.loop, limits: limits)
+      let result = try await client.call("job.result", ["j1"])
+      #expect(result == ["success": "done"])
+      let asked = methods.withLock(\.self)
+      let results = asked.count { $0 == "job.result" }
+      #expect(results == 1)
+      #expect(asked.contains("job.status"))
+      await client.close()
+    }
+  }
+
   @Test("a job that was seen and is gone when its node falls silent is not run again")
   func deletedJob() async throws {
     for isShown in [true, false] {
