@@ -47,16 +47,16 @@ extension ClientError {
     case .rpc(code: -32005, _, let data) where data?["outcome"] == "not_done": true
     // The owner cannot be reached from there; that node takes no work now.
     case .rpc(code: -32005, _, _), .rpc(code: -32009, _, _): isSafe
-    // That node has too many connections, or a proxy has no node behind it.
-    case .httpStatus(_, status: 503, _): isSafe
+    // That node has too many connections, or a proxy has no node behind it, or lost it (RFC 9110, section 15.6).
+    case .httpStatus(_, status: 502...504, _): isSafe
     default: false
     }
   }
 
-  /// Whether a node was asked and has not answered.
+  /// Whether a node was asked and has not answered, as a proxy says by 502 and 504.
   var isLoss: Bool {
     switch self {
-    case .connectionLost, .timedOut: true
+    case .connectionLost, .timedOut, .httpStatus(_, status: 502, _), .httpStatus(_, status: 504, _): true
     default: false
     }
   }
@@ -72,7 +72,7 @@ extension ClientError {
   /// Whether a node spoke.
   var isAnswer: Bool {
     switch self {
-    case .rpc, .httpStatus: true
+    case .rpc, .httpStatus: !isLoss
     default: false
     }
   }

@@ -53,7 +53,7 @@ struct JobWait: Sendable {
     case .cannotConnect, .notSecured:
       guard mayHaveBegun else { return .fail(error) }
       return lonely(error)
-    case .connectionLost, .timedOut:
+    case _ where error.isLoss:
       // A node that waited with us for a while was one.
       if time >= Self.pause * Self.lonelyRounds { rounds = 0 }
       (mayHaveBegun, refusal) = (true, nil)

@@ -73,8 +73,8 @@ public actor SupervisorClient {
   /// Calls a method and returns its result.
   ///
   /// When an endpoint refuses the connection, or does not prove by TLS who it is, the next one is called at once. When the connection is lost under way,
-  /// or the node answers that it cannot reach the owner or that it takes no work now (-32005, -32009, status 503), the
-  /// next endpoint is called only if the method may be called twice: `SafeCalls`. So is, beside one that has been silent
+  /// or the node answers that it cannot reach the owner or that it takes no work now (-32005, -32009, status 503), or a
+  /// proxy that it reached no node or lost it (502, 504), the next endpoint is called only if the method may be called twice: `SafeCalls`. So is, beside one that has been silent
   /// for `Limits.patience`, the next; the first answer counts. Each endpoint is called once.
   ///
   /// `job.run` and `job.result` wait for as long as their job takes, across the loss of nodes (`JobWait`).

@@ -100,6 +100,16 @@ struct JobWaitTests {
     }
   }
 
+  @Test("a proxy that reached no node, or lost it, leaves open what became of the call")
+  func proxy() {
+    for status in [502, 504] {
+      let failure = ClientError.httpStatus(endpoint: endpoint, status: status, reason: "Bad Gateway")
+      #expect(steps("job.run", failure, failure, notFound) == ["job.result", "pause job.result", "job.run"])
+      #expect(steps("job.result", failure) == ["job.result"])
+      #expect(failure.isLoss && failure.isOfAway && !failure.isAnswer)
+    }
+  }
+
   @Test("that a job is away is said once")
   func notices() {
     var wait = JobWait("job.run", job: "j", endpoints: 2)

@@ -16,11 +16,12 @@ extension CommandFailure {
     case .notSecured(_, let reason): self.init(message: "\(error)", hints: reason.hints, status: .unreachable)
     case .rpc(let code, let message, let data):
       self.init(refused: method, code: code, message: message, data: data, hasKey: hasKey)
-    case .httpStatus: self.init(message: "\(method): \(error)", status: .refused)
-    case .connectionLost, .timedOut:
+    // A proxy says by the last two that it reached no node, or lost it.
+    case .connectionLost, .timedOut, .httpStatus(_, status: 502, _), .httpStatus(_, status: 504, _):
       self.init(
         message: "\(method): \(error)", hints: ["the node may have carried it out, or still be at it"],
         status: .unreachable)
+    case .httpStatus: self.init(message: "\(method): \(error)", status: .refused)
     case .invalidAnswer, .cancelled: self.init(message: "\(method): \(error)", status: .unreachable)
     }
   }
