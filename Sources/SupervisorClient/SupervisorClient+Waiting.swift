@@ -80,11 +80,13 @@ extension SupervisorClient {
     return try result.get()
   }
 
-  /// Looks after the node where a call waits, every `Limits.waitCheck`.
+  /// Looks after the node where a call waits, every `Limits.waitCheck`; sooner when no node has answered.
   /// - Returns: whether the wait shall go on elsewhere; `false` when it is cancelled.
   private func watch(_ place: NodeTransport.Place, _ params: JSON, _ sight: Sight) async -> Bool {
     var hasTold = false
-    while (try? await loop.sleep(for: limits.waitCheck)) != nil {
+    var pause = limits.waitCheck
+    while (try? await loop.sleep(for: pause)) != nil {
+      pause = limits.waitCheck
       guard let index = place.current else { continue }
       async let own = jobStatus(params, sight, from: index)
       async let other = jobStatus(params, sight, besides: index)
@@ -94,6 +96,7 @@ extension SupervisorClient {
       case (.silent, .silent):
         if !hasTold { onNotice(.silent(transport.endpoint(index), after: limits.checkTime, next: nil)) }
         hasTold = true
+        if transport.endpointCount > 1 { pause = min(pause, limits.recheck) }
       case (.silent, _), (.ended, _), (_, .ended): if await isStill(place, at: index) { return true }
       case (.unfinished, _): break
       }

@@ -28,6 +28,8 @@ public actor SupervisorClient {
     public var silence: Duration = .seconds(15)
     /// How often somebody is asked about a job that is waited for.
     public var waitCheck: Duration = .seconds(10)
+    /// How soon they are asked again when none has answered, since another may only have been slow.
+    public var recheck: Duration = .seconds(2)
     /// How long that question may take; the node where the call waits is taken for silent then.
     public var checkTime: Duration = .milliseconds(1500)
 

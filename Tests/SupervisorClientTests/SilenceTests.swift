@@ -165,6 +165,35 @@ struct SilenceTests {
     }
   }
 
+  @Test("a wait between two silent nodes looks again soon, since the other may only have been slow")
+  func slowOther() async throws {
+    let checks = Mutex(0)
+    try await ClientFixture.run { request in
+      guard let call = try? JSON.parse(request.body), call["method"] == "job.status" else {
+        return reply(request) { _ in ["success": "done"] }
+      }
+      // Too slow for forty times, which would take so many seconds at the usual pace.
+      if checks.withLock({
+        $0 += 1
+        return $0
+      }) <= 40 {
+        try? await Task.sleep(for: .seconds(1000))
+      }
+      return reply(request) { _ in ["status": "running"] }
+    } _: { fixture in
+      try await Self.withSilentEndpoint(of: fixture) { silent in
+        var limits = Self.limits
+        limits.waitCheck = .seconds(1)
+        limits.recheck = .milliseconds(1)
+        limits.checkTime = .milliseconds(20)
+        let client = SupervisorClient(endpoints: [silent, fixture.endpoint], loop: fixture.loop, limits: limits)
+        let result = try await client.call("job.result", ["j1"], timeout: .seconds(30))
+        #expect(result == ["success": "done"])
+        await client.close()
+      }
+    }
+  }
+
   @Test("a wait that is not answered although its job has ended is asked for elsewhere")
   func forgottenAnswer() async throws {
     try await ClientFixture.run { request in
