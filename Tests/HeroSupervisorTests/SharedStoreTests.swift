@@ -246,7 +246,8 @@ struct SharedStoreTests {
         case 1:
           try server.stop()
           do {
-            _ = try await scene.run("refused", on: "n1", "x", executor: "echo", at: "n2")
+            // A client's `job.run` would wait for the database (docs/protocol.md, "Following a job by its id").
+            try await scene.create("refused", on: "n1", "x", at: "n2")
             Issue.record("a job was accepted without a database")
           } catch let error as ClientError {
             #expect(error.code == -32009 && error.data?["retry_after_ms"]?.intValue ?? 0 > 0, "\(error)")
