@@ -214,8 +214,8 @@ extension RunnerRegistry {
 
   /// A node to which a runner belongs may have another configuration: that is no reason to wait for ever.
   private func limitPlacing() {
-    guard !knowsConfigured, let opened, opened.duration(to: .now) > Self.placingTime else { return }
-    knowsConfigured = true
+    guard !hasWaitedForConfigured, let opened, opened.duration(to: .now) > Self.placingTime else { return }
+    hasWaitedForConfigured = true
     let names = unplaced.map(\.rawValue).joined(separator: ", ")
     guard !names.isEmpty else { return }
     context.logger.warning(

@@ -50,8 +50,8 @@ public actor RunnerRegistry {
   }
   /// When this node began to take calls.
   private(set) var opened: ContinuousClock.Instant?
-  /// Set once the runners of the configuration were known, or had their time.
-  var knowsConfigured = false
+  /// Set once the runners of the configuration have had their time to be known.
+  var hasWaitedForConfigured = false
   public var isDraining: Bool { state == .draining }
   /// Takes no runners, on an operator's wish.
   var isNodeDrained = false
@@ -118,12 +118,8 @@ public actor RunnerRegistry {
 
   /// Why it is too early to send calls here: runners of the configuration are not known yet, and would be not found.
   private var placing: String? {
-    if knowsConfigured { return nil }
-    let missing = unplaced
-    if missing.isEmpty {
-      knowsConfigured = true
-      return nil
-    }
+    let missing = hasWaitedForConfigured ? [] : unplaced
+    if missing.isEmpty { return nil }
     return "runners of the configuration have no owner yet: \(missing.map(\.rawValue).joined(separator: ", "))"
   }
 
