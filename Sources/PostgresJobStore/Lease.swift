@@ -21,7 +21,7 @@ struct Lease: Sendable {
   init(length: Duration) { self.length = length }
 
   /// How long before the end of the lease everything of this process is stopped.
-  var margin: Duration { length / 5 }
+  var margin: Duration { length - PeerLease.workingTime(of: length) }
 
   /// When jobs must be gone, if this renewal was the last; a little after the process has begun to end them.
   func end(sent: ContinuousClock.Instant) -> ContinuousClock.Instant { sent + length - margin / 2 }

@@ -20,8 +20,8 @@ extension NodeSupervisor {
   }
 
   /// A node has lost its lease, and nothing runs there any more.
-  distributed func leaseIsOver(of node: NodeName, _ session: Int) async {
-    await registry.leaseIsOver(of: node, Int64(session))
+  distributed func leaseIsOver(_ session: Int) async {
+    await registry.leaseIsOver(Int64(session))
   }
 
   /// Nothing of a former life runs any more before the lease of that life ends. What this node owns is found later.

@@ -31,6 +31,9 @@ public struct PeerLease: Hashable, Sendable {
     self.connection = connection
   }
 
+  /// For how long of its length a lease is worked by: the owner stops a fifth before others may take what it has.
+  public static func workingTime(of length: Duration) -> Duration { length - length / 5 }
+
   /// What may be done about it.
   public enum Verdict: Sendable {
     case wait
@@ -46,7 +49,7 @@ public struct PeerLease: Hashable, Sendable {
     if !isPresent { return isOver ? .end : .wait }
     // A node is believed to be cut off alone only by who was not cut off itself: after an outage of the database each node
     // has the time to renew its own.
-    guard watched >= length * 0.8 else { return .wait }
+    guard watched >= Self.workingTime(of: length) else { return .wait }
     return hasTold || silence >= length / 2 ? .ask : .wait
   }
 

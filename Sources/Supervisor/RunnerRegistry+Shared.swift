@@ -185,13 +185,13 @@ extension RunnerRegistry {
   private func tellLeaseOver() async {
     guard let shared = context.shared, leaseLoss != nil else { return }
     for runner in await context.held.runners { await runner.becomeStill() }
-    let (node, session) = (node, Int(shared.session))
+    let session = Int(shared.session)
     guard leaseLoss != nil, !Task.isCancelled else { return }
-    _ = await askAll(ownership.peers) { try await $0.leaseIsOver(of: node, session) }
+    _ = await askAll(ownership.peers) { try await $0.leaseIsOver(session) }
   }
 
   /// Another node has lost its lease, and says so.
-  func leaseIsOver(of node: NodeName, _ session: Int64) {
+  func leaseIsOver(_ session: Int64) {
     guard let shared = context.shared, leaseLoss == nil, state == .open else { return }
     chore {
       await self.tryToEndLeases(shared, told: session)
