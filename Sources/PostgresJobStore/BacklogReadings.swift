@@ -54,12 +54,12 @@ struct BacklogReadings {
   /// Everything that runs of these runners was read at one instant, and the first of what waits.
   /// - Parameter reopenings: when the reading began.
   mutating func read(_ runners: [RunnerName], _ backlog: SharedBacklog, since reopenings: Int) {
+    let heads = Dictionary(backlog.waiting.map { ($0.runner, $0.position) }, uniquingKeysWith: { first, _ in first })
+    let elsewhere = Dictionary(grouping: backlog.running.filter { !$0.isMine }, by: \.runner)
     for runner in runners {
-      let first = backlog.waiting.first { $0.runner == runner }?.position
-      let floor = first ?? readings[runner]?.floor ?? 0
+      let floor = heads[runner] ?? readings[runner]?.floor ?? 0
       readings[runner] = Reading(
-        floor: reopenings == self.reopenings ? floor : 0,
-        elsewhere: Set(backlog.running.filter { $0.runner == runner && !$0.isMine }.map(\.id)))
+        floor: reopenings == self.reopenings ? floor : 0, elsewhere: Set((elsewhere[runner] ?? []).map(\.id)))
     }
   }
 
