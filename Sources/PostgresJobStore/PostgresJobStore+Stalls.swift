@@ -58,7 +58,8 @@ extension PostgresJobStore {
     stall = reason
     statistics.stalls += 1
     logger.error("writes to the database wait", metadata: ["reason": "\(reason)"])
-    background.append(Task(executorPreference: loop) { await self.probe() })
+    // One that is still there goes on.
+    if probing == nil { probing = Task(executorPreference: loop) { await self.probe() } }
   }
 
   /// The database has answered a transaction.
@@ -72,6 +73,7 @@ extension PostgresJobStore {
 
   /// Finds out when the locks are gone, should nothing else be written.
   private func probe() async {
+    defer { probing = nil }
     while stall != nil, !isClosed, let connection = writerLine.connection {
       let probe = Statement(sql: "LOCK TABLE hero_nodes, hero_runners, hero_jobs IN ROW EXCLUSIVE MODE")
       switch await connection.run([.begin, probe, .commit], within: nil) {

@@ -82,6 +82,8 @@ public actor PostgresJobStore: SharedJobStore {
   var isExpecting = false
   var lastAnswer = ContinuousClock.now
   var patienceClock: Timer?
+  /// Finds out when writes go on.
+  var probing: Task<Void, Never>?
   /// Reasons of failures that were logged since all was well.
   var reasonsLogged: Set<String> = []
   /// Resumed when a connection was made, or could not be made.
@@ -317,8 +319,10 @@ public actor PostgresJobStore: SharedJobStore {
     patienceClock = nil
     for line in [writerLine, controlLine] + readers { line?.end() }
     arrivals.resumeAll()
+    probing?.cancel()
     for task in background { task.cancel() }
     for task in background { await task.value }
+    await probing?.value
     await commits?.value
     for line in [writerLine, controlLine] + readers { await line?.close() }
     for step in pending { step.caller.resume(returning: .failure(Self.closed)) }
