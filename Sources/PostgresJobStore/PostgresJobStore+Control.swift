@@ -87,9 +87,8 @@ extension PostgresJobStore {
     writerLine.start()
     background.append(Task(executorPreference: loop) { await self.renewForEver() })
     // The first write must not be refused because the connection is just being made.
-    while writerLine.connection == nil, !isClosed, begun.duration(to: .now) < .seconds(10) {
-      try? await loop.sleep(for: .milliseconds(5))
-    }
+    await arrivals.waitUnlessCancelled(
+      while: { writerLine.connection == nil && !isClosed }, atMost: .seconds(10) - begun.duration(to: .now))
   }
 
   /// Another one with each renewal: none comes a second time, also after a failover to a server that had not seen the last.

@@ -111,10 +111,8 @@ extension PostgresJobStore {
     background.append(Task(executorPreference: loop) { await self.pollForEver() })
     background.append(Task(executorPreference: loop) { await self.retainForEver() })
     background.append(Task(executorPreference: loop) { await self.watchSilence() })
-    let deadline = ContinuousClock.now + .seconds(10)
-    while controlLine.connection == nil || readers.contains(where: { $0.connection == nil }), .now < deadline {
-      try? await loop.sleep(for: .milliseconds(2))
-    }
+    await arrivals.waitUnlessCancelled(
+      while: { controlLine.connection == nil || readers.contains { $0.connection == nil } }, atMost: .seconds(10))
   }
 
   /// One at a time: libpq looks names up and waits for hosts on the thread pool, which jobs need as well.
