@@ -5,9 +5,9 @@ import Supervisor
 // or done before; `Settlement` says which.
 //
 // Guards: the fence is this process's row in `hero_nodes` with the number of its present connection, so that what an older
-// connection left in the network cannot be done later; nor does a process write that does not know the schema. Nobody else may own the job's runner: the rows of runners are
-// locked (FOR SHARE), so that a change of owner comes wholly before or wholly after. A running job belongs to the process
-// that runs it, as long as that has a lease.
+// connection left in the network cannot be done later; nor does a process write that does not know the schema. Nobody else
+// may own the job's runner: the rows of runners are locked (FOR SHARE), so that a change of owner comes wholly before or
+// wholly after. A running job belongs to the process that runs it, as long as that has a lease.
 //
 // Times are the database's, in milliseconds, as cursors have them: machines whose clocks differ share it, and its own clock
 // says when a job is too old. Only what is imported keeps the times that it had.

@@ -13,16 +13,15 @@ extension PostgresJobStore {
     var outage = writerLine.outage
     for _ in 0..<3 {
       guard let connection = await ready([writerLine], until: deadline)?.connection else { break }
-      switch await connection.run([.begin] + statements + [.commit], within: ContinuousClock.now.duration(to: deadline))
-      {
+      let time = ContinuousClock.now.duration(to: deadline)
+      switch await connection.run([.begin] + statements + [.commit], within: time) {
       case .success(let results): return Array(results.dropFirst().dropLast())
       case .failure(let error):
-        outage = error
-        if error.isLockedOut || error.isUnanswered { break }
+        // To wait once more would take longer than callers do.
+        if error.isLockedOut || error.isUnanswered { throw Self.unavailable(error) }
         if error.isOutage { leave(connection, because: error) }
-        continue
+        outage = error
       }
-      break
     }
     throw Self.unavailable(outage ?? .notConnected("not connected"))
   }
@@ -171,7 +170,7 @@ extension PostgresJobStore {
       parameters: [.int(session)])
     let rows: [LeaseWatch.Row]
     do throws(PostgresError) {
-      rows = try await connection.run([query]).get()[0].rows.map { row in
+      rows = try await connection.run([query], within: Self.patience).get()[0].rows.map { row in
         LeaseWatch.Row(
           session: row.int(0)!, node: NodeName(trusted: row.text(1)!), beat: row.int(2)!,
           length: .seconds(row.double(3)!))
