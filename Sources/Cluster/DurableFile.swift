@@ -11,12 +11,7 @@ enum DurableFile {
     let descriptor = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw UVError(errno: errno, operation: "open \(draft)") }
     defer { close(descriptor) }
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      guard count > 0 else { throw UVError(errno: errno, operation: "write \(draft)") }
-      rest = rest.dropFirst(count)
-    }
+    try WholeWrite.write(bytes, to: descriptor, "write \(draft)")
     guard fsync(descriptor) == 0, rename(draft, path) == 0 else {
       throw UVError(errno: errno, operation: "write \(path)")
     }

@@ -15,15 +15,9 @@ public struct MemoryFile: Sendable {
   public init(_ bytes: [UInt8]) throws(UVError) {
     descriptor = hero_memory_file("order")
     guard descriptor >= 0 else { throw UVError(errno: errno, operation: "make a memory file") }
-    var written = 0
-    while written < bytes.count {
-      let count = bytes[written...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-      guard count > 0 else {
-        let error = UVError(errno: errno, operation: "write a memory file")
-        close()
-        throw error
-      }
-      written += count
+    do throws(UVError) { try WholeWrite.write(bytes, to: descriptor, "write a memory file") } catch {
+      close()
+      throw error
     }
   }
 

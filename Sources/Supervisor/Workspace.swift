@@ -66,12 +66,7 @@ struct Workspace: Sendable {
     let descriptor = openat(work.descriptor, payloadName.bytes, flags, 0o600)
     guard descriptor >= 0 else { throw UVError(errno: errno, operation: "open \(path)") }
     defer { close(descriptor) }
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      guard count > 0 else { throw UVError(errno: errno, operation: "write \(path)") }
-      rest = rest.dropFirst(count)
-    }
+    try WholeWrite.write(bytes, to: descriptor, "write \(path)")
     guard let account = executor.account else { return }
     guard fchown(descriptor, account.uid, account.gid) == 0 else {
       throw UVError(errno: errno, operation: "chown \(path)")

@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 
 /// Writes files that are complete on disk (fsync) under their name, or not there.
@@ -11,8 +12,8 @@ enum AtomicFile {
     unlink(draft)
     let descriptor = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw FileBytes.Failure(path: path, reason: errorText(errno), code: errno) }
-    let isWritten = writeAll(bytes, to: descriptor) && fchmod(descriptor, mode) == 0 && fsync(descriptor) == 0
-    let writeError = errno
+    let writeError = write(bytes, to: descriptor, mode: mode)
+    let isWritten = writeError == 0
     close(descriptor)
     // link(2) fails where rename(2) would replace.
     let isNamed = isWritten && (replaces ? rename(draft, path) : link(draft, path)) == 0
@@ -22,14 +23,10 @@ enum AtomicFile {
     syncDirectory(of: path)
   }
 
-  private static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      guard count > 0 else { return false }
-      rest = rest.dropFirst(count)
-    }
-    return true
+  /// - Returns: an errno(3), or 0.
+  private static func write(_ bytes: [UInt8], to descriptor: Int32, mode: mode_t) -> Int32 {
+    do throws(UVError) { try WholeWrite.write(bytes, to: descriptor, "") } catch { return -error.code }
+    return fchmod(descriptor, mode) == 0 && fsync(descriptor) == 0 ? 0 : errno
   }
 
   private static func syncDirectory(of path: String) {
