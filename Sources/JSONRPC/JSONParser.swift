@@ -1,4 +1,5 @@
 import CJansson
+import ExactText
 
 // JSON text to values, by libjansson: its tree is copied out once, and is gone when `parse` returns.
 
@@ -42,7 +43,7 @@ extension JSON {
     guard let start = text.baseAddress, !text.isEmpty else {
       throw JSONParseError(reason: "the text is empty", line: 1, column: 1)
     }
-    guard !text.starts(with: [0xEF, 0xBB, 0xBF]) else {
+    guard !text.beginsWithByteOrderMark else {
       throw JSONParseError(
         reason: "the text begins with a byte order mark, which JSON has none of; write it as UTF-8 without one",
         line: 1,

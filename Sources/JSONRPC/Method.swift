@@ -74,7 +74,7 @@ public struct Method<Context: Sendable>: Sendable {
       Void
   ) -> Method {
     var method = self
-    func around(_ handler: @escaping Handler) -> Handler {
+    func wrapped(_ handler: @escaping Handler) -> Handler {
       { (params, context) async throws(JSONRPCError) in
         var result = JSON.null
         try await wrap(params, context) { () async throws(JSONRPCError) in
@@ -83,9 +83,9 @@ public struct Method<Context: Sendable>: Sendable {
         return result
       }
     }
-    method.notification = notification.map(around)
+    method.notification = notification.map(wrapped)
     switch body {
-    case .makes(let handler): method.body = .makes(around(handler))
+    case .makes(let handler): method.body = .makes(wrapped(handler))
     case .opens(let opener):
       method.body = .opens { (params, context) async throws(JSONRPCError) in
         var pieces: Answer.Pieces?

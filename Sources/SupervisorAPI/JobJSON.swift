@@ -1,3 +1,4 @@
+import ExactText
 import JSONRPC
 import Supervisor
 
@@ -34,7 +35,7 @@ extension Params {
   /// Python, and whatever else an executor may be, knows what it is.
   private func payload(for executor: ExecutorName) throws(JSONRPCError) -> String {
     let payload = try string("payload")
-    if executor == .shell, payload.utf8.starts(with: [0xEF, 0xBB, 0xBF]) {
+    if executor == .shell, payload.utf8.beginsWithByteOrderMark {
       throw .invalidParams(field: field("payload"), expected: "a script without a byte order mark before it")
     }
     return payload

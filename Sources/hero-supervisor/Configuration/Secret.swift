@@ -1,3 +1,5 @@
+import ExactText
+
 /// A key or a password that cannot slip into output: every way of printing it gives `***`.
 struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
   private let value: String
@@ -94,7 +96,7 @@ enum SecretReference: Hashable, Sendable, CustomStringConvertible {
         throw Failure(reason: "\(path) is not UTF-8 text")
       }
       // Unseen in an editor, it would be a part of the first secret.
-      guard !file.bytes.starts(with: [0xEF, 0xBB, 0xBF]) else {
+      guard !file.bytes.beginsWithByteOrderMark else {
         throw Failure(reason: "\(path) begins with a byte order mark; write it as UTF-8 without one", isAbsence: false)
       }
       guard !file.isWritableByOthers else {

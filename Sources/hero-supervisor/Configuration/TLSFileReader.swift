@@ -1,3 +1,4 @@
+import ExactText
 import Glibc
 import TLS
 
@@ -40,7 +41,7 @@ struct TLSFileReader {
         warnings.append(TLSFileProblem(setting: setting, reason: warning))
       }
       // What stands before the first boundary is no part of it (RFC 7468, section 2), and a mark there hides it.
-      return file.bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(file.bytes.dropFirst(3)) : file.bytes
+      return file.bytes.beginsWithByteOrderMark ? Array(file.bytes.dropFirst(3)) : file.bytes
     } catch {
       problems.append(
         TLSFileProblem(
