@@ -33,14 +33,14 @@ struct RunnerTests {
     try result.get()
   }
 
-  private func job(_ id: String) -> Job {
+  private func job(_ id: String, script: String? = nil) -> Job {
     Job(
-      id: JobID(trusted: id), callerID: "", contextID: "", payload: id, runner: RunnerName(trusted: "r"),
-      executor: ExecutorName(trusted: "echo"))
+      id: JobID(trusted: id), callerID: "", contextID: "", payload: script ?? id, runner: RunnerName(trusted: "r"),
+      executor: script == nil ? .echo : .shell)
   }
 
-  private func submit(_ id: String, to runner: Runner) async throws {
-    try await runner.create(job(id))
+  private func submit(_ id: String, script: String? = nil, to runner: Runner) async throws {
+    try await runner.create(job(id, script: script))
     try await runner.start(JobID(trusted: id))
   }
 
@@ -89,6 +89,40 @@ struct RunnerTests {
       // Once more in the backlog is no second time.
       try await runner.start(JobID(trusted: "a"))
       #expect(await runner.status().queued == 1)
+    }
+  }
+
+  @Test("nothing of an attempt is written once a later runner of the node has the job")
+  func overtaken() async throws {
+    try await withRunner { runner, store in
+      let id = JobID(trusted: "a")
+      try await submit("a", script: "echo here; trap '' TERM; while :; do sleep 0.01; done", to: runner)
+      while await runner.liveOutput(id)?.stdout.isEmpty != false {
+        try await runner.context.loop.sleep(for: .milliseconds(2))
+      }
+      // Another node has recovered it, and the runner came back with it.
+      let later = Runner(runner.settings, queue: runner.queue, context: runner.context, isStopped: false, epoch: 3)
+      await later.take(id)
+      await runner.killAll("the lease is lost")
+      await runner.idle()
+      let steps = await store.steps
+      #expect(steps.contains("start a") && !steps.contains { ["finish a", "requeue a", "put back a"].contains($0) })
+      #expect(await runner.context.held.holder(of: id) === later)
+    }
+  }
+
+  @Test("a node that stood still beyond its lease makes no process, and its runner is as before")
+  func leaseOverBeforeProcess() async throws {
+    try await withRunner { runner, store in
+      await runner.context.processes.expectLife(until: .now - .seconds(1))
+      try await submit("a", script: "echo here", to: runner)
+      await store.waitForStep("put back a")
+      await runner.idle()
+      let record = try await store.record(JobID(trusted: "a"))
+      #expect(record.status == .queued && record.attempt == 0)
+      #expect(await store.steps == ["enqueue a", "start a", "put back a"])
+      // What is stopped later fails, and is not queued again.
+      #expect(await !runner.handsBack)
     }
   }
 
