@@ -131,12 +131,12 @@ let package = Package(
     .target(name: "PostgresServer", path: "Tests/PostgresServer", swiftSettings: swift),
     .testTarget(
       name: "PostgresJobStoreTests",
-      dependencies: ["PostgresJobStore", "JobStoreConformance", "PostgresServer", "Supervisor", "EventLoop"],
+      dependencies: ["PostgresJobStore", "JobStoreConformance", "PostgresServer", "Supervisor", "Gossip", "EventLoop"],
       swiftSettings: swift),
     .testTarget(
       name: "SQLiteJobStoreTests",
       dependencies: [
-        "SQLiteJobStore", "JobStoreConformance", "Supervisor", "EventLoop",
+        "SQLiteJobStore", "JobStoreConformance", "Supervisor", "Gossip", "EventLoop",
         .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: swift),

@@ -13,13 +13,8 @@ import Testing
 struct FailoverTests {
   @Test("an old primary that is left up, read-only or as a standby, is not read: what the new one took is there")
   func oldPrimaryLeftUp() async throws {
-    let primary = try PostgresServer(settings: ["fsync = off"])
-    defer { primary.remove() }
-    let standby = try PostgresServer(following: primary)
-    defer { standby.remove() }
-    // The database's tables must have come to the standby.
-    try primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-    try primary.sql("SELECT pg_reload_conf()")
+    let (primary, standby) = try Self.pair()
+    defer { for server in [primary, standby] { server.remove() } }
     let url = "postgresql://hero@127.0.0.1:\(primary.port),127.0.0.1:\(standby.port)/hero"
     try await StoreFixture.with(url: url) { fixture in
       let store = try await fixture.open()
@@ -55,12 +50,8 @@ struct FailoverTests {
 
   @Test("an old primary that falls silent is left for the new one, by reads and writes alike")
   func oldPrimarySilent() async throws {
-    let primary = try PostgresServer(settings: ["fsync = off"])
-    defer { primary.remove() }
-    let standby = try PostgresServer(following: primary)
-    defer { standby.remove() }
-    try primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-    try primary.sql("SELECT pg_reload_conf()")
+    let (primary, standby) = try Self.pair()
+    defer { for server in [primary, standby] { server.remove() } }
     try await StoreFixture.with(url: primary.url()) { fixture in
       let proxy = try await CuttingProxy.open(to: primary.port, on: fixture.loop)
       var options = fixture.options()
@@ -93,6 +84,20 @@ struct FailoverTests {
       }
       await fixture.close(store)
       await proxy.close()
+    }
+  }
+
+  /// A primary, and a standby that has what was acknowledged.
+  private static func pair() throws -> (PostgresServer, PostgresServer) {
+    let primary = try PostgresServer(settings: ["fsync = off"])
+    do {
+      let standby = try PostgresServer(following: primary)
+      try primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+      try primary.sql("SELECT pg_reload_conf()")
+      return (primary, standby)
+    } catch {
+      primary.remove()
+      throw error
     }
   }
 

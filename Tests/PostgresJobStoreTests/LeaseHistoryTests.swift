@@ -1,4 +1,5 @@
 import Foundation
+import Gossip
 import Supervisor
 import Testing
 
@@ -87,7 +88,7 @@ private struct LeaseHistory {
     case failover
   }
 
-  private var generator: SplitMix
+  private var generator: SeededGenerator
   private var now = 0
   private var order = 0
   private var events: [(time: Int, order: Int, event: Event)] = []
@@ -114,7 +115,7 @@ private struct LeaseHistory {
       separator: "\n")
   }
 
-  init(seed: UInt64) { generator = SplitMix(seed: seed) }
+  init(seed: UInt64) { generator = SeededGenerator(seed: seed) }
 
   private func instant(_ time: Int) -> ContinuousClock.Instant { Self.origin + .milliseconds(time) }
 
@@ -295,18 +296,5 @@ private struct LeaseHistory {
       plan(.reconnect(peer), in: .random(in: 0...120_000, using: &generator))
     }
     return nil
-  }
-}
-
-private struct SplitMix: RandomNumberGenerator {
-  private var state: UInt64
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

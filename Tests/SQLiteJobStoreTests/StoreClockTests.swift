@@ -1,3 +1,4 @@
+import Gossip
 import Testing
 
 @testable import SQLiteJobStore
@@ -144,7 +145,7 @@ struct StoreClockTests {
   @Test("whatever happens, the time never goes back, and is ahead of the truth by an hour a boot at most")
   func random() {
     let seed = UInt64.random(in: .min ... .max)
-    var generator = Generator(state: seed)
+    var generator = SeededGenerator(seed: seed)
     for _ in 0..<500 {
       var machine = Machine()
       var clock = StoreClock(at: 0)
@@ -168,18 +169,6 @@ struct StoreClockTests {
           return
         }
       }
-    }
-  }
-
-  /// SplitMix64 (Steele, Lea and Flood, 2014).
-  private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var value = state
-      value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-      return value ^ (value >> 31)
     }
   }
 }

@@ -1,3 +1,4 @@
+import Gossip
 import Testing
 
 @testable import Supervisor
@@ -114,7 +115,7 @@ private struct World {
     case forget(Int)
   }
 
-  private var generator: Generator
+  private var generator: SeededGenerator
   private var holds = StartHolds()
   private var now = ContinuousClock.now
   private let origin: ContinuousClock.Instant
@@ -130,7 +131,7 @@ private struct World {
   private(set) var faults: [String] = []
 
   init(seed: UInt64) {
-    generator = Generator(state: seed)
+    generator = SeededGenerator(seed: seed)
     origin = now
     queues = generator.number(1...12)
     let things = generator.number(1...3)
@@ -245,17 +246,6 @@ private struct World {
   }
 }
 
-/// SplitMix64.
-private struct Generator: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  mutating func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
+extension SeededGenerator {
+  fileprivate mutating func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
 }
