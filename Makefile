@@ -18,7 +18,7 @@ cluster: deps release  ## the same with three nodes: one is killed and comes bac
 check: deps  ## install, lint, build, and pass the unit tests (about a minute after a small change)
 	@scripts/check
 
-test: deps  ## the same, and pass every test (about ten minutes)
+test: deps  ## the same, and pass every test (about a quarter of an hour)
 	@scripts/test
 
 test-long: deps  ## what takes hours, again and again, with and without load; can be stopped and goes on (ONLY=name: one of it)
